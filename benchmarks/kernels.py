@@ -23,8 +23,7 @@ from kernelmistakes import KERNELS, MISTAKES
 from reference.checks.argument_spec import spelled
 from reference.checks.inventory import units_of
 from reference.checks.kernels import kernel_findings
-from reference.checks.kernels._findings import ReturnedArray, furthest
-from reference.checks.kernels._formats import FLOAT64, ROUNDED, Model
+from reference.checks.kernels._findings import FLOAT64, ROUNDED, Model, ReturnedArray, furthest
 from reference.checks.kernels._jax_ways import JaxWays, arrays
 from reference.checks.kernels._torch_ways import TorchWays
 from reference.checks.kernels._ways import in_dtypes

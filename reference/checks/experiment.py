@@ -20,19 +20,21 @@ from reference.balls import Session, lift
 from reference.checks import instances
 from reference.checks.argument_spec import CONTAINERS, assembled, generator, path_of, sizes_for
 from reference.checks.choices import Steps
-from reference.checks.collected import (
-    collect,
-    inputs_copied,
-    kept_now,
-    note_mutation,
-    same,
-    steps_in_arguments,
-    steps_of_the_module,
-)
 from reference.checks.outcome import ForwardFailed, NotFinite, Reading, RunOutcome, Unreadable
 from reference.checks.raised import raised_text
 from reference.checks.routine import CallTrace, Path, Routine, call, is_numeric, leaves_of
-from reference.checks.sources import cotangent_of, rate_of, source_of
+from reference.checks.sources import (
+    collect,
+    cotangent_of,
+    inputs_copied,
+    kept_now,
+    note_mutation,
+    rate_of,
+    same,
+    steps_in_arguments,
+    steps_of_the_module,
+    value_of,
+)
 from reference.checks.surroundings import on_tape, quiet, weights_of_the_module
 from reference.checks.vocabulary import DATA_NAMES, PREDICTION_NAMES, is_target, plain
 
@@ -320,7 +322,7 @@ def _run_pair(
     _add_losses(reading, arguments, instance, trace, outcome)
     cotangent = functools.partial(cotangent_of, trace=trace, outcome=outcome, rng=rng)
     given = {
-        name: source_of(source, name, arguments, trace, outcome.values, cotangent)
+        name: value_of(source, name, arguments, trace, outcome.values, cotangent)
         for name, source in reading.binding
     }
     outcome.paired = True

@@ -23,11 +23,10 @@ from reference.checks.kernels import Findings, kernel_findings
 from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.matching import OTHER_AXES
-from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import ForwardFailed, NotFinite
 from reference.checks.raised import error_line
 from reference.checks.records import CheckRequest
-from reference.checks.routine import Path
+from reference.checks.routine import Path, claim_name, path_name
 from reference.checks.search import Failure, search
 from reference.checks.showing import own_lines, shown
 from reference.checks.source import Target

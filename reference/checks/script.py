@@ -18,27 +18,24 @@ from reference.checks.argument_spec import CONTAINERS, assembled, generator, siz
 from reference.checks.assessment import Row
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import SET_UP
-from reference.checks.names import claim_name
 from reference.checks.outcome import RunOutcome
-from reference.checks.routine import Path, Routine
-from reference.checks.script_text import (
+from reference.checks.routine import Path, Routine, claim_name
+from reference.checks.smallest import Smallest, inputs_of, sentence_of
+from reference.checks.source import Target
+from reference.checks.spelling import (
     HEAD,
     LOSS_CODE,
     SHOW,
     SLOPES,
     TRACED,
-    function_text,
-    lines_of,
-    module_of,
-)
-from reference.checks.smallest import Smallest, inputs_of, sentence_of
-from reference.checks.source import Target
-from reference.checks.spelling import (
     NoShortSpelling,
     call_text,
+    function_text,
     given_text,
     inner_path,
+    lines_of,
     literal,
+    module_of,
     part_of,
     resolves,
 )

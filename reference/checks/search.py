@@ -34,13 +34,12 @@ from reference.checks.chosen import (
     says_nothing,
 )
 from reference.checks.experiment import perform
-from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates
 from reference.checks.outcome import ForwardFailed, Reading, RunOutcome, Unreadable
 from reference.checks.raised import raised_text
-from reference.checks.requests import requests
+from reference.checks.requests import layouts, requests
 from reference.checks.routine import Routine
 from reference.checks.second import NO_FIRST, OF_DIFFERENCES, is_a_difference
 from reference.checks.shapes import bias_names, weight_names

@@ -14,8 +14,8 @@ import numpy as np
 from reference.balls import values
 from reference.checks.assessment import Row
 from reference.checks.deadline import TooSlow, within
-from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import Reading, RunOutcome
+from reference.checks.routine import claim_name, path_name
 from reference.checks.subject import Key, ProblemCase, Subject
 from reference.checks.tolerances import SAME, VISIBLE
 from reports.checked import Numbers

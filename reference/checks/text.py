@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from reference.checks.argument_spec import Spec
 from reference.checks.choices import LayoutRequest
-from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
+from reference.checks.requests import layouts
 from reference.checks.vocabulary import CACHES, COTANGENT_NAMES
 
 WIDTH = 97  # columns: one screen

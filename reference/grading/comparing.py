@@ -26,10 +26,9 @@ from reference.checks.experiment import perform
 from reference.checks.inventory import units_of
 from reference.checks.losses import LOSSES
 from reference.checks.matching import matched
-from reference.checks.names import claim_name, path_name
 from reference.checks.objective import Objective, Truth, truths
 from reference.checks.outcome import RunOutcome
-from reference.checks.routine import Path
+from reference.checks.routine import Path, claim_name, path_name
 from reference.checks.tolerances import DIGITS
 from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
 from reference.grading.dialect import handed_on, lost_in_types

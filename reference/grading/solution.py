@@ -11,9 +11,9 @@ from reference.checks.chosen import Chosen
 from reference.checks.identify import identify
 from reference.checks.inventory import Unit, units_of
 from reference.checks.kinds import Questioned
-from reference.checks.names import claim_name
 from reference.checks.parts import read
 from reference.checks.raised import raised_text
+from reference.checks.routine import claim_name
 from reference.checks.search import Failure
 from reference.checks.source import Target
 from reference.checks.subject import ReadingSubject

@@ -9,8 +9,7 @@ from targetsources import TORCH, TORCH_LINEAR
 
 from reference.checks.inventory import units_of
 from reference.checks.kinds import wants_tensors
-from reference.checks.kinds._rows import float_truth, row
-from reference.checks.kinds._unwritten import settle
+from reference.checks.kinds._rows import float_truth, row, settle
 from reference.checks.search import Failure
 from reference.checks.source import load
 

@@ -14,10 +14,10 @@ from dataclasses import replace
 from reference.checks.explain import finding, general, simple_errors
 from reference.checks.explain.catalogued import catalogue_hypotheses
 from reference.checks.explain.finding import Explanation
+from reference.checks.explain.general import Met, objectives_of, problems_of
 from reference.checks.explain.graph import read
 from reference.checks.explain.hypothesis import Hypothesis
 from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, ratio, rescaled
-from reference.checks.explain.readings import Met, objectives_of, problems_of
 from reference.checks.explain.state import ExplanationState, cases_of, depth_of, explanation_of
 from reference.checks.explain.trial import (
     HypothesisTrial,

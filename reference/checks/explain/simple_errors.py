@@ -9,8 +9,16 @@ import numpy as np
 
 from reference.checks.explain import ownslope, regions
 from reference.checks.explain.cotangents import orders
-from reference.checks.explain.factors import spelled, symbols
-from reference.checks.explain.finding import ENOUGH, ClaimCase, Finding, Support, distance, evidence
+from reference.checks.explain.finding import (
+    ENOUGH,
+    ClaimCase,
+    Finding,
+    Support,
+    distance,
+    evidence,
+    spelled,
+    symbols,
+)
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import close, ratio

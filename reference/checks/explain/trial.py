@@ -21,8 +21,7 @@ from reference.checks.explain import (
     uses,
     windows,
 )
-from reference.checks.explain.factors import spelled
-from reference.checks.explain.finding import Support
+from reference.checks.explain.finding import Support, spelled
 from reference.checks.explain.graph import Array, Edit, read
 from reference.checks.explain.hypothesis import Hypothesis, Match
 from reference.checks.explain.links import Link, few_links, scaled_links

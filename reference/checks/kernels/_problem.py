@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reference.checks.argument_spec import generator
-from reference.checks.kernels._formats import Array, in_dtype
+from reference.checks.kernels._findings import Array, in_dtype
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.routine import Path
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reference.checks.kernels._formats import FLOAT64, Array
+from reference.checks.kernels._findings import FLOAT64, Array
 from reference.checks.kernels._problem import Cotangents, KernelProblem
 from reference.checks.kernels._torch_rounding import TorchGraph
 from reference.checks.kernels._ways import KernelAnswer, TracedReference

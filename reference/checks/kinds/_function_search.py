@@ -13,12 +13,12 @@ from reference.checks.argument_spec import Layout, Spec
 from reference.checks.assessment import Assessment, close
 from reference.checks.choices import LayoutRequest, SavingContext
 from reference.checks.chosen import Extent, extent_of
-from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import FunctionProblem
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds.functions import FrameworkFunction, FunctionSubject
 from reference.checks.raised import raised_text
+from reference.checks.requests import layouts
 from reference.checks.routine import source_of
 from reference.checks.search import Failure
 from reference.checks.shapes import Mode, modes, weight_names

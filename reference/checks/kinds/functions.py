@@ -12,7 +12,13 @@ import numpy as np
 from reference.checks.argument_spec import SMALL_SIZES, Layout, generator, sizes_for
 from reference.checks.assessment import Assessment
 from reference.checks.differences import by_differences
-from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
+from reference.checks.kinds._catalogue import (
+    Cotangents,
+    FunctionProblem,
+    SimpleRun,
+    by_catalogue,
+    simple_mistakes,
+)
 from reference.checks.kinds._frames import (
     Array,
     Frame,
@@ -26,12 +32,12 @@ from reference.checks.kinds._questions import (
     Question,
     Questioned,
     RightAnswer,
+    by_name,
     cotangents_of,
+    described,
     question_of,
 )
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
-from reference.checks.kinds._simple import Cotangents, SimpleRun, simple_mistakes
-from reference.checks.kinds._words import by_name, described
 from reference.checks.objective import Objective
 from reference.checks.shapes import Mode
 from reference.checks.spelling import NoShortSpelling, literal

@@ -29,9 +29,8 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls,
 from reference.checks.argument_spec import Layout, Spec, WholeNumbers, specs_of
 from reference.checks.assessment import Assessment, Row, close
 from reference.checks.inventory import Unit
-from reference.checks.kinds._questions import Question, Questioned, RightAnswer, plain
+from reference.checks.kinds._questions import Question, Questioned, RightAnswer, plain, sizes_of
 from reference.checks.kinds._rows import row
-from reference.checks.kinds._words import sizes_of
 from reference.checks.objective import Objective, Truth
 from reference.checks.routine import Path, Routine, routine_of
 from reference.checks.search import Failure, modules_of

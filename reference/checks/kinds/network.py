@@ -16,10 +16,9 @@ from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
 from reference.checks.assessment import Assessment, Row
 from reference.checks.inventory import Unit
-from reference.checks.kinds._accepts import Accepts
-from reference.checks.kinds._problems import draw
+from reference.checks.kinds._problems import Accepts, draw
+from reference.checks.kinds._questions import Explained
 from reference.checks.kinds._rows import row
-from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
 from reference.checks.routine import Path
 from reference.checks.search import Failure, modules_of

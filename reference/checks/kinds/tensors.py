@@ -23,7 +23,6 @@ from reference.checks.assessment import Assessment
 from reference.checks.binding import bindings
 from reference.checks.choices import LayoutRequest
 from reference.checks.chosen import Extent, extent_of
-from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame
@@ -32,20 +31,19 @@ from reference.checks.kinds._questions import (
     Question,
     Questioned,
     RightAnswer,
+    by_name,
     cotangents_of,
+    described,
     question_of,
 )
-from reference.checks.kinds._rows import FLOAT32, float_truth, row
-from reference.checks.kinds._tensor_plan import CallProblem, draw, state
-from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
+from reference.checks.kinds._rows import FLOAT32, Unwritten, candidates, float_truth, row, settle
+from reference.checks.kinds._tensor_runs import CallProblem, Claimed, claimed, draw, outputs, state
 from reference.checks.kinds._tensor_script import script_lines
-from reference.checks.kinds._unwritten import Unwritten, candidates, settle
-from reference.checks.kinds._words import by_name, described
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading, Unreadable
 from reference.checks.raised import raised_text
-from reference.checks.requests import Fixed, requests
+from reference.checks.requests import Fixed, layouts, requests
 from reference.checks.routine import Path, Routine
 from reference.checks.search import Failure
 from reference.checks.shapes import number_specs, weight_names
