@@ -285,8 +285,8 @@ def _run_alone(
     outcome.middle = {p: v for p, v in outcome.values.items() if is_numeric(v)}
     outcome.rate = rate_of(reading, arguments, instance)
     _add_losses(reading, arguments, instance, trace, outcome)
-    steps_of_the_module(reading, before, outcome)
     collect(reading, trace, instance, at_start, outcome)
+    steps_of_the_module(reading, before, outcome)
     note_mutation(outcome, before)
 
 

@@ -185,42 +185,36 @@ def _implicit_scalar(
     objective: Objective, outcome: RunOutcome
 ) -> tuple[list[Any], list[Any]] | None:
     assert objective.loss is not None
-    target = values(outcome.others.get(objective.target, outcome.inputs.get(objective.target)))
-    raw = outcome.others.get(objective.target)
-    if raw is not None and np.asarray(raw).dtype.kind in "iu":
-        target = np.asarray(raw)
-    if objective.output[-1] == "*":
-        return _over_time(objective, outcome, target)
-    output = _find(outcome, objective.output)
-    if output is None:
-        return None
-    fitting = next(losses.matching_targets(_as_array(output), target), None)
-    value = None if fitting is None else losses.evaluate(objective.loss, output, fitting)
-    return None if value is None else ([value], [1.0])
-
-
-def _over_time(
-    objective: Objective, outcome: RunOutcome, target: Any
-) -> tuple[list[Any], list[Any]] | None:
-    assert objective.loss is not None
-    head = objective.output[0]
-    steps = {
-        p: v
-        for p, v in outcome.values.items()
-        if p[0] == head and len(p) > 1 and p[-1].isdigit() and is_tracked(v)
-    }
-    axis = next((a for a in (0, target.ndim - 1) if target.shape[a] == len(steps)), None)
-    if axis is None:
-        return None
     found = []
-    for path, value in steps.items():
-        t = np.take(target, int(path[-1]), axis=axis)
-        fitting = next(losses.matching_targets(_as_array(value), t), None)
-        one = None if fitting is None else losses.evaluate(objective.loss, value, fitting)
-        if one is None:
+    for path, fitting in targets_of(objective, outcome).items():
+        output = _find(outcome, path)
+        value = None if fitting is None else losses.evaluate(objective.loss, output, fitting)
+        if value is None:
             return None
-        found.append(one)
-    return found, [1.0] * len(found)
+        found.append(value)
+    return (found, [1.0] * len(found)) if found else None
+
+
+def targets_of(objective: Objective, outcome: RunOutcome) -> dict[Path, Array | None]:
+    """Return the outputs of a loss that is not written, each with what it is compared with.
+
+    One output, or one for each step in time; None where the target does not fit.
+    """
+    raw = outcome.others.get(objective.target, outcome.inputs.get(objective.target))
+    target = np.asarray(raw) if np.asarray(raw).dtype.kind in "iu" else np.asarray(values(raw))
+    if objective.output[-1] != "*":
+        of = {} if _find(outcome, objective.output) is None else {objective.output: target}
+    else:
+        made = (p for p in outcome.values if p[0] == objective.output[0] and len(p) > 1)
+        every = [p for p in made if p[-1].isdigit() and is_numeric(outcome.values[p])]
+        steps = [p for p in every if is_tracked(outcome.values[p])] or every
+        axis = next((a for a in (0, target.ndim - 1) if target.shape[a] == len(steps)), None)
+        known = steps if axis is not None else []
+        of = {p: np.take(target, int(p[-1]), axis=axis) for p in known}
+    return {
+        p: next(losses.matching_targets(_as_array(_find(outcome, p)), t), None)
+        for p, t in of.items()
+    }
 
 
 def _find(outcome: RunOutcome, path: Path) -> Any:

@@ -78,7 +78,6 @@ class RunOutcome:
     kept: dict[Path, Any] = field(default_factory=dict)
     """The object's attributes after its backward."""
     mutated: list[str] = field(default_factory=list)
-    steps: dict[Path, Any] = field(default_factory=dict)
     stepped: set[Path] = field(default_factory=set)
     """The weights that the backward updates: its claims are the steps."""
     numbers: dict[str, float] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from reference.checks.argument_spec import CONTAINERS, assembled, generator, siz
 from reference.checks.assessment import Row
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import SET_UP
+from reference.checks.objective import targets_of
 from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path, Routine, claim_name
 from reference.checks.smallest import Smallest, inputs_of, sentence_of
@@ -385,11 +386,7 @@ class _Writer:
     def _implicit(self, loss: losses.CandidateLoss) -> str:
         objective = self.subject.objective
         raw = self.outcome.others.get(objective.target, self.outcome.inputs.get(objective.target))
-        output = self.outcome.outputs.get(
-            objective.output, self.outcome.values.get(objective.output)
-        )
-        fitting = next(losses.matching_targets(np.asarray(output), raw))
-        fitting = np.asarray(fitting, dtype=float)
+        fitting = np.asarray(targets_of(objective, self.outcome)[objective.output], dtype=float)
         target = f"v[{objective.target[0]!r}]"
         if len(objective.target) > 1 or not np.array_equal(fitting, np.asarray(raw)):
             self.given["target"], target = literal(fitting), "v['target']"
@@ -397,22 +394,9 @@ class _Writer:
 
     def _over_time(self, loss: losses.CandidateLoss) -> str:
         """Return a loss over a list of outputs, one for each step in time."""
-        objective, head = self.subject.objective, self.subject.objective.output[0]
-        raw = np.asarray(
-            self.outcome.others.get(objective.target, self.outcome.inputs.get(objective.target))
-        )
-        steps = {
-            p: v
-            for p, v in self.outcome.values.items()
-            if p[0] == head and len(p) == 2 and p[1].isdigit()
-        }
-        axis = 0 if raw.shape[0] == len(steps) else raw.ndim - 1
-        targets = [
-            next(losses.matching_targets(np.asarray(v), np.take(raw, int(p[1]), axis=axis)))
-            for p, v in steps.items()
-        ]
-        self.given["target"] = literal([np.asarray(t, dtype=float) for t in targets])
-        outputs = ", ".join(self._named(p) for p in steps)
+        targets = targets_of(self.subject.objective, self.outcome)
+        self.given["target"] = literal([np.asarray(t, dtype=float) for t in targets.values()])
+        outputs = ", ".join(map(self._named, targets))
         code = LOSS_CODE[loss.name].format(a="a", t="t")
         return f"sum({code} for a, t in zip([{outputs}], v['target']))"
 

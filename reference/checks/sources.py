@@ -158,7 +158,7 @@ def collect(
     """Enter the claims into an outcome: returned, kept by the object, or steps that it took."""
     back = reading.unit.backward
     returned = leaves_of(_as_slope(trace.value), back.returned)
-    claims = {**{path: _plain(value) for path, value in returned.items()}, **outcome.steps}
+    claims = {path: _plain(value) for path, value in returned.items()}
     if instance is not None and trace.value is not instance:
         after = kept_now(reading, instance)
         outcome.kept = after
@@ -214,13 +214,17 @@ def steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: R
     """The module's own weights, where the function moves them: W = W - rate * dW."""
     space = getattr(reading.first.function, "__globals__", {})
     for path in list(outcome.inputs):
-        if path[0] != "global":
-            continue
-        now, then = space[path[1]], _view_like(outcome.inputs[path], before[path])
-        if np.shape(now) == np.shape(then) and not same(now, then):
-            outcome.steps[("step", *path)] = (then - now) * (1 / (outcome.rate or 1.0))
-            outcome.inputs[path] = then
-            outcome.stepped.add(path)
+        if path[0] == "global":
+            _note_step(outcome, path, before, space[path[1]])
+
+
+def _note_step(outcome: RunOutcome, path: Path, before: Mapping[Path, object], now: object) -> None:
+    """Enter the step that an input has taken, and the input as it was."""
+    then = _view_like(outcome.inputs[path], before[path])
+    if now is not None and np.shape(now) == np.shape(then) and not same(now, then):
+        outcome.claims[("step", *path)] = (then - now) * (1 / (outcome.rate or 1.0))
+        outcome.inputs[path] = then
+        outcome.stepped.add(path)
 
 
 def steps_in_arguments(
@@ -232,11 +236,7 @@ def steps_in_arguments(
             continue
         holder = arguments[path[0]]
         now = holder.get(path[1]) if isinstance(holder, dict) else None
-        then = _view_like(outcome.inputs[path], before[path])
-        if now is not None and np.shape(now) == np.shape(then) and not same(now, then):
-            outcome.claims[("step", *path)] = (then - now) * (1 / outcome.rate)
-            outcome.inputs[path] = then
-            outcome.stepped.add(path)
+        _note_step(outcome, path, before, now)
 
 
 def _looks_kept(path: Path) -> bool:

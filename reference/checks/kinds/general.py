@@ -278,14 +278,9 @@ class GeneralSubject(Questioned):
                 again = self._backward(inputs, steps, run.cotangents, {*lifted})
         except Exception:
             return rows
-        better = []
-        for r in rows:
-            name = r.leaf[0]
-            exact = (
-                row(r.claim, r.leaf, values(again[name]), run.truth[name]) if name in again else r
-            )
-            better.append(exact if exact.right and not r.right else r)
-        return better
+        named = [((n,), n) for n in again if n in run.truth]
+        exact = {p: row(p, p, values(again[n]), run.truth[n]) for p, n in named}
+        return [r if r.right or not exact[r.leaf].right else exact[r.leaf] for r in rows]
 
     @contextlib.contextmanager
     def _on_balls(self, seed: int) -> Iterator[tuple[Any, Session]]:
