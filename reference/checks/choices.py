@@ -347,14 +347,14 @@ def _is_a_sign(one: Argument) -> bool:
 
 def _plain_targets(one: Argument) -> list[Spec]:
     if one.request.shapes:
-        return [*_targets(one.mode, "C"), *one.columns]
+        return [*target_specs(one.mode, "C"), *one.columns]
     if one.weights:
-        return _targets(one.mode, one.outs[-1])
+        return target_specs(one.mode, one.outs[-1])
     if one.any_built and one.dims == ("T", "D"):
-        return [Spec("label", ("T",), "V"), *_targets(one.mode, "C")]
+        return [Spec("label", ("T",), "V"), *target_specs(one.mode, "C")]
     feature = one.dims[0] if one.mode.samples == "columns" else (one.dims or ("",))[-1]
     widths = ["C", feature] if one.any_built else [feature]
-    return [t for w in widths for t in _targets(one.mode, w)]
+    return [t for w in widths for t in target_specs(one.mode, w)]
 
 
 def _picks(one: Argument) -> list[Spec] | None:
@@ -558,9 +558,3 @@ def _objects(one: Argument) -> list[Spec]:
     if re.search(r"^depth$", bare) and one.image:
         return [Spec("size", ("F",))]
     return []
-
-
-def _targets(mode: Mode, width: str) -> list[Spec]:
-    if mode.samples == "scalar":
-        return target_specs(mode)
-    return target_specs(mode, width or "C")

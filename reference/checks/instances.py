@@ -132,8 +132,3 @@ def set_parameters(instance: object, module: str, values: dict[Path, Any]) -> No
             setter(values[path])
         elif id(value) in by_array and setter is not _no_setter:
             setter(by_array[id(value)])
-
-
-def kept_arrays(instance: object, module: str) -> dict[Path, Any]:
-    """Return all numbers and arrays that an object holds now."""
-    return {path: value for path, value, _ in walk(instance, module)}

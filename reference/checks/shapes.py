@@ -240,9 +240,9 @@ def bias_spec(after: str, mode: Mode) -> Spec:
     return Spec("normal", shapes[mode.bias])
 
 
-def target_specs(mode: Mode, width: str = "C") -> list[Spec]:
-    """Return the ways targets may be given for this layout of samples."""
-    dims = mode.data.dims
+def target_specs(mode: Mode, width: str) -> list[Spec]:
+    """Return the ways targets may be given for this layout of samples; width "": of C classes."""
+    dims, width = mode.data.dims, width or "C"
     if mode.samples == "columns":
         last = dims[-1]
         return [

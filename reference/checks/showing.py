@@ -40,11 +40,8 @@ def _numbers(case: ProblemCase) -> tuple[Numbers, ...]:
 
 
 def _furthest(cases: Sequence[ProblemCase]) -> ProblemCase:
-    def distance(case: ProblemCase) -> float:
-        found = case.assessment
-        return max((r.distance(found.scale) for r in _off(found)), default=0.0)
-
-    return max(cases, key=distance)
+    off = [[r.distance(c.assessment.scale) for r in _off(c.assessment)] for c in cases]
+    return max(zip(cases, off, strict=True), key=lambda c: max(c[1], default=0.0))[0]
 
 
 def _off(assessment: Assessment) -> list[Row]:

@@ -145,7 +145,8 @@ def kept_now(reading: Reading, instance: object) -> dict[Path, Any]:
     """Return all numbers and arrays that an object holds now."""
     if instance is None or reading.unit.owner is None:
         return {}
-    return instances.kept_arrays(instance, reading.unit.owner.__module__)
+    held = instances.walk(instance, reading.unit.owner.__module__)
+    return {path: value for path, value, _ in held}
 
 
 def collect(
