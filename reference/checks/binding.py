@@ -166,11 +166,6 @@ def _variables(forward: Routine) -> list[str]:
     return [] if code is None else list(code.co_varnames[code.co_argcount :])
 
 
-def _is_called(name: str, backward: Routine) -> bool:
-    """Whether it is a function: backward_prop(data, labels, params, forward_prop_func)."""
-    return re.search(rf"\b{re.escape(name)}\(", backward.text()) is not None
-
-
 def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
     """Return the backward's arguments that must be drawn: targets, masks and numbers of its own."""
     if forward is None:
@@ -187,7 +182,9 @@ def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
         if words.is_target(low) and alone:
             continue  # tanh_derivative(y): y is the output
         known_word = words.is_target(low) or low in words.RATES or low in words.REGULARISATION
-        if known_word or _EXTRAS.search(low) or _is_called(name, backward):
+        # a function is handed over: backward_prop(data, labels, params, forward_prop_func)
+        called = re.search(rf"\b{re.escape(name)}\(", backward.text())
+        if known_word or _EXTRAS.search(low) or called:
             found.append(name)
     return found
 

@@ -511,14 +511,6 @@ def strings_for(name: str, text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.findall(quoted, text)))
 
 
-def _tanh(x: Any) -> Any:
-    return np.tanh(x)
-
-
-def _tanh_slope(x: Any) -> Any:
-    return 1 - np.tanh(x) ** 2
-
-
 class SavingContext:
     """The context that a framework passes to a function: it keeps what is saved."""
 
@@ -555,9 +547,9 @@ def _objects(one: Argument) -> list[Spec]:
         return [Spec("made", value=lambda sizes: Steps())]
     called = _found(rf"\b{re.escape(bare)}\(", one.text)
     if called and _found(r"prime|deriv|grad|slope|^df$|^d_", bare):
-        return [Spec("value", value=_tanh_slope)]
+        return [Spec("value", value=lambda x: 1 - np.tanh(x) ** 2)]
     if called and _found(r"activ|func|^f$|^g$|nonlin|^act$|sigma", bare):
-        return [Spec("value", value=_tanh)]
+        return [Spec("value", value=lambda x: np.tanh(x))]
     if _found(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
         of_batch = len(one.dims) > 1 and one.dims[0] == "N"
         return [Spec("shape", one.dims[of_batch:]), Spec("shape", one.dims)]

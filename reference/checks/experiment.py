@@ -226,7 +226,8 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
     instance, module = owner(), unit.owner.__module__
     _set_up(instance, keep.outcome.sizes)
     fresh = instances.randomise(instance, module, rng)
-    if not fresh and reading.forward is not None and _is_lazy(instance):
+    lazy = any(v is None for v in getattr(instance, "__dict__", {}).values())
+    if not fresh and reading.forward is not None and lazy:  # weights made at the first input
         with contextlib.suppress(Exception):
             first = _assembled(_of_call(drawn), _Keeper(RunOutcome({}), reading, False))
             call(reading.forward, reading.forward.only(first), instance)
@@ -265,11 +266,6 @@ def _set_up(instance: object, sizes: Mapping[str, int]) -> None:
             with contextlib.suppress(Exception):
                 method(**given)
         return
-
-
-def _is_lazy(instance: object) -> bool:
-    """Whether a weight is still None: made at the first input."""
-    return any(v is None for v in getattr(instance, "__dict__", {}).values())
 
 
 def _run_alone(

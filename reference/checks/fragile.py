@@ -30,7 +30,11 @@ class Probe(NamedTuple):
 
 def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
     """Return what breaks, a sentence each; at most three."""
-    if reading.forward is None or (reading.unit.owner is not None and _has_weights(reading, seed)):
+    if reading.forward is None:
+        return []
+    if reading.unit.owner is not None and any(
+        p[0] == "self" for p in perform(reading, seed, 0).inputs
+    ):
         return []
     names = [n for n in reading.layout if not n.startswith("init.")]
     if any("[" in n for n in names) or weight_names(names) or bias_names(names):
@@ -55,11 +59,6 @@ def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
         if len(found) == 3:
             break
     return found
-
-
-def _has_weights(reading: Reading, seed: int) -> bool:
-    outcome = perform(reading, seed, 0)
-    return any(p[0] == "self" for p in outcome.inputs)
 
 
 def _far(name: str, shape: tuple[int, ...]) -> Iterator[Probe]:

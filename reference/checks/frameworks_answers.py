@@ -4,7 +4,6 @@ They are compared with the same certified gradient; the verdict does not rest on
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -46,7 +45,10 @@ def answers(
         except FrameworkMissing as error:
             texts.append(str(error))
             continue
-        run = partial(_called, function, ours.defaults())
+
+        def run(tensors: Tensors, call: Callable[..., object] = function) -> list[object]:
+            return [call(tensors[("x",)], **ours.defaults())]
+
         with frame.running(seed):
             (gradient,) = frame.pullback(run, {("x",): x}).pull(weights[:1]).values()
         off = np.abs(np.asarray(gradient, dtype=float) - row.truth.value)
@@ -58,9 +60,3 @@ def answers(
 
 
 _FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
-
-
-def _called(
-    function: Callable[..., object], numbers: dict[str, float], tensors: Tensors
-) -> list[object]:
-    return [function(tensors[("x",)], **numbers)]

@@ -5,7 +5,6 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -77,7 +76,8 @@ def units_of(target: Target) -> list[Unit]:
             backward = getattr(thing, "bwd", None)
             found.append(_framework_unit(name, "jax", thing, target, backward))
             taken |= {id(getattr(thing, a, None)) for a in ("fwd", "bwd", "fun", "__wrapped__")}
-    found += _function_units({k: v for k, v in functions.items() if id(v) not in taken}, target)
+    rest = {k: v for k, v in functions.items() if id(v) not in taken}
+    found += _units({k: r for k, v in rest.items() if (r := routine_of(k, v, target))}, None)
     for name, cls in classes.items():
         found += [
             u
@@ -169,11 +169,6 @@ def _framework_unit(
 
 
 # -- functions ---------------------------------------------------------------------------------
-
-
-def _function_units(functions: dict[str, Callable[..., Any]], target: Target) -> list[Unit]:
-    routines = {k: r for k, f in functions.items() if (r := routine_of(k, f, target))}
-    return _units(routines, None)
 
 
 def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:

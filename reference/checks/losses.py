@@ -28,35 +28,25 @@ class CandidateLoss:
     """Whether the outputs have to lie strictly between 0 and 1."""
 
 
-def _half_square(a: Array, y: Array) -> object:
-    d = a - y
-    return (d * d).sum() * 0.5
-
-
-def _cross_entropy(a: Array, y: Array) -> object:
-    return -(np.log(a) * y).sum()
-
-
-def _binary(a: Array, y: Array) -> object:
-    return -(np.log(a) * y + np.log(1 - a) * (1 - y)).sum()
-
-
 def _softmax(a: Array, y: Array, axis: int = -1) -> object:
     top = np.max(np.asarray(values(a)), axis=axis, keepdims=True)
     return (np.log(np.exp(a - top).sum(axis=axis)) + 0.0).sum() + ((top * y).sum() - (a * y).sum())
 
 
 LOSSES = (
-    CandidateLoss("half the squared error", "½ Σ (a − y)²", _half_square),
     CandidateLoss(
-        "binary cross-entropy", "−Σ (y log a + (1 − y) log(1 − a))", _binary, inside=True
+        "half the squared error", "½ Σ (a − y)²", lambda a, y: ((a - y) * (a - y)).sum() * 0.5
     ),
-    CandidateLoss("cross-entropy", "−Σ y log a", _cross_entropy, inside=True),
+    CandidateLoss(
+        "binary cross-entropy",
+        "−Σ (y log a + (1 − y) log(1 − a))",
+        lambda a, y: -(np.log(a) * y + np.log(1 - a) * (1 - y)).sum(),
+        inside=True,
+    ),
+    CandidateLoss("cross-entropy", "−Σ y log a", lambda a, y: -(np.log(a) * y).sum(), inside=True),
     CandidateLoss("softmax cross-entropy", "Σ (log Σ exp(a) − y·a)", _softmax),
     CandidateLoss(
-        "softmax cross-entropy over columns",
-        "Σ (log Σ exp(a) − y·a)",
-        partial(_softmax, axis=0),
+        "softmax cross-entropy over columns", "Σ (log Σ exp(a) − y·a)", partial(_softmax, axis=0)
     ),
 )
 

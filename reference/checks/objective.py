@@ -127,7 +127,8 @@ def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
             and is_numeric(v)
             and not (p in outcome.claims and not outcome.paired and p[0] == "")
         ]
-        fitting = [p for p in outputs if p != target and _fits(outcome.values[p], plain)]
+        arrays = ((p, _as_array(outcome.values[p])) for p in outputs if p != target)
+        fitting = [p for p, a in arrays if any(True for _ in losses.matching_targets(a, plain))]
         fitting.sort(
             key=lambda p: (
                 p in outcome.inputs,
@@ -139,10 +140,6 @@ def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
             for loss in losses.LOSSES:
                 yield Objective("implicit", path, loss, target)
     yield from _lists_of(outcome, targets)
-
-
-def _fits(output: object, target: object) -> bool:
-    return next(losses.matching_targets(_as_array(output), target), None) is not None
 
 
 def _lists_of(outcome: RunOutcome, targets: Mapping[Path, Any]) -> Iterator[Objective]:

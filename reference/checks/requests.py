@@ -58,7 +58,7 @@ def requests(
         if _of_one_shape(names, fixed, first):
             yield replace(base, names=names, alike=True), constructor, settled
         plain = [n for n in names if n not in fixed]
-        layers = tuple(n for n in names if n.startswith("init.") and _like_a_layer(n))
+        layers = tuple(n for n in names if re.match(r"init\..*(layer|theta)", n, re.I))
         if layers:
             yield replace(base, names=plain, arrays=layers), constructor, settled
         if len(plain) <= 5:
@@ -78,10 +78,6 @@ def _of_one_shape(names: list[str], fixed: dict[str, Spec], first: Routine) -> b
     if bias_names(names) and not {"a", "u"} & {n.lower() for n in names}:
         return False
     return not re.search(r"@|dot\(|matmul|einsum|tensordot", first.text())
-
-
-def _like_a_layer(name: str) -> bool:
-    return "layer" in name.lower() or "theta" in name.lower()
 
 
 def _constructor(unit: Unit, first: Routine, target: Target) -> Routine | None:
@@ -214,16 +210,13 @@ def _variants(
 ) -> Iterator[dict[str, tuple[str, list[str]]]]:
     keys = dict_keys(first, text, names)
     base = {k: ("dict", v) for k, v in keys.items()}
-    listed = [n for n in names if n not in base and is_listed(n, text) and not _lists_sizes(n)]
+    of_sizes = [n for n in names if n.startswith("init.") and size_specs(n)[:1]]
+    sizes = {n for n in of_sizes if any(s.kind == "sizes" for s in size_specs(n))}  # [2, 3, 1]
+    listed = [n for n in names if n not in base and n not in sizes and is_listed(n, text)]
     if listed:
         yield base | {n: ("listed", ["0", "1"]) for n in listed}
         yield base | {n: ("listed", ["0", "1", "2"]) for n in listed}
     yield base
-
-
-def _lists_sizes(name: str) -> bool:
-    """Whether a constructor's argument is a list of layer sizes: layers=[2, 3, 1]."""
-    return name.startswith("init.") and any(s.kind == "sizes" for s in size_specs(name))
 
 
 def _handed_on(first: Routine, target: Target) -> str:

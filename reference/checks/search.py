@@ -119,7 +119,9 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             left = any(text.startswith("IndexError") for text in failure.raised_texts)
             if forward is not None and candidate.reading.mode.style == "two" and left:
                 continue  # it leaves its arrays where the sizes differ from one another
-            if _narrowed(candidate.reading) and _shape(candidate.reading) in judged:
+            kinds = {s.kind for s in candidate.reading.layout.values()}
+            narrowed = candidate.reading.mode.style == "two" or kinds & set(_NARROW)
+            if narrowed and _shape(candidate.reading) in judged:
                 continue  # numbers inside (0, 1), or twos everywhere, hide what others have shown
             if any(_leaves_out(candidate.reading, c) for c in chosen):
                 continue  # indices have no gradient that could be wrong
@@ -240,10 +242,6 @@ def _shape(reading: Reading) -> _Shape:
     return (drawn, reading.binding, reading.constructor)
 
 
-def _narrowed(reading: Reading) -> bool:
-    return reading.mode.style == "two" or any(s.kind in _NARROW for s in reading.layout.values())
-
-
 def _leaves_out(reading: Reading, seen: Chosen) -> bool:
     """Whether it draws indices for an input whose gradient is wrong where numbers are drawn."""
     if seen.reading.binding != reading.binding or seen.first.all_right:
@@ -271,7 +269,8 @@ def _misshapen(candidate: Candidate) -> bool:
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     given, claimed = outcome.inputs, outcome.claims
     numbers = [c for c, p in pairs if not np.ndim(claimed[c]) and np.size(given[p]) > 1]
-    slope = len(given) == 1 and not _takes_cotangent(candidate.reading)
+    sources = [source for _, source in candidate.reading.binding]
+    slope = len(given) == 1 and not any(s.startswith("cotangent") for s in sources)
     if numbers and not slope:
         return True  # a bias that was summed over all units; the slope of 2x is a number
     rest = [c for c, _ in pairs if c not in numbers]
@@ -281,11 +280,6 @@ def _misshapen(candidate: Candidate) -> bool:
     return bool(outcome.cotangents) and any(
         len(got) > len(of) or (got != of and got == of[::-1]) for got, of in shapes
     )
-
-
-def _takes_cotangent(reading: Reading) -> bool:
-    """Whether the backward gets the gradient of the output, so that it must return a product."""
-    return any(source.startswith("cotangent") for _, source in reading.binding)
 
 
 def _cut(outcome: RunOutcome, shape: tuple[int, ...]) -> bool:

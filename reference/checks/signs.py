@@ -182,7 +182,9 @@ def partners_of(routine: Routine, forwards: list[Routine]) -> list[Routine]:
         return sorted(same, key=lambda f: _distance(f, routine))
     close = [f for f in forwards if stem and set(words.stem_of(f.short)) & set(stem)]
     arguments = [f for f in forwards if f.arguments and f.required == routine.required]
-    generic = [f for f in forwards if not words.stem_of(f.short) or _is_forward(f.short)]
+    generic = [
+        f for f in forwards if not words.stem_of(f.short) or _RUNS & set(words.words(f.short))
+    ]
     ordered = list({id(f): f for f in [*arguments, *close, *generic]}.values())
     ordered.sort(
         key=lambda f: (
@@ -207,10 +209,6 @@ def _overlap(forward: Routine, backward: Routine) -> int:
 
 
 _RUNS = frozenset("forward feedforward fwd call fprop predict".split())
-
-
-def _is_forward(name: str) -> bool:
-    return bool(_RUNS & set(words.words(name)))
 
 
 def _distance(forward: Routine, backward: Routine) -> int:

@@ -76,16 +76,15 @@ def files_of(target: str) -> list[str]:
     if not target or not path.is_dir():
         return [target]
     found = sorted(
-        p for p in path.rglob("*") if p.suffix in _SUFFIXES and not _hidden(p.relative_to(path))
+        p
+        for p in path.rglob("*")
+        if p.suffix in _SUFFIXES
+        and not any(n.startswith((".", "__pycache__")) for n in p.relative_to(path).parts)
     )
     files = [str(p) for p in found if p.name not in ("__init__.py", "setup.py", "conftest.py")]
     if not files:
         raise InvalidInput(f"TARGET={target!r}: no .py or .ipynb file in this folder")
     return files
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith((".", "__pycache__")) for part in path.parts)
 
 
 def load(target: str) -> Target:

@@ -53,7 +53,8 @@ def explain(
             break
         as_given = way is reading and one == objective
         problems = given if as_given else problems_of(way, one, seed, indices, deadline, met)
-        if not problems or (best is not None and not best.left and _more_wrong(problems, best)):
+        explained = best.problems[0].wrong if best is not None and not best.left else None
+        if not problems or (explained is not None and len(problems[0].wrong) > len(explained)):
             continue
         state = _searched(problems, deadline)
         if best is None or _better(state, best):
@@ -86,10 +87,6 @@ def _searched(problems: list[ReadingProblem], deadline: float) -> ExplanationSta
 
 _PLAIN = 1.65
 """An explanation of that cost is the common mistake; no other loss is tried for another one."""
-
-
-def _more_wrong(problems: list[ReadingProblem], best: ExplanationState) -> bool:
-    return len(problems[0].wrong) > len(best.problems[0].wrong)
 
 
 def _with_general(

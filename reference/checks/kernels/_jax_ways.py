@@ -67,7 +67,7 @@ class JaxKernel:
 
         under: jax.jit or the like; None: as it stands in float64, else compiled, which is quicker.
         """
-        under = under or (_as_it_stands if dtype == FLOAT64 else jax.jit)
+        under = under or ((lambda run: run) if dtype == FLOAT64 else jax.jit)
         with self.running(dtype):
             outputs, found = under(self.pulling(problem, dtype))(
                 *arrays(problem, cotangents, dtype)
@@ -201,10 +201,6 @@ def arrays(
     """Return leaves and cotangents as arrays of JAX, in a dtype."""
     leaves = [jnp.asarray(a, dtype=dtype) for a in problem.leaves.values()]
     return leaves, [jnp.asarray(c, dtype=dtype) for c in cotangents if c is not None]
-
-
-def _as_it_stands(run: _Run) -> _Run:
-    return run
 
 
 def _axes(axes: Any, count: int) -> list[int | None]:

@@ -237,16 +237,16 @@ def claimed(plan: Reading, frame: Frame, problem: CallProblem) -> Claimed:
                 _without_cotangent(found, plan, problem, trace, frame)
             kept = {p[-1]: (t, frame.plain(t)) for p, t in tensors.items() if p[0] != "self"}
             value = call(back, bound, instance).value
-            found.mutated = [n for n, (t, was) in kept.items() if not _same(frame.plain(t), was)]
+            found.mutated = [
+                n
+                for n, (t, was) in kept.items()
+                if not np.array_equal(frame.plain(t), was, equal_nan=True)
+            ]
         found.claims |= _kept(instance, frame, before)
         found.returned = plain(value, frame)
         found.claims |= leaves_of(found.returned, back.returned)
         found.claims |= _hanging(tensors, frame)
     return found
-
-
-def _same(now: Array, was: Array) -> bool:
-    return bool(np.array_equal(now, was, equal_nan=True))
 
 
 def plain(value: object, frame: Frame) -> Any:

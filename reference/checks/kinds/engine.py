@@ -252,7 +252,8 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     """Return the subject of an engine, or why it cannot be asked."""
     cls: Any = unit.thing
     try:
-        functions = {k: v for k, v in target.names.items() if _own(v, target)}
+        home = target.module.__name__
+        functions = {k: v for k, v in target.names.items() if getattr(v, "__module__", "") == home}
         engine = ScalarEngine(cls, modules_of(unit, target), functions)
     except NoEngine as error:
         return Failure(str(error), error.__cause__)
@@ -281,10 +282,6 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     except Exception:
         made.by_differences = True
     return made
-
-
-def _own(thing: object, target: Target) -> bool:
-    return getattr(thing, "__module__", None) == target.module.__name__
 
 
 def _finish(engine: ScalarEngine, has: Callable[[str], bool]) -> programs.Finish:
