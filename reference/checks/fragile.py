@@ -32,9 +32,8 @@ def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
     """Return what breaks, a sentence each; at most three."""
     if reading.forward is None:
         return []
-    if reading.unit.owner is not None and any(
-        p[0] == "self" for p in perform(reading, seed, 0).inputs
-    ):
+    of_object = perform(reading, seed, 0).inputs if reading.unit.owner is not None else {}
+    if any(p[0] == "self" for p in of_object):
         return []
     names = [n for n in reading.layout if not n.startswith("init.")]
     if any("[" in n for n in names) or weight_names(names) or bias_names(names):

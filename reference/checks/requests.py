@@ -210,8 +210,8 @@ def _variants(
 ) -> Iterator[dict[str, tuple[str, list[str]]]]:
     keys = dict_keys(first, text, names)
     base = {k: ("dict", v) for k, v in keys.items()}
-    of_sizes = [n for n in names if n.startswith("init.") and size_specs(n)[:1]]
-    sizes = {n for n in of_sizes if any(s.kind == "sizes" for s in size_specs(n))}  # [2, 3, 1]
+    made = (n for n in names if n.startswith("init."))
+    sizes = {n for n in made if any(s.kind == "sizes" for s in size_specs(n))}  # [2, 3, 1]
     listed = [n for n in names if n not in base and n not in sizes and is_listed(n, text)]
     if listed:
         yield base | {n: ("listed", ["0", "1"]) for n in listed}
