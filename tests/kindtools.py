@@ -4,12 +4,10 @@ import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reference.checks.code import load, units_of
 from reference.checks.explain import Explanation
-from reference.checks.inventory import units_of
+from reference.checks.judging import Failure, ProblemCase, Subject
 from reference.checks.kinds import subject_of
-from reference.checks.search import Failure
-from reference.checks.source import load
-from reference.checks.subject import ProblemCase, Subject
 
 _numbers = itertools.count()
 

@@ -13,26 +13,29 @@ import msgspec
 import numpy as np
 
 from reference.balls import LeftTheTape, TooManyNodes
-from reference.checks import constants, fragile, text
-from reference.checks.argument_spec import Spec
-from reference.checks.assessment import Row
-from reference.checks.chosen import Chosen
-from reference.checks.identify import identify
-from reference.checks.inventory import Unit, set_up_by
+from reference.checks.code import Path, Spec, Target, Unit, claim_name, is_gradient_name, path_name
+from reference.checks.code.inventory import set_up_by
+from reference.checks.code.raised import error_line
+from reference.checks.comparing import Row
+from reference.checks.comparing.identify import identify
+from reference.checks.judging import (
+    Chosen,
+    Failure,
+    ProblemCase,
+    ReadingSubject,
+    Subject,
+    constants,
+    fragile,
+    search,
+)
 from reference.checks.kernels import Findings, kernel_findings
 from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.matching import OTHER_AXES
-from reference.checks.outcome import ForwardFailed, NotFinite
-from reference.checks.raised import error_line
-from reference.checks.records import CheckRequest
-from reference.checks.routine import Path, claim_name, path_name
-from reference.checks.search import Failure, search
+from reference.checks.results import CheckRequest, text
+from reference.checks.running.matching import OTHER_AXES
+from reference.checks.running.outcome import ForwardFailed, NotFinite
 from reference.checks.showing import own_lines, shown
-from reference.checks.source import Target
-from reference.checks.subject import ProblemCase, ReadingSubject, Subject
 from reference.checks.tolerances import NEARLY
-from reference.checks.vocabulary import is_gradient_name
 from reports.checked import CheckedTensor, Fault, Part, Worst
 
 PROBLEMS = 20
@@ -252,7 +255,7 @@ def _about_the_forward(
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
     if request.frameworks:
-        from reference.checks.frameworks_answers import answers  # they import torch and jax
+        from reference.checks.kinds._frameworks_answers import answers  # they import torch and jax
 
         asked = operation, request.frameworks, request.seed
         remarks = [*remarks, *answers(subject.reading, subject.objective, *asked)]

@@ -17,6 +17,7 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.operation import Activation
+from reference.checks.comparing.identify import settings_of
 from reference.checks.explain.graph import Array, Edit, Hook, Places
 from reference.checks.explain.hypothesis import (
     Cotangents,
@@ -30,7 +31,6 @@ from reference.checks.explain.losslines import losses
 from reference.checks.explain.pairs import ElementwiseStep, pairs_of, slope_text
 from reference.checks.explain.problem import NamedValue, ReadingProblem, once
 from reference.checks.explain.rowwise import RowStep, row_steps
-from reference.checks.identify import settings_of
 from reference.checks.tolerances import DIGITS, SAME
 from reference.diagnosis.mistakes import CATALOGUE, Mistake
 from reference.diagnosis.mistakes.catalogue import (

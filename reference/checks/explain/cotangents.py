@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain.graph import Array, Edit, Places
 from reference.checks.explain.hypothesis import CLAIMS, WHERE_ALONE, Hypothesis, Words
 from reference.checks.explain.links import at_piece, pieces
 from reference.checks.explain.operands import products
 from reference.checks.explain.problem import NamedValue, ReadingProblem
-from reference.checks.routine import Path
 
 _MAX_UP, _MAX_VALUES = 5, 16
 

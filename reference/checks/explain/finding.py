@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import (
@@ -19,7 +20,6 @@ from reference.checks.explain.problem import (
     once,
     text_of,
 )
-from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS
 from reports.checked import NamedMistake
 

@@ -16,16 +16,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from reference.balls import Session
-from reference.checks.assess import assess
-from reference.checks.assessment import Row
-from reference.checks.experiment import perform
+from reference.checks.comparing import Objective, Row, assess
+from reference.checks.comparing.objective import candidates, is_elementwise
 from reference.checks.explain.finding import Support, named
 from reference.checks.explain.graph import Array
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import ReadingProblem, claim_text, close, problem_of, text_of
-from reference.checks.matching import matched, same_shape
-from reference.checks.objective import Objective, candidates, is_elementwise
-from reference.checks.outcome import Reading, RunOutcome
+from reference.checks.running import Reading, RunOutcome, matched, perform, same_shape
 from reference.checks.tolerances import STABILISER
 from reports.checked import NamedMistake
 

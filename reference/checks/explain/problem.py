@@ -10,14 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from reference.balls import is_tracked, values
-from reference.checks import vocabulary
-from reference.checks.allowances import nice_factors
-from reference.checks.assess import assess
+from reference.checks.code import Path, is_numeric, vocabulary
+from reference.checks.comparing import Objective, assess
+from reference.checks.comparing.allowances import nice_factors
+from reference.checks.comparing.objective import scalar_of
 from reference.checks.explain.graph import Array, Edit, Mask, NumberGraph, Places, read
-from reference.checks.matching import matched
-from reference.checks.objective import Objective, scalar_of
-from reference.checks.outcome import RunOutcome
-from reference.checks.routine import Path, is_numeric
+from reference.checks.running import RunOutcome, matched
 from reference.checks.tolerances import EXPLAINED, UNDERFLOW
 
 

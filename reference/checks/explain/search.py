@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from reference.checks.comparing import Objective
 from reference.checks.explain import finding, general, simple_errors
 from reference.checks.explain.catalogued import catalogue_hypotheses
 from reference.checks.explain.finding import Explanation
@@ -26,8 +27,7 @@ from reference.checks.explain.trial import (
     edit_of,
     tried,
 )
-from reference.checks.objective import Objective
-from reference.checks.outcome import Reading
+from reference.checks.running import Reading
 from reference.checks.tolerances import EXPLAINED, SAME
 from reference.diagnosis.mistakes import CATALOGUE
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from reference.checks.code.vocabulary import REGULARISATION
 from reference.checks.explain import ownslope, regions
 from reference.checks.explain.cotangents import orders
 from reference.checks.explain.finding import (
@@ -23,7 +24,6 @@ from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import close, ratio
 from reference.checks.tolerances import DIGITS, SAME
-from reference.checks.vocabulary import REGULARISATION
 
 Analyser = Callable[[Sequence[ClaimCase]], Finding]
 

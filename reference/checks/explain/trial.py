@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain import (
     catalogued,
     cotangents,
@@ -33,7 +34,6 @@ from reference.checks.explain.problem import (
     is_multiple,
 )
 from reference.checks.explain.state import ExplanationState, cases_of
-from reference.checks.routine import Path
 from reference.checks.tolerances import SAME
 
 

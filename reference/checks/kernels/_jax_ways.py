@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from reference.checks.code import path_name
 from reference.checks.kernels._findings import FLOAT64, Array
 from reference.checks.kernels._jax_rounding import JaxGraph
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem
 from reference.checks.kernels._ways import KernelAnswer, TracedReference, Way, Ways, each
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.routine import path_name
 
 _BATCH = 3  # problems that are stacked for vmap
 _Run = Callable[[list[Any], list[Any]], tuple[Any, Any]]

@@ -6,13 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.argument_spec import Spec
-from reference.checks.inventory import Unit
+from reference.checks.code import Spec, Target, Unit
+from reference.checks.judging import Failure, Subject
 from reference.checks.kinds import engine, general, network
 from reference.checks.kinds._frames import Frame, FrameworkMissing, frame_of
-from reference.checks.search import Failure
-from reference.checks.source import Target
-from reference.checks.subject import Subject
 
 
 def subject_of(

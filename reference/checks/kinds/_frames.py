@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.surroundings import quiet, seeded
+from reference.checks.running.surroundings import quiet, seeded
 
 Array = npt.NDArray[Any]
 Path = tuple[str, ...]

@@ -230,8 +230,9 @@ def of_arrays(
     ) -> ExpressionProgram:
         weigh = name not in ("__mul__", "__rmul__", "__add__") and has("__mul__")
         names = (name, "__mul__") if weigh else (name,)
-        finished = functools.partial(finish, weigh=weigh)
-        return ExpressionProgram(text, tuple(leaves), names, use, domain, leaves, note, finished)
+        return ExpressionProgram(
+            text, tuple(leaves), names, use, domain, leaves, note, lambda out: finish(out, weigh)
+        )
 
     for op in operators(has):
         if op.count == 2 and op.name != "__pow__":

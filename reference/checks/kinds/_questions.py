@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.argument_spec import Spec
+from reference.checks.code import Path, path_name
+from reference.checks.code.argument_spec import Layout
+from reference.checks.comparing import Truth
 from reference.checks.explain import Explanation
-from reference.checks.objective import Truth
-from reference.checks.routine import Path, path_name
-from reference.checks.subject import ProblemCase, Subject
+from reference.checks.judging import ProblemCase, Subject
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
 from reports.checked import NamedMistake
@@ -132,7 +132,7 @@ class Questioned(Explained):
 
     kind: str
     """What two subjects must share: "general", "engine", "torch", "jax"."""
-    layout: Mapping[str, Spec]
+    layout: Layout
     """How its arguments are drawn; empty where it settles that itself."""
 
     @property

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.balls import Session, gradient, lift
-from reference.checks.assessment import Row, factor_of
+from reference.checks.code import Path
+from reference.checks.comparing import LOSSES, Row, Truth
+from reference.checks.comparing.assessment import factor_of
+from reference.checks.comparing.losses import CandidateLoss, evaluate, matching_targets
 from reference.checks.kinds._frames import Array
-from reference.checks.losses import LOSSES, CandidateLoss, evaluate, matching_targets
-from reference.checks.matching import same_shape
-from reference.checks.objective import Truth
-from reference.checks.routine import Path
+from reference.checks.running import same_shape
 from reference.checks.tolerances import DIGITS, EXPLAINED
 
 FLOAT32 = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from reference.balls import values
+from reference.checks.code import is_numeric, raised_text
 from reference.checks.kinds._programs import ExpressionProgram
 from reference.checks.kinds._questions import Question, plain
-from reference.checks.raised import raised_text
-from reference.checks.routine import is_numeric
 
 REUSE = "reuse"
 """What the gradients of programs count as in which a value is used twice."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks import vocabulary as words
-from reference.checks.argument_spec import CONTAINERS, assembled, generator, path_of, sizes_for
+from reference.checks.code import vocabulary as words
+from reference.checks.code.argument_spec import CONTAINERS, assembled, generator, path_of, sizes_for
+from reference.checks.code.routine import CallTrace, call, leaves_of
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_index
-from reference.checks.outcome import Reading, Unreadable
-from reference.checks.routine import CallTrace, call, leaves_of
-from reference.checks.sources import value_of
+from reference.checks.running import Reading, Unreadable
+from reference.checks.running.arguments_and_claims import value_of
 
 _LEAVES = ("normal", "positive", "unit", "sign", "list")
 

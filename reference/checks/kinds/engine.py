@@ -7,28 +7,23 @@ forward, with numbers on balls as its data.
 import copy
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
-from reference.checks.argument_spec import Spec
-from reference.checks.assessment import Assessment, Row
-from reference.checks.differences import by_differences
-from reference.checks.inventory import Unit
+from reference.checks.code import Path, Target, Unit, raised_text
+from reference.checks.comparing import Assessment, Objective, Row, Truth
+from reference.checks.comparing.differences import by_differences
+from reference.checks.judging.searching import Failure, modules_of
+from reference.checks.judging.subject import Demonstration, Key, ProblemCase
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
 from reference.checks.kinds._programs import ExpressionProgram, Operator
 from reference.checks.kinds._questions import Question, Questioned, RightAnswer
 from reference.checks.kinds._rows import float_truth, row
 from reference.checks.kinds._scalar_engine import NoEngine, ScalarEngine, name_of, of_program
-from reference.checks.objective import Objective, Truth
-from reference.checks.raised import raised_text
-from reference.checks.routine import Path
-from reference.checks.search import Failure, modules_of
-from reference.checks.source import Target
-from reference.checks.spelling import literal
-from reference.checks.subject import Demonstration, Key, ProblemCase
+from reference.checks.showing.spelling import literal
 from reference.checks.tolerances import DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
 
@@ -40,7 +35,6 @@ class EngineSubject(Questioned):
     """An engine with the operators that it has."""
 
     kind = "engine"
-    layout: ClassVar[Mapping[str, Spec]] = {}
 
     def __init__(
         self,
@@ -50,6 +44,7 @@ class EngineSubject(Questioned):
         arrays: Sequence[ExpressionProgram],
     ) -> None:
         self.name = unit.name
+        self.layout = {}
         self.engine, self.operators = engine, list(found)
         self.small = [*programs.small(self.operators), *arrays]
         self.by_differences = False

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.argument_spec import SMALL_SIZES, Layout, generator, sizes_for
-from reference.checks.assessment import Assessment
-from reference.checks.differences import by_differences
+from reference.checks.code.argument_spec import SMALL_SIZES, Layout, generator, sizes_for
+from reference.checks.code.vocabulary import TARGET_NAMES
+from reference.checks.comparing import Assessment, Objective
+from reference.checks.comparing.differences import by_differences
+from reference.checks.judging.subject import Demonstration, Key, ProblemCase
 from reference.checks.kinds._catalogue import (
     Cotangents,
     FunctionProblem,
@@ -38,12 +40,9 @@ from reference.checks.kinds._questions import (
     question_of,
 )
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
-from reference.checks.objective import Objective
-from reference.checks.shapes import Mode
-from reference.checks.spelling import NoShortSpelling, literal
-from reference.checks.subject import Demonstration, Key, ProblemCase
+from reference.checks.reading.shapes import Mode
+from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
-from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 
 

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reference.checks.argument_spec import SMALL_SIZES, Spec
-from reference.checks.assessment import Assessment
-from reference.checks.binding import bindings
-from reference.checks.choices import LayoutRequest
-from reference.checks.chosen import Extent, extent_of
-from reference.checks.inventory import Unit
+from reference.checks.code import Path, Routine, Spec, Target, Unit, raised_text
+from reference.checks.code.argument_spec import SMALL_SIZES
+from reference.checks.code.vocabulary import TARGET_NAMES
+from reference.checks.comparing import Assessment, Objective
+from reference.checks.judging import Failure, ProblemCase
+from reference.checks.judging.chosen import Extent, extent_of
+from reference.checks.judging.subject import Demonstration, Key
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
@@ -39,19 +40,12 @@ from reference.checks.kinds._questions import (
 from reference.checks.kinds._rows import FLOAT32, Unwritten, candidates, float_truth, row, settle
 from reference.checks.kinds._tensor_runs import CallProblem, Claimed, claimed, draw, outputs, state
 from reference.checks.kinds._tensor_script import script_lines
-from reference.checks.matching import matched
-from reference.checks.objective import Objective
-from reference.checks.outcome import Reading, Unreadable
-from reference.checks.raised import raised_text
-from reference.checks.requests import Fixed, layouts, requests
-from reference.checks.routine import Path, Routine
-from reference.checks.search import Failure
-from reference.checks.shapes import number_specs, weight_names
-from reference.checks.source import Target
-from reference.checks.spelling import NoShortSpelling
-from reference.checks.subject import Demonstration, Key, ProblemCase
+from reference.checks.reading import LayoutRequest, bindings, layouts
+from reference.checks.reading.requests import Fixed, requests
+from reference.checks.reading.shapes import number_specs, weight_names
+from reference.checks.running import Reading, Unreadable, matched
+from reference.checks.showing.spelling import NoShortSpelling
 from reference.checks.tolerances import COARSE, DIGITS
-from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 
 MAX_SECONDS = 5.0  # of the processor
