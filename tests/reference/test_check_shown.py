@@ -10,7 +10,7 @@ from targetsources import ENGINE, JAX, TORCH
 from reference.checks.results import CheckRequest
 from reference.checks.results.records import Part, PartFinished
 from reference.checks.session import serve
-from reference.checks.showing.showing import spelling
+from reference.checks.showing import spelling
 
 PAIR = """
 import torch

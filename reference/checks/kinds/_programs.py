@@ -58,7 +58,7 @@ class ExpressionProgram:
     domain: tuple[float, float] = _ANY
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     note: str = ""
-    """What is said beside its text: " with b a row"."""
+    """What stands beside its text: " with b a row"."""
     finish: Callable[[Any], Any] = field(default=lambda out: out, repr=False)
 
     @property

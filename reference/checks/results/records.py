@@ -18,7 +18,7 @@ class PartStarted(msgspec.Struct, frozen=True, tag="started"):
 
 
 class TargetLoaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """The target was loaded; what is said of it as a whole."""
+    """The target was loaded, with remarks on it as a whole."""
 
     remarks: tuple[str, ...] = ()
 
