@@ -7,17 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.charts import charts, histograms
-from reports.clip import clipped, fit, visible
-from reports.diagram import describe, diagram
+from reports.diagram import describe, describe_graph, diagram, graph_diagram
 from reports.formula import math as set_math
-from reports.formula import prose
-from reports.graph_diagram import describe_graph, graph_diagram
+from reports.formula import prose, visible
 from reports.matrix import graph_matrix, matrix
 from reports.records import (
     Accuracy,
@@ -32,6 +31,7 @@ from reports.records import (
     Record,
     TrialRow,
     Value,
+    encode,
     of_type,
 )
 from reports.summary import (
@@ -47,6 +47,10 @@ from reports.summary import (
 )
 from reports.text import one_line
 
+# Whatever the records hold, a page stays small: long texts and tables are cut, with a note.
+MAX_TEXT = 4_000
+MAX_LIST = 400
+MAX_KEY = 120
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
 MAX_SIDES = 8
 MAX_BENCHED = 16
@@ -61,6 +65,7 @@ BUDGETS: Mapping[Any, int] = {
     Limit: 30_000,
     Bench: 60_000,
 }
+R = TypeVar("R", bound=Record)
 
 
 def render_html(summary: Summary) -> str:
@@ -186,6 +191,44 @@ def bench_tables(records: Sequence[Bench]) -> list[BenchTable]:
         origins = list(dict.fromkeys(row.origin for row in rows if row.origin))[:MAX_SIDES]
         tables.append(BenchTable(title, names[:MAX_BENCHED], list(shapes.items()), origins))
     return tables
+
+
+def fit(records: Iterable[R], budget: int) -> tuple[list[R], int]:
+    """Return the first records whose JSON fits into `budget` bytes, and how many are left out."""
+    kept: list[R] = []
+    left_out, used = 0, 0
+    for record in records:
+        if used > budget:  # not even clipped: a file of a million findings takes no time here
+            left_out += 1
+            continue
+        size = len(encode(record))
+        if size > MAX_TEXT:
+            record = clipped(record)
+            size = len(encode(record))
+        used += size
+        if used > budget and kept:
+            left_out += 1
+        else:
+            kept.append(record)
+    return kept, left_out
+
+
+def clipped(record: R) -> R:
+    """Return the record with every long text, list and mapping cut short."""
+    plain = msgspec.to_builtins(record)
+    found: R = msgspec.convert(_clip(plain), type(record), strict=False)
+    return found
+
+
+def _clip(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + " … (clipped)"
+    if isinstance(value, dict):
+        items = list(value.items())[:MAX_LIST]
+        return {key[:MAX_KEY]: _clip(inner) for key, inner in items}
+    if isinstance(value, list | tuple):
+        return [_clip(inner) for inner in value[:MAX_LIST]]
+    return value
 
 
 def grouped(records: Iterable[Any], attribute: str) -> dict[str, list[Any]]:

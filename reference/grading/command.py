@@ -14,11 +14,10 @@ from reference.grading.grader import grade
 from reference.grading.new_assignment import begin
 from reference.grading.submissions import find_submissions
 from reports.checked import plain
-from reports.class_folder import refuse_for_class, write_class
+from reports.class_page import refuse_for_class, write_class
 from reports.grade_formats import autolab, class_text, gradescope, junit, otter, table
-from reports.graded import Class
+from reports.graded import Class, GradeView, view
 from reports.records import ReportError
-from reports.views import GradeView, view
 
 WHOLE: dict[str, Callable[[Class], str]] = {
     "table": lambda c: "\n".join(class_text(c)),

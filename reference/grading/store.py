@@ -9,7 +9,7 @@ import msgspec
 
 from reference.grading.submissions import Submission
 from reports.checked import plain
-from reports.class_folder import KEPT
+from reports.class_page import KEPT
 from reports.graded import Graded
 
 
