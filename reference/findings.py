@@ -27,8 +27,7 @@ from reference.problems import (
     arrays_of,
     parse_address,
 )
-from reference.repro import script_of_deviation
-from reference.repro_graph import script_of_graph
+from reference.repro import script_of_deviation, script_of_graph
 from reference.repro_second import script_of_second
 from reports.records import Case, Finding, GraphShape, LayerShape, NetworkShape, StepShape
 

@@ -24,10 +24,9 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
 from manual_backprop.operation import FloatArray, InvalidInput, is_float
 from manual_backprop.second_order import variables
-from reference.drawing.builder import LARGE, ProblemBuilder, ProblemCell, Stream
+from reference.drawing.builder import LARGE, ProblemBuilder, ProblemCell, Stream, sampled
 from reference.drawing.graphs import ARCHITECTURES, cell_of_graph, draw_graph
 from reference.drawing.regimes import REGIMES
-from reference.drawing.sampling import sampled
 from reference.formats import DTYPES, FORMATS, LOW, format_of, inside
 
 GRAPHS = 10**15

@@ -18,6 +18,7 @@ from reference.problems import DirectedGraph, DirectedProblem
 from reference.repro import (
     HEAD,
     LARGEST,
+    STACKED,
     TORCH_NAMES,
     Arrays,
     array_text,
@@ -25,8 +26,8 @@ from reference.repro import (
     call_text,
     collect_own,
     loss_text,
+    step_call,
 )
-from reference.repro_graph import STACKED, step_call
 
 FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
 

@@ -22,7 +22,7 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.operation import FloatArray, Loss, Operation
 from reference.drawing.builder import outputs_for
-from reference.drawing.kinks import kinks
+from reference.drawing.regimes import kinks
 from reference.formats import DTYPES
 from reference.problems import check_names
 

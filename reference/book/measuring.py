@@ -9,7 +9,7 @@ from manual_backprop.operation import Activation, Loss
 from reference.arithmetic.balls import exact, precision
 from reference.arithmetic.point_derivative import at_number, constants
 from reference.conventions.pointwise import Batch, PointAnswers, ask
-from reference.drawing.kinks import kinks, one_sided
+from reference.drawing.regimes import kinks, one_sided
 from reference.judge import CONVENTIONAL, allowed_alone
 from reference.trials.accuracy import measure
 from reports.book import BookAccuracy, KinkRow

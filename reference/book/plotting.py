@@ -7,7 +7,7 @@ from typing import Any
 from manual_backprop.operation import Activation, Loss, Operation
 from reference.arithmetic.balls import exact, precision
 from reference.arithmetic.point_derivative import at_number, at_row, constants
-from reference.drawing.kinks import kinks
+from reference.drawing.regimes import kinks
 from reports.book import Curve, Plot
 
 _POINTS = 160

@@ -12,7 +12,7 @@ import numpy as np
 
 from manual_backprop.operation import Activation, FloatArray, Loss, Operation
 from reference.conventions.pointwise import Batch
-from reference.drawing.kinks import kinks
+from reference.drawing.regimes import kinks
 
 SWEEP = "somewhere"
 """The situation of points that lie anywhere: a row is made only where an answer is far off."""

@@ -11,14 +11,16 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any, BinaryIO, get_type_hints
 
 import msgspec
 
 from reference.workers import confinement, messages
-from reference.workers.imports import Announcer
 from reference.workers.messages import (
     Event,
     Finished,
@@ -31,7 +33,51 @@ from reference.workers.messages import (
     ToWorker,
 )
 from reference.workers.process_tree import supervise
-from reference.workers.usage import memory_held
+from reference.workers.timeouts import memory_held
+
+SLOW = frozenset(
+    {
+        *("torch", "jax", "tensorflow", "keras", "mxnet", "cupy", "theano", "tinygrad", "mlx"),
+        *("transformers", "sklearn", "pandas", "matplotlib", "numba", "sympy"),
+    }
+)
+"""Packages whose first import takes seconds. The time limits are longer meanwhile."""
+
+
+class Announcer(MetaPathFinder):
+    """Tells when the import of a slow package begins and ends."""
+
+    def __init__(self, begin: Callable[[str], None], end: Callable[[str], None]) -> None:
+        self._begin, self._end = begin, end
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a slow package by the other finders, and watch it being loaded."""
+        if path is not None or name not in SLOW:
+            return None
+        for finder in [f for f in sys.meta_path if f is not self]:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                self._watch(name, spec)
+                return spec
+        return None
+
+    def _watch(self, name: str, spec: ModuleSpec) -> None:
+        loader = spec.loader
+        if loader is None or not hasattr(loader, "exec_module"):
+            return
+        load = loader.exec_module
+
+        def marked(module: ModuleType) -> None:
+            self._begin(name)
+            try:
+                load(module)
+            finally:
+                self._end(name)
+
+        loader.exec_module = marked  # type: ignore[method-assign]
+
 
 IDLE_SECONDS = 600.0
 """A worker ends after this time without a request: on a cluster nothing else would end it."""
