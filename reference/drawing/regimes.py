@@ -1,8 +1,8 @@
 """The value regimes: one function each, which sets the numbers of a problem (or bends its shape).
 
 Each aims at a kind of bug: cancellation, ties, kinks, saturation, the ends of the range, and
-structures in which a transposed or forgotten axis cannot be seen. Kinks are found in the definition,
-with ball arithmetic.
+structures in which a transposed or forgotten axis cannot be seen. Kinks are found in the
+definition, with ball arithmetic.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,9 +57,9 @@ def find(
 ) -> tuple[float, ...]:
     """Scan one definition for kinks.
 
-    It decides by the sign of a decision variable. Where that sign changes, and the two branches have
-    other values or slopes, there is a kink. The sign is scanned over a fixed set of points and the
-    change is bisected down to one float.
+    It decides by the sign of a decision variable. Where that sign changes, and the two branches
+    have other values or slopes, there is a kink. The sign is scanned over a fixed set of points,
+    and the change is bisected down to one float.
     """
     arguments = constants(parameters)
 
