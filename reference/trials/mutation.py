@@ -20,8 +20,7 @@ from reference.judge import STRICT, allowed_alone, judge_all
 from reference.oracles import Answer, load
 from reference.problems import Selection, draw
 from reference.trials.accuracy import batch_of
-from reference.trials.layer_mutants import mutant_result, of_layers
-from reference.trials.mutants import Mutant, backward_by, generated
+from reference.trials.mutants import Mutant, backward_by, generated, mutant_result, of_layers
 from reports.records import TrialRow
 
 _BANK = 10  # problems that each mutant meets at first

@@ -22,10 +22,9 @@ from reference.oracles import load
 from reference.problems import check_seed, draw
 from reference.translation import FRAMEWORKS
 from reference.trials.diagnosis import diagnosis_rows
-from reference.trials.hidden import hidden_faults
+from reference.trials.faults import faults, hidden_faults, translation_faults
 from reference.trials.mutation import mutants
 from reference.trials.sensitivity import sensitivity
-from reference.trials.translation import faults, translation_faults
 from reports.records import Limit, Record, TrialRow
 
 
