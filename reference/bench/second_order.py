@@ -16,8 +16,7 @@ import numpy as np
 from manual_backprop.fast import compile_product, compile_step
 from manual_backprop.network import Problem
 from manual_backprop.second_order import hessian_vector_product
-from reference.bench.cases import SHAPES, BenchCase, problem_of
-from reference.bench.frameworks import jax_loss, torch_loss
+from reference.bench.contestants import SHAPES, BenchCase, jax_loss, problem_of, torch_loss
 from reference.bench.measure import limited, on_one_core
 
 Pair = tuple[Callable[[], Any], Callable[[], Any]]
