@@ -27,8 +27,7 @@ from reference.book.checking import (
     check,
 )
 from reference.book.deriving import derive
-from reference.book.layer_accuracy import SEEDS, judged, layer_accuracy
-from reference.book.measuring import accuracy, installed, kink_rows
+from reference.book.measuring import SEEDS, accuracy, installed, judged, kink_rows, layer_accuracy
 from reference.book.plotting import plot
 from reference.book.samples import LETTERS
 from reference.conventions.uses import draw, use_text

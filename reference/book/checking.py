@@ -17,7 +17,7 @@ from manual_backprop.operation import Operation
 from reference.arithmetic.balls import precision
 from reference.book.evaluating import FormulaPoint, Unclear, children, free_indices
 from reference.book.functions import Undecided
-from reference.book.reading import Formula, Kind, Piece, read
+from reference.book.parsing import Formula, Kind, Piece, read
 from reference.book.samples import Samples
 from reference.book.tokens import NotRead
 from reports.notation import (

@@ -23,8 +23,7 @@ from reference.diagnosis.mistakes import (
     LossLine,
     Mistake,
 )
-from reference.diagnosis.mistakes.catalogue import right_of
-from reference.diagnosis.mistakes.code import statements
+from reference.diagnosis.mistakes.catalogue import right_of, statements
 from reference.trials.accuracy import batch_of
 from reports.book import MistakeRow
 

@@ -24,8 +24,7 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import Activation, LayerOperation, Loss
 from reference.arithmetic.balls import Ball
-from reference.conventions.edges import discover_edges, interval_text
-from reference.conventions.lengths import discover_lengths
+from reference.conventions.edges import discover_edges, discover_lengths, interval_text
 from reference.conventions.pointwise import (
     COTANGENT,
     IMPLEMENTATIONS,

@@ -31,8 +31,14 @@ from reference.checks.objective import Objective, Truth, truths
 from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS
-from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
-from reference.grading.dialect import handed_on, lost_in_types
+from reference.grading.correspondence import (
+    Correspondence,
+    Placement,
+    found_in,
+    handed_on,
+    lost_in_types,
+    proposals,
+)
 from reference.grading.kinds import KindSolution, hold_kind, is_slope, leaf_name
 from reference.grading.records import (
     AnyRun,

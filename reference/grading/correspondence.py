@@ -2,7 +2,8 @@
 
 Names differ, weights lie as (out, in), samples as columns, labels as one-hot rows. A way of giving
 the submission's numbers to the reference solution is the right one when both compute the same:
-random numbers do not agree by chance.
+random numbers do not agree by chance. Last: what an assignment may ask for beside right gradients,
+types and what a forward hands on.
 """
 
 import itertools
@@ -14,9 +15,10 @@ import numpy as np
 
 from reference.balls import values
 from reference.checks.matching import same_shape
-from reference.checks.routine import Path
-from reference.checks.tolerances import DIGITS, FORWARD
+from reference.checks.routine import Path, leaves_of
+from reference.checks.tolerances import DIGITS, FORWARD, IN_FLOAT32
 from reference.checks.vocabulary import is_target, plain, same_thing
+from reference.grading.records import Array, NamedArray, ProblemRun
 
 MAX_TRIES = 400
 
@@ -215,3 +217,45 @@ def agree(one: Any, other: Any) -> bool:
     with np.errstate(invalid="ignore"):
         near = np.abs(one - other) <= DIGITS * np.abs(other) + FORWARD * scale
     return bool(np.all(near))
+
+
+def lost_in_types(run: ProblemRun, claim: Path) -> str:
+    """Return in which other type a gradient is not right and why, "" where it is in all.
+
+    It has to come back in the type that went in, and near the gradient in float64.
+    """
+    exact = _of(run.claims, claim)
+    lost = ((c.dtype, _lost(_of(c.claims, claim), exact, c.dtype)) for c in run.coarse)
+    return next((f"in {dtype} {what}" for dtype, what in lost if what), "")
+
+
+def _of(named: tuple[NamedArray, ...], path: Path) -> Array | None:
+    return next((n.value for n in named if n.path == path), None)
+
+
+def _lost(found: Array | None, exact: Array | None, dtype: str) -> str:
+    if found is None or exact is None or found.shape != exact.shape:
+        return "no gradient of that shape came back"
+    if found.dtype != dtype and found.shape:
+        return f"it came back as {found.dtype}"
+    scale = float(np.max(np.abs(np.asarray(exact, dtype=float)), initial=0.0))
+    with np.errstate(all="ignore"):
+        off = np.abs(np.subtract(found, exact, dtype=float))
+    return "" if bool(np.all(off <= IN_FLOAT32 * scale)) else "its digits are lost"
+
+
+def handed_on(theirs: tuple[Array, ...], made: Any) -> str:
+    """Return how what a forward hands on differs from the reference solution's, "" where it is as.
+
+    theirs: the items that the submission's forward returned beside its output. made: all that the
+    reference solution's returned for the same numbers.
+    """
+    ours = list(leaves_of(tuple(made[1:])).values()) if isinstance(made, tuple | list) else []
+    if len(theirs) != len(ours):
+        return f"{len(theirs)} items are handed on, {len(ours)} are asked for"
+    for place, (item, asked) in enumerate(zip(theirs, ours, strict=True), 1):
+        plain = np.asarray(values(asked), dtype=float)
+        turned = (np.asarray(way, dtype=float) for way in (item, TURNED.there(item)))
+        if not any(t.shape == plain.shape and agree(t, plain) for t in turned):
+            return f"item {place} of what is handed on is another one than asked for"
+    return ""

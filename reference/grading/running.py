@@ -4,8 +4,11 @@ Nothing that is decided here gives points. The check finds out how the file is r
 mistakes; the runs carry the numbers that the judging process holds to the reference solution.
 """
 
+import ast
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -20,7 +23,7 @@ from reference.checks.inventory import units_of
 from reference.checks.kinds import Question, Questioned
 from reference.checks.outcome import RunOutcome, Unreadable
 from reference.checks.records import CheckRequest, Refused
-from reference.checks.routine import is_numeric, leaves_of
+from reference.checks.routine import Routine, is_numeric, leaves_of
 from reference.checks.source import Target
 from reference.checks.subject import ReadingSubject, Subject
 from reference.checks.surroundings import Library
@@ -42,7 +45,6 @@ from reference.grading.records import (
     SubmissionRequest,
     Unrun,
 )
-from reference.grading.repeated import repeated
 from reference.workers import confinement
 
 MAX_ENTRIES = 50_000
@@ -237,3 +239,27 @@ def _is_plain(value: Any) -> bool:
 def _plain(value: Any) -> np.ndarray[Any, np.dtype[Any]]:
     array = np.asarray(value)
     return np.array(array, dtype=float if array.dtype.kind == "f" else array.dtype)
+
+
+def repeated(
+    backward: Routine, variables: Mapping[Path, Any], instance: object = None
+) -> dict[Path, Any]:
+    """Return the values of expressions that stand in a backward's source at least twice.
+
+    As `dh * h` in dW and again in db: such a value is taken like a variable, for a mistake in it is
+    one mistake, wherever it stands. variables: the backward's local variables by path, as they were
+    at its end. instance: its `self`. The expressions are the submission's own code.
+    """
+    if backward.node is None:
+        return {}
+    terms = [ast.unparse(n) for n in ast.walk(backward.node) if isinstance(n, ast.BinOp)]
+    known = {path[0]: value for path, value in variables.items() if len(path) == 1}
+    names = {**getattr(backward.function, "__globals__", {}), "self": instance, **known}
+    found: dict[Path, Any] = {}
+    for text, count in Counter(terms).items():
+        if count > 1:
+            with suppress(Exception):  # a name that is none at its end
+                value = eval(compile(text, "<repeated>", "eval"), names)
+                if is_numeric(value):
+                    found[(text,)] = value
+    return found

@@ -21,7 +21,7 @@ from reference.book.checking import Docstring, Unchecked, check
 from reference.book.deriving import derive
 from reference.book.evaluating import MAX_STEPS, FormulaPoint, Unclear
 from reference.book.measuring import kink_rows
-from reference.book.reading import parse, read
+from reference.book.parsing import parse, read
 from reference.book.tokens import DEEPEST, LONGEST, NotRead, Vocabulary
 from reference.drawing.regimes import kinks
 from reports.book import Book, render_book
