@@ -12,6 +12,9 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[Any]
+"""An array of any dtype: floats, labels, masks."""
+
 
 @dataclass(frozen=True)
 class Format:

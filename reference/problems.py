@@ -27,7 +27,7 @@ from manual_backprop.second_order import variables
 from reference.drawing.builder import LARGE, ProblemBuilder, ProblemCell, Stream, sampled
 from reference.drawing.graphs import ARCHITECTURES, cell_of_graph, draw_graph
 from reference.drawing.regimes import REGIMES
-from reference.formats import DTYPES, FORMATS, LOW, format_of, inside
+from reference.formats import DTYPES, FORMATS, LOW, Array, format_of, inside
 
 GRAPHS = 10**15
 """The index of the first graph: beyond what any run of dense chains reaches."""
@@ -346,7 +346,7 @@ def parse_address(address: str) -> tuple[int, int]:
     return int(seed), in_low(low, first + int(index)) if low else first + int(index)
 
 
-def arrays_of(problem: AnyProblem) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(problem: AnyProblem) -> dict[str, Array]:
     """Return every array that the problem consists of."""
     if isinstance(problem, GraphProblem):
         cotangents = {f"cotangent of {n}": array for n, array in problem.cotangents.items()}
@@ -363,9 +363,7 @@ def _directions(problem: AnyProblem) -> dict[str, FloatArray]:
     return {f"direction of {name}": value for name, value in problem.direction.items()}
 
 
-def with_arrays(
-    problem: Problem, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-) -> Problem:
+def with_arrays(problem: Problem, change: Callable[[Array], Array]) -> Problem:
     """Return the problem with each of its arrays changed."""
     return replace(
         problem,
@@ -380,7 +378,7 @@ def with_arrays(
 def in_dtype(problem: P, dtype: npt.DTypeLike) -> P:
     """Return the same problem in another floating type; labels stay as they are."""
 
-    def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def change(array: Array) -> Array:
         return array.astype(dtype) if is_float(array) else array
 
     one: Any = problem

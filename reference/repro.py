@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem, Step
 from manual_backprop.network import Problem, forward, loss_divisor
 from manual_backprop.operation import LayerOperation, Operation
 from reference.evidence import Evidence
+from reference.formats import Array
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
 from reference.problems import computed_in
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+Arrays = Mapping[str, Array]
 LARGEST = 300  # numbers in a problem; a script with more is not a bug report
 
 HEAD = '''\
@@ -278,7 +278,7 @@ def arrays_text(name: str, arrays: Arrays) -> str:
     return f"\n{name} = {{\n{''.join(entries)}}}\n"
 
 
-def array_text(value: npt.NDArray[Any]) -> str:
+def array_text(value: Array) -> str:
     """Return an array as code, every number exactly."""
     text = np.array2string(
         value, separator=", ", threshold=value.size + 1, max_line_width=100,

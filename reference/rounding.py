@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from reference.formats import FORMATS, format_of
 
-Array = npt.NDArray[Any]
-
 
 @dataclass(frozen=True)
 class Rounding:

@@ -23,6 +23,7 @@ from manual_backprop.optimisers import (
     start_all,
     step_all,
 )
+from reference.formats import Array
 from reference.oracles import Oracle
 from reference.oracles.jax_grad import JaxGrad
 from reference.oracles.manual import Manual
@@ -47,9 +48,9 @@ class Task:
     title: str
     network: Network
     x: FloatArray
-    targets: npt.NDArray[Any]
+    targets: Array
     held_out_x: FloatArray
-    held_out_targets: npt.NDArray[Any]
+    held_out_targets: Array
     batch: int
     optimiser: GradientDescent | Momentum | Adam
     steps: int

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.operation import Activation, LayerOperation
@@ -24,11 +23,10 @@ from reference.conventions.situations import numbers
 from reference.conventions.uses import LayerUse, all_by_jax, draw, problem_of, use_text
 from reference.drawing.builder import Stream
 from reference.evidence import NO_NUMBER, Evidence, gather, tensor_of
+from reference.formats import Array
 from reference.judge import SOME_DIGITS, Judgement, back_from_the_loss, judge_all
 from reference.oracles import Answer, load
 from reports.records import Convention, Enclosure
-
-Array = npt.NDArray[Any]
 
 SEEDS = range(64)
 """The uses that the smallest and the fullest are taken from."""

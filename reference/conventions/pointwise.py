@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.operation import Activation, FloatArray, Loss
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
+from reference.formats import Array
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
@@ -35,7 +35,7 @@ class Batch:
 
     operation: Activation | Loss
     x: FloatArray
-    targets: npt.NDArray[Any] | None = None
+    targets: Array | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, FloatArray] = field(default_factory=dict)
 

@@ -9,18 +9,17 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from flint import arb
 
 from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.operation import LayerOperation, Rows
 from reference.arithmetic.balls import DefinitionArithmetic, Dual, Slopes, exact, precision
 from reference.drawing.builder import Stream
+from reference.formats import Array
 from reference.oracles import Oracle, load
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
-Array = npt.NDArray[Any]
 CANCELLED = 2.0**-20
 BITS = 260  # 60 digits are 200 bits; the rest is for what cancels
 

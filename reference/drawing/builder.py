@@ -11,7 +11,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.operation import Domain, FloatArray, Loss, Operation
-from reference.formats import format_of
+from reference.formats import Array, format_of
 
 MAX_DEPTH, MAX_WIDTH, MAX_BATCH = 4, 8, 8
 
@@ -42,7 +42,7 @@ class _Key(np.random.bit_generator.ISeedSequence):
     def __init__(self, seed: int, index: int) -> None:
         self._words = np.array([seed, index], np.uint64)
 
-    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> npt.NDArray[Any]:
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> Array:
         """Return the key, which is what Philox seeds itself with."""
         return self._words
 
@@ -99,7 +99,7 @@ class ProblemBuilder:
         self.weighted = not stream.chance(1, 4)
         self.parameters: dict[str, npt.NDArray[np.float64]] = {}
         self.x: npt.NDArray[np.float64] = np.empty(0)
-        self.targets: npt.NDArray[Any] | None = None
+        self.targets: Array | None = None
 
     def _place_of_the_activation(self) -> int:
         """Choose the layer of the cell's activation: the output only where the loss takes it."""
@@ -153,7 +153,7 @@ class ProblemBuilder:
         rows = self.stream.normal(self.batch, self.widths[0])
         self.x = np.rint(2 * rows) / 2 if lattice else rows * x
 
-    def draw_targets(self) -> npt.NDArray[Any]:
+    def draw_targets(self) -> Array:
         """Return targets of a kind that the loss takes."""
         stream, shape = self.stream, (self.batch, self.widths[-1])
         match stream.choice(self.loss.targets):

@@ -11,16 +11,14 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.layers import LAYERS
 from manual_backprop.operation import InvalidInput, LayerOperation, Takes
 from reference.drawing.builder import ProblemCell, Stream
-from reference.formats import format_of
+from reference.formats import Array, format_of
 
-Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 SHARED = 256

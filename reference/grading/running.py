@@ -236,7 +236,7 @@ def _is_plain(value: Any) -> bool:
     return np.asarray(value).dtype.kind in "fiub"
 
 
-def _plain(value: Any) -> np.ndarray[Any, np.dtype[Any]]:
+def _plain(value: Any) -> Array:
     array = np.asarray(value)
     return np.array(array, dtype=float if array.dtype.kind == "f" else array.dtype)
 

@@ -22,7 +22,7 @@ from reference.conventions.pointwise import (
     prove,
     prove_second,
 )
-from reference.formats import DTYPES
+from reference.formats import DTYPES, Array
 from reference.judge import OUTSIDE_BY_CHANCE, STRICT, allowed_alone
 from reports.records import Accuracy
 
@@ -155,7 +155,7 @@ def _inputs(
     return np.asarray(-np.abs(x) if domain == "log_simplex" else x)
 
 
-def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) -> npt.NDArray[Any]:
+def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) -> Array:
     match loss.targets[0]:
         case "labels":
             return stream.integers(0, shape[1], shape[0])

@@ -12,6 +12,7 @@ from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
 from manual_backprop.operation import FloatArray, InvalidInput, LayerOperation
 from reference.diagnosis.closeness import same_to_rounding
+from reference.formats import Array
 from reference.oracles import Answer
 
 WrongArray = npt.ArrayLike
@@ -24,11 +25,11 @@ class LayerLine:
 
     operation: LayerOperation
     argument: str
-    arrays: Mapping[str, npt.NDArray[Any]]
+    arrays: Mapping[str, Array]
     options: Mapping[str, Any]
     dy: FloatArray
 
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+    def __getitem__(self, name: str) -> Array:
         """Return an array by the name of the argument."""
         return self.arrays[name]
 

@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.layers import Dense
 from manual_backprop.operation import Activation, FloatArray, InvalidInput, Loss
+from reference.formats import Array
 
 LineName = Literal["loss", "activation", "weight", "bias", "below"]
 """The lines of a backward: δa of the last layer, δz, ∂L/∂W, ∂L/∂b, and δa of the layer below."""
@@ -129,7 +129,7 @@ class LossLine:
     operation: Loss
     arguments: Mapping[str, Any]
     y: FloatArray
-    targets: npt.NDArray[Any]
+    targets: Array
     losses: FloatArray
     dL: FloatArray
     divisor: float = 1.0
@@ -139,7 +139,7 @@ class LossLine:
     def gradient(
         self,
         dL: FloatArray | None = None,
-        targets: npt.NDArray[Any] | None = None,
+        targets: Array | None = None,
         **arguments: Any,
     ) -> FloatArray:
         """Return the right formula, at another cotangent, other targets or other arguments."""
