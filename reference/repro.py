@@ -8,7 +8,6 @@ own numbers, as the judge had them.
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -221,7 +220,7 @@ def _loss_function(problem: Problem, framework: Framework) -> str:
 def loss_text(problem: Problem, framework: Framework, prediction: str) -> str:
     """Return the call of a network's loss, before its reduction, as code."""
     network, operation = problem.network, problem.network.loss_operation
-    extra: dict[str, Any] = dict(network.loss_parameters)
+    extra: dict[str, object] = dict(network.loss_parameters)
     if framework == "torch" and not operation.torch.composed:
         extra["reduction"] = "none"
     return call_text(
@@ -233,7 +232,7 @@ def call_text(
     operation: Operation,
     framework: Framework,
     positional: list[str],
-    keywords: dict[str, Any],
+    keywords: dict[str, object],
     arrays: tuple[str, ...] = (),
 ) -> str:
     """Return the call of a framework's counterpart as code."""
@@ -257,7 +256,7 @@ def collect_own(operation: Operation, framework: Framework, sources: dict[str, s
         collect_sources(adapted, f"{operation.name}_with_{framework}", sources)
 
 
-def collect_sources(function: Callable[..., Any], name: str, sources: dict[str, str]) -> None:
+def collect_sources(function: Callable[..., object], name: str, sources: dict[str, str]) -> None:
     """Collect a function's source, and that of what it uses of its own package."""
     if name in sources:
         return
@@ -340,13 +339,16 @@ def _cotangent(step: str) -> str:
     return f"cotangent of {step}"
 
 
-def _call(step: Step, framework: Framework, floats: Mapping[str, Any]) -> str:
+def _call(step: Step, framework: Framework, floats: Mapping[str, Array]) -> str:
     given = {a: f'v["{n}"]' if n in floats else f'c["{n}"]' for a, n in step.inputs.items()}
     return step_call(step.record, framework, step.options, given)
 
 
 def step_call(
-    operation: Operation, framework: Framework, options: Mapping[str, Any], given: Mapping[str, str]
+    operation: Operation,
+    framework: Framework,
+    options: Mapping[str, object],
+    given: Mapping[str, str],
 ) -> str:
     """Return the call of a step of a graph; `given` are the texts of its arrays by argument."""
     if not isinstance(operation, LayerOperation):

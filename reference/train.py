@@ -5,7 +5,7 @@ the runs comes from the gradients. In exact arithmetic they would stay together;
 their last bits, and training may amplify the difference.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,7 @@ def _initial(network: Network, stream: np.random.Generator, dtype: str) -> dict[
     }
 
 
-def _batches(task: Task, stream: np.random.Generator) -> Any:
+def _batches(task: Task, stream: np.random.Generator) -> Iterator[Array]:
     """Yield the rows of each step's batch: everything, or one pass after another, shuffled."""
     size, order = len(task.x), np.arange(0)
     for _ in range(task.steps):
@@ -299,7 +299,7 @@ def training_text(done: Training) -> str:
     return "\n".join(lines)
 
 
-def training_data(done: Training) -> dict[str, Any]:
+def training_data(done: Training) -> dict[str, object]:
     """Return the runs as plain data: losses and distances by step, and the figures."""
     return {
         "task": done.task.name,
@@ -360,7 +360,7 @@ def picture(done: Training, path: Path) -> None:
 
 
 _COLOURS = {"manual": "#1b1b1b", "torch": "#d1495b", "jax": "#2e86ab"}
-_STYLES: dict[str, Any] = {
+_STYLES: dict[str, dict[str, object]] = {
     "manual": {"linewidth": 4, "alpha": 0.35},
     "torch": {"linewidth": 1.6},
     "jax": {"linewidth": 1.6, "linestyle": (0, (3, 3))},

@@ -9,7 +9,7 @@ Vector code takes several numbers at once and the last few one by one. Where the
 another way, a NaN takes another branch, and the answer depends on the length of the tensor.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ SEEDS = range(64)
 """The uses that the smallest and the fullest are taken from."""
 ORDINARY, LOST = "ordinary numbers", "digits"
 """The situation of a use as it was drawn; how what is off by rounding alone is called."""
-_FLOATS: Mapping[str, Any] = {
+_FLOATS: Mapping[str, Callable[[Array], Array]] = {
     "equal numbers": lambda a: np.ones_like(a),
     "zeros": lambda a: np.zeros_like(a),
     "times 1e6": lambda a: a * 1e6,

@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -35,13 +35,14 @@ from reference.conventions.pointwise import (
     prove,
 )
 from reference.conventions.situations import SWEEP, Situations, situations
-from reference.formats import DTYPES
+from reference.formats import DTYPES, Array
 from reference.judge import CONVENTIONAL, allowed_alone
 from reference.oracles import load
 from reports.records import Convention
 
 FOLDER = Path(__file__).parent / "ledgers"
 Quantity = Literal["value", "slope"]
+QUANTITIES: tuple[Quantity, ...] = ("value", "slope")
 
 
 def path() -> Path:
@@ -102,7 +103,7 @@ def discover(
         found = [s for operation in chosen for s in situations(operation, dtype)]
         batches = [s.batch(dtype) for s in found]
         replies = {name: ask(name, batches) for name in IMPLEMENTATIONS}
-        usual: dict[str, set[tuple[Any, ...]]] = {}
+        usual: dict[str, set[tuple[object, ...]]] = {}
         for k, (one, batch) in enumerate(zip(found, batches, strict=True)):
             answers = {name: replies[name][k] for name in IMPLEMENTATIONS}
             kept = list(_worth_keeping(_rows(one, batch, answers, dtype)))
@@ -142,7 +143,7 @@ def _key(row: Convention) -> tuple[str, ...]:
     return row.operation, row.dtype, row.quantity, row.kind, row.situation, row.input
 
 
-def _pattern(row: Convention) -> tuple[Any, ...]:
+def _pattern(row: Convention) -> tuple[object, ...]:
     """Return what a row shows, apart from its numbers: where, and who is off in what way."""
     ways = tuple(sorted((name, text.split()[0]) for name, text in row.deviation.items()))
     return row.situation, row.quantity, ways
@@ -196,7 +197,7 @@ def _rows(
     one: Situations, batch: Batch, answers: dict[str, PointAnswers], dtype: str
 ) -> Iterator[_Row]:
     for n, point in enumerate(prove(batch, limits=True)):
-        for quantity in ("value", "slope"):
+        for quantity in QUANTITIES:
             yield _row(one, batch, answers, dtype, n, point, quantity)
 
 
@@ -207,7 +208,7 @@ def _row(
     dtype: str,
     n: int,
     point: Point,
-    quantity: Any,
+    quantity: Quantity,
 ) -> _Row:
     truths = point.values if quantity == "value" else point.slopes
     given = {
@@ -301,7 +302,7 @@ def _input(one: Situations, batch: Batch, n: int) -> str:
     return ", ".join(parts)
 
 
-def _text(values: Any) -> str:
+def _text(values: Array) -> str:
     return _joined([f"{v:.6g}" for v in values.tolist()])
 
 
@@ -333,7 +334,7 @@ def _all_ignored(dtype: str) -> Iterator[Convention]:
         problem = Problem(network, parameters, np.ones((2, 2), dtype), targets)
         with np.errstate(all="ignore"):
             replies = {n: o.answer(problem) for n, o in load(IMPLEMENTATIONS).items()}
-        for quantity in ("value", "slope"):
+        for quantity in QUANTITIES:
             answers = {}
             for name, answer in replies.items():
                 assert answer.loss is not None

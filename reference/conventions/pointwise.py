@@ -36,7 +36,7 @@ class Batch:
     operation: Activation | Loss
     x: FloatArray
     targets: Array | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, float] = field(default_factory=dict)
     arrays: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
@@ -86,7 +86,7 @@ def ask(implementation: str, batches: Sequence[Batch], order: int = 1) -> list[P
 
 def _manual(batch: Batch, order: int) -> PointAnswers:
     operation, given = batch.operation, {**batch.arguments, **batch.arrays}
-    seconds: Any = None
+    seconds: FloatArray | None = None
     if isinstance(operation, Activation):
         y = operation.forward(batch.x, **given)
         dy = batch.cotangent(y)
@@ -249,7 +249,7 @@ def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) 
 
 def _at(batch: Batch, x: list[Ball], n: int, j: int | None) -> Point:
     operation, arguments = batch.operation, constants(dict(batch.arguments))
-    before: tuple[Any, ...] = ()
+    before: tuple[object, ...] = ()
     inputs = [abs(float(b.mid())) for b in x]
     if isinstance(operation, Loss):
         assert batch.targets is not None

@@ -1,8 +1,9 @@
 """A problem in the making: its random numbers, its structure, and the ways to fill in values."""
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.operation import Domain, FloatArray, Loss, Operation
 from reference.formats import Array, format_of
+
+_T = TypeVar("_T")
 
 MAX_DEPTH, MAX_WIDTH, MAX_BATCH = 4, 8, 8
 
@@ -42,7 +45,7 @@ class _Key(np.random.bit_generator.ISeedSequence):
     def __init__(self, seed: int, index: int) -> None:
         self._words = np.array([seed, index], np.uint64)
 
-    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> Array:
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> Array:
         """Return the key, which is what Philox seeds itself with."""
         return self._words
 
@@ -67,7 +70,7 @@ class Stream:
         """Return True in `numerator` of `denominator` cases."""
         return self.below(denominator) < numerator
 
-    def choice(self, options: Any) -> Any:
+    def choice(self, options: Sequence[_T]) -> _T:
         """Return one of a sequence."""
         return options[self.below(len(options))]
 

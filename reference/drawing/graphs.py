@@ -8,7 +8,6 @@ registry has its turn, in an architecture that its first argument fits.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -105,7 +104,7 @@ class _GraphBuilder:
                    for k, p in operation.parameters.items()}  # fmt: skip
         return self.step(name, {"x": x}, self.made[x], **options)
 
-    def step(self, name: str, inputs: Mapping[str, str], made: Shape, **options: Any) -> str:
+    def step(self, name: str, inputs: Mapping[str, str], made: Shape, **options: object) -> str:
         """Add an operation whose value has the given shape to values that are there."""
         step = Step(f"{len(self.steps)}.{name}", name, dict(inputs), options)
         self.steps.append(step)
@@ -152,7 +151,7 @@ class _GraphBuilder:
         """Return a layer for this layout, or None for an activation."""
         if self.stream.chance(1, 2):
             return None
-        return self.stream.choice([o for o in LAYERS.values() if o.takes in (takes, "any")])  # type: ignore[no-any-return]
+        return self.stream.choice([o for o in LAYERS.values() if o.takes in (takes, "any")])
 
     def finished(self, architecture: str, aim: LayerOperation, dtype: str) -> Structure:
         """Return the structure; what no step takes comes out."""

@@ -7,14 +7,13 @@ definition, with ball arithmetic.
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import InvalidInput, Operation
-from reference.arithmetic.balls import precision
+from reference.arithmetic.balls import Ball, precision
 from reference.arithmetic.point_derivative import Definition, PointDerivative, at_number, constants
 from reference.drawing.builder import ProblemBuilder
 from reference.formats import format_of
@@ -26,7 +25,7 @@ _POINTS = sorted(
     {k / 2 for k in range(-64, 65)} | {s * 2.0**k for s in (-1, 1) for k in range(-12, 11)}
 )
 
-Parameters = tuple[tuple[str, Any], ...]
+Parameters = tuple[tuple[str, float], ...]
 
 
 @cache
@@ -36,7 +35,7 @@ def kinks(name: str, parameters: Parameters = (), target: float = 0.0) -> tuple[
     For a loss they are kinks in the prediction, at the given target. An operation on rows has its
     kinks where entries tie, at no one number: the result is empty.
     """
-    before: tuple[Any, ...] = ()
+    before: tuple[Ball, ...] = ()
     if name in ACTIVATIONS:
         if ACTIVATIONS[name].rowwise:
             return ()
@@ -53,7 +52,7 @@ def kinks(name: str, parameters: Parameters = (), target: float = 0.0) -> tuple[
 
 
 def find(
-    definition: Definition, parameters: Mapping[str, Any], before: tuple[Any, ...] = ()
+    definition: Definition, parameters: Mapping[str, float], before: tuple[Ball, ...] = ()
 ) -> tuple[float, ...]:
     """Scan one definition for kinks.
 
@@ -81,10 +80,10 @@ def find(
 
 def one_sided(
     definition: Definition,
-    x: Any,
+    x: Ball,
     decision: int,
-    before: tuple[Any, ...] = (),
-    arguments: Mapping[str, Any] | None = None,
+    before: tuple[Ball, ...] = (),
+    arguments: Mapping[str, Ball] | None = None,
 ) -> tuple[PointDerivative, PointDerivative]:
     """Return the operation at x with one decision taken each way: first negative, then positive."""
     below, above = (
@@ -95,7 +94,11 @@ def one_sided(
 
 
 def _is_kink(
-    definition: Definition, x: float, decision: int, before: tuple[Any, ...], arguments: Any
+    definition: Definition,
+    x: float,
+    decision: int,
+    before: tuple[Ball, ...],
+    arguments: Mapping[str, Ball],
 ) -> bool:
     """Say whether the two branches differ at x, beyond what one float of x can make them differ."""
     below, above = one_sided(definition, _ball(x), decision, before, arguments)
@@ -104,7 +107,7 @@ def _is_kink(
     return any(not p.overlaps(q) and abs(float(p - q)) > 8 * spacing for p, q in pairs)
 
 
-def _bisect(signs: Any, i: int, left: float, right: float) -> float:
+def _bisect(signs: Callable[[float], list[int]], i: int, left: float, right: float) -> float:
     """Return the float where decision i is zero, or else the last float left of its change."""
     at_left = signs(left)[i]
     while (middle := left + (right - left) / 2) not in (left, right):
@@ -115,13 +118,13 @@ def _bisect(signs: Any, i: int, left: float, right: float) -> float:
     return left
 
 
-def _near(parameters: Mapping[str, Any], before: tuple[Any, ...]) -> list[float]:
+def _near(parameters: Mapping[str, float], before: tuple[Ball, ...]) -> list[float]:
     """Return the points where a parameter or the target is likely to make a kink."""
     numbers = [float(p) for p in (*parameters.values(), *before)]
     return [0.0, *numbers, *(-p for p in numbers), *(p + q for p in numbers for q in numbers)]
 
 
-def _ball(x: float) -> Any:
+def _ball(x: float) -> Ball:
     return constants({"x": float(x)})["x"]
 
 

@@ -14,7 +14,6 @@ leaf reaches the loss.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from reference.checks.tolerances import DIGITS
 from reference.grading.correspondence import (
     Correspondence,
     Placement,
+    Value,
     found_in,
     handed_on,
     lost_in_types,
@@ -103,8 +103,8 @@ def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
 
 def _of_another_forward(
     run: ProblemRun,
-    theirs: Mapping[Path, Any],
-    others: Mapping[Path, Any],
+    theirs: Mapping[Path, Value],
+    others: Mapping[Path, Value],
     solution: Solution,
     session: Session,
     reference: Reference,
@@ -124,7 +124,7 @@ def own_slope(run: ProblemRun) -> bool:
     """Whether what was claimed is the slope of the submission's own forward, by differences."""
     if run.up is None or run.down is None or not run.moved or run.up.shape != run.down.shape:
         return False
-    weight: Any = run.cotangents[0][1] if run.cotangents else np.ones(run.up.shape)
+    weight: Value = run.cotangents[0][1] if run.cotangents else np.ones(run.up.shape)
     if np.shape(weight) != run.up.shape:
         return False
     change = float(np.sum(weight * np.subtract(run.up, run.down))) / 2
@@ -134,14 +134,14 @@ def own_slope(run: ProblemRun) -> bool:
     return is_slope([(claims[c], ways[p]) for c, p in pairs], len(inputs), change)
 
 
-def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Any]:
+def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Value]:
     return {n.path: n.value if n.value.shape else n.value[()] for n in named}
 
 
 def _tries(
     run: ProblemRun,
-    theirs: Mapping[Path, Any],
-    others: Mapping[Path, Any],
+    theirs: Mapping[Path, Value],
+    others: Mapping[Path, Value],
     solution: Solution,
     session: Session,
     reference: Reference,
@@ -173,11 +173,11 @@ def _tries(
             continue
 
 
-def _numbers(run: ProblemRun, layout: Mapping[str, Any]) -> dict[Path, Any]:
+def _numbers(run: ProblemRun, layout: Mapping[str, Value]) -> dict[Path, Value]:
     return {(k,): v for k, v in run.numbers.items() if k in layout}
 
 
-def _judged_output(run: ProblemRun) -> Any:
+def _judged_output(run: ProblemRun) -> Value:
     """Return what the submission's gradient is the gradient of: an output, a loss."""
     if run.cotangents:
         return run.cotangents[0][0]
@@ -239,7 +239,7 @@ def _as_theirs(
     return outcome
 
 
-def _returned(place: Placement, ours: RunOutcome, shape: tuple[int, ...]) -> Any:
+def _returned(place: Placement, ours: RunOutcome, shape: tuple[int, ...]) -> Value:
     value = ours.inputs[place.ours]
     array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
     back = place.way.back(array, shape)
@@ -273,8 +273,8 @@ class _Inner:
     """A wrong gradient of one of the forward's own values."""
 
     name: str
-    value: Any
-    off: Any
+    value: Value
+    off: Value
     """What was claimed, less the truth."""
 
 
@@ -311,17 +311,17 @@ def _wrong_inner(assessed: _Assessed, run: ProblemRun) -> Iterator[_Inner]:
             yield one
 
 
-def _agrees(got: Any, truth: Truth, scale: float) -> bool:
+def _agrees(got: Value, truth: Truth, scale: float) -> bool:
     value = np.asarray(got, dtype=float)
     return value.shape == truth.value.shape and bool(close(value, truth, scale).all())
 
 
-def _cause(row: Row, inner: list[_Inner], scale: float, leaf: Any) -> str:
+def _cause(row: Row, inner: list[_Inner], scale: float, leaf: Value) -> str:
     """Return the inner gradient whose mistake alone makes this one wrong, "" where none does."""
     return next((one.name for one in inner if _follows(row, one, scale, leaf)), "")
 
 
-def _follows(row: Row, inner: _Inner, scale: float, leaf: Any) -> bool:
+def _follows(row: Row, inner: _Inner, scale: float, leaf: Value) -> bool:
     moved = gradient([inner.value], [inner.off], [leaf])[0]
     if row.got.shape != row.truth.value.shape or not np.any(moved.midpoint):
         return False

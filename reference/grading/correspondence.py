@@ -20,9 +20,12 @@ from reference.checks.tolerances import DIGITS, FORWARD, IN_FLOAT32
 from reference.checks.vocabulary import is_target, plain, same_thing
 from reference.grading.records import Array, NamedArray, ProblemRun
 
+Value = Any
+"""A number or an array: of floats, or of balls with their derivatives."""
+
 MAX_TRIES = 400
 
-Turn = Callable[[Any], Any]
+Turn = Callable[[Value], Value]
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,11 @@ class Way:
 
     name: str
     there: Turn
-    back: Callable[[Any, tuple[int, ...]], Any]
+    back: Callable[[Value, tuple[int, ...]], Value]
     """Of the turned array and the shape that it had."""
 
 
-def _reshaped(array: Any, shape: tuple[int, ...]) -> Any:
+def _reshaped(array: Value, shape: tuple[int, ...]) -> Value:
     return np.asarray(array).reshape(shape)
 
 
@@ -56,7 +59,7 @@ CHANNELS_LAST = Way(
 )
 
 
-def ways(array: Any, dimensions: int, same_layout: bool) -> Iterator[Way]:
+def ways(array: Value, dimensions: int, same_layout: bool) -> Iterator[Way]:
     """Yield the ways in which an array may become one of so many dimensions."""
     shape = np.shape(array)
     if len(shape) == dimensions:
@@ -73,7 +76,7 @@ def ways(array: Any, dimensions: int, same_layout: bool) -> Iterator[Way]:
         yield COLUMN
 
 
-def _labels(array: Any, like: Any) -> Iterator[Any]:
+def _labels(array: Value, like: Value) -> Iterator[Value]:
     """Yield a target as it is, and in the other spelling: labels or one-hot rows."""
     given, wanted = np.asarray(array), np.asarray(like)
     if given.ndim == wanted.ndim:
@@ -113,8 +116,8 @@ class Correspondence:
         return all(likeness(p.theirs, p.ours) >= 2 and p.way is AS_IT_IS for p in self.places)
 
     def given(
-        self, inputs: Mapping[Path, Any], others: Mapping[Path, Any], like: Mapping[Path, Any]
-    ) -> dict[Path, Any]:
+        self, inputs: Mapping[Path, Value], others: Mapping[Path, Value], like: Mapping[Path, Value]
+    ) -> dict[Path, Value]:
         """Return the numbers that the reference solution is run on, by its own paths.
 
         Raises KeyError or IndexError where this problem has no such array.
@@ -127,10 +130,10 @@ class Correspondence:
 
 
 def proposals(
-    theirs: Mapping[Path, Any],
-    their_others: Mapping[Path, Any],
-    ours: Mapping[Path, Any],
-    our_others: Mapping[Path, Any],
+    theirs: Mapping[Path, Value],
+    their_others: Mapping[Path, Value],
+    ours: Mapping[Path, Value],
+    our_others: Mapping[Path, Value],
     same_layout: bool,
 ) -> Iterator[Correspondence]:
     """Yield the ways to give a submission's numbers to the reference solution, likely ones first.
@@ -155,7 +158,7 @@ def proposals(
 
 
 def _places(
-    path: Path, array: Any, theirs: Mapping[Path, Any], same_layout: bool
+    path: Path, array: Value, theirs: Mapping[Path, Value], same_layout: bool
 ) -> Iterator[Placement]:
     order = sorted(theirs, key=lambda p: -likeness(p, path))
     if same_layout and order and likeness(order[0], path) >= 2:
@@ -165,7 +168,9 @@ def _places(
             yield Placement(other, path, way)
 
 
-def _targets(path: Path, array: Any, among: Mapping[Path, Any]) -> Iterator[tuple[Path, Path, int]]:
+def _targets(
+    path: Path, array: Value, among: Mapping[Path, Value]
+) -> Iterator[tuple[Path, Path, int]]:
     order = sorted(among, key=lambda p: (-likeness(p, path), not is_target(p[-1])))
     for other in order:
         for which, _ in enumerate(_labels(among[other], array)):
@@ -182,7 +187,7 @@ def likeness(one: Path, other: Path) -> float:
     return 1.0 if a[:1] == b[:1] else 0.0
 
 
-def found_in(value: Any, among: Mapping[Path, Any]) -> Any:
+def found_in(value: Value, among: Mapping[Path, Value]) -> Value:
     """Return the tracked value of the reference solution that is this plain one, in its shape.
 
     None where there is none: a value that only this submission computes.
@@ -196,7 +201,7 @@ def found_in(value: Any, among: Mapping[Path, Any]) -> Any:
     return None
 
 
-def way_to(have: Any, wanted: Any) -> Way | None:
+def way_to(have: Value, wanted: Value) -> Way | None:
     """Return how an array is turned into one of the same numbers, None where it is another."""
     for way in (AS_IT_IS, TURNED, CHANNELS_FIRST, CHANNELS_LAST):
         if way in (CHANNELS_FIRST, CHANNELS_LAST) and have.ndim != 4:
@@ -207,11 +212,11 @@ def way_to(have: Any, wanted: Any) -> Way | None:
     return None
 
 
-def _array(value: Any) -> Any:
+def _array(value: Value) -> Value:
     return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
-def agree(one: Any, other: Any) -> bool:
+def agree(one: Value, other: Value) -> bool:
     """Whether two arrays of numbers are the same to rounding."""
     scale = float(np.max(np.abs(other), initial=0.0))
     with np.errstate(invalid="ignore"):
@@ -244,7 +249,7 @@ def _lost(found: Array | None, exact: Array | None, dtype: str) -> str:
     return "" if bool(np.all(off <= IN_FLOAT32 * scale)) else "its digits are lost"
 
 
-def handed_on(theirs: tuple[Array, ...], made: Any) -> str:
+def handed_on(theirs: tuple[Array, ...], made: Value) -> str:
     """Return how what a forward hands on differs from the reference solution's, "" where it is as.
 
     theirs: the items that the submission's forward returned beside its output. made: all that the

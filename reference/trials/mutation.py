@@ -21,7 +21,7 @@ from reference.oracles import Answer, load
 from reference.problems import Selection, draw
 from reference.trials.accuracy import batch_of
 from reference.trials.mutants import Mutant, backward_by, generated, mutant_result, of_layers
-from reports.records import TrialRow
+from reports.records import TrialRow, Value
 
 _BANK = 10  # problems that each mutant meets at first
 _LARGE_BANK = 60  # and those that what survives meets
@@ -60,7 +60,7 @@ def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
                 row = TrialRow(section="survivors", row=name, columns={"why": explanation})
                 survivors.append(row)
         for group, counts in killed.items():
-            columns: dict[str, Any] = {k: counts[k] for k in ("injected", "killed", "equivalent")}
+            columns: dict[str, Value] = {k: counts[k] for k in ("injected", "killed", "equivalent")}
             yield TrialRow(section="mutants", row=group, columns=columns)
     yield from survivors
 
@@ -184,7 +184,7 @@ def swept(mutant: Mutant) -> tuple[bool, str]:
         directed = [one.batch(dtype) for one in situations(operation, dtype)]
         for batch in (*directed, batch_of(operation, 4000, 1, dtype)):
             right, other = ask("manual", [batch, replace(batch, operation=substitute)])
-            finite: Any = np.isfinite(batch.x).all(-1)
+            finite = np.asarray(np.isfinite(batch.x).all(-1))
             points += int(finite.sum())
             with np.errstate(all="ignore"):
                 apart = np.abs(right.slopes.astype(np.float64) - other.slopes)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem, forward
+from manual_backprop.operation import FloatArray
 from reference.drawing.regimes import REGIMES
 from reference.formats import DTYPES, format_of
 from reference.oracles import Answer
@@ -22,7 +23,7 @@ from reference.oracles.jax_x64 import double_precision
 from reference.oracles.manual import Manual
 from reference.problems import Selection, draw
 from reference.trials.mutation import MutationProblem, caught
-from reports.records import TrialRow
+from reports.records import TrialRow, Value
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _tensor(problem: Problem, answer: Answer) -> str:
     return "layers.0.weight"
 
 
-def _loss(problem: Problem, name: str, value: Any) -> Any:
+def _loss(problem: Problem, name: str, value: FloatArray) -> FloatArray:
     value = value.reshape(problem.x.shape if name == "x" else problem.parameters[name].shape)
     value = value.astype(problem.dtype)
     if name == "x":
@@ -159,7 +160,7 @@ def sensitivity(
 
 def _columns(
     problems: Sequence[Problem], seed: int, each: int
-) -> tuple[dict[str, Any], list[Answer]]:
+) -> tuple[dict[str, Value], list[Answer]]:
     """Make errors in the answers to some problems; return the share caught, and the answers."""
     stream = np.random.default_rng([seed, len(problems), each])
     right = Manual().answers(problems)
@@ -174,7 +175,11 @@ def _columns(
                 wrong.append((MutationProblem(problem, answer), found))
     hits = [hit for k in range(0, len(wrong), 50) for hit in caught(wrong[k : k + 50])]
     share = sum(hits) / len(hits) if hits else None
-    columns = {"injected": len(hits), "manual-backprop": share, "below the floor": floor}
+    columns: dict[str, Value] = {
+        "injected": len(hits),
+        "manual-backprop": share,
+        "below the floor": floor,
+    }
     return columns, [answer for _, answer in wrong]
 
 

@@ -291,7 +291,7 @@ ACTIVATION = Rule[ActivationLine]("activation", "activations", "δz = δa · f�
 LOSS = Rule[LossLine]("loss", "losses", "δy = w ∂L/∂y / divisor")
 
 
-def statements(transform: Callable[..., Any]) -> list[ast.stmt]:
+def statements(transform: Callable[..., object]) -> list[ast.stmt]:
     """Return the code of a mistake's function; of an entry's lambda with each := on its own."""
     module = inspect.getmodule(transform)
     assert module is not None
