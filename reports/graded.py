@@ -9,7 +9,7 @@ name     and what the mistake is called, and in which gradients
 formula  and the formulas, the numbers of one problem, the derivation
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -136,8 +136,7 @@ class Class(msgspec.Struct, frozen=True):
 def read_class(text: bytes | str) -> Class:
     """Return the class of a grades.json; raises ReportError for other content."""
     try:
-        found: Any = msgspec.json.decode(text)
-        return msgspec.convert(found, Class, strict=False)
+        return msgspec.convert(msgspec.json.decode(text), Class, strict=False)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise ReportError(f"not a grades.json: {error}") from None
 

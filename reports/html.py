@@ -54,7 +54,7 @@ MAX_KEY = 120
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
 MAX_SIDES = 8
 MAX_BENCHED = 16
-BUDGETS: Mapping[Any, int] = {
+BUDGETS: Mapping[type[Record], int] = {
     Cell: 3_000_000,
     Finding: 160_000,
     Convention: 150_000,
@@ -97,12 +97,12 @@ def _shown(run: Record, summary: Summary) -> Summary:
 def _sections(summary: Summary) -> dict[str, Any]:
     left_out: dict[str, int] = {}
 
-    def take(kind: type[Any], records: Iterable[Any]) -> list[Any]:
+    def take(kind: type[R], records: Iterable[R] | None = None) -> list[R]:
+        records = of_type(summary.records, kind) if records is None else records
         kept, left_out[kind.__name__] = fit(records, BUDGETS[kind])
         return kept
 
-    cells = take(Cell, of_type(summary.records, Cell))
-    accuracy = take(Accuracy, of_type(summary.records, Accuracy))
+    cells, accuracy = take(Cell), take(Accuracy)
     ledger = sorted(of_type(summary.records, Convention), key=_calm)
     return {
         "matrix": matrix(summary.run, cells),
@@ -113,11 +113,11 @@ def _sections(summary: Summary) -> dict[str, Any]:
         "charts": charts(accuracy),
         "conventions": (conventions := take(Convention, ledger)),
         "ledger_sides": sides(*(row.answers for row in conventions))[:MAX_SIDES],
-        "trials": grouped(take(TrialRow, of_type(summary.records, TrialRow)), "section"),
-        "articles": grouped(take(ClaimRecord, of_type(summary.records, ClaimRecord)), "article"),
-        "coverage": grouped(take(Coverage, of_type(summary.records, Coverage)), "what"),
-        "limits": take(Limit, of_type(summary.records, Limit)),
-        "benches": bench_tables(take(Bench, of_type(summary.records, Bench))),
+        "trials": grouped(take(TrialRow), "section"),
+        "articles": grouped(take(ClaimRecord), "article"),
+        "coverage": grouped(take(Coverage), "what"),
+        "limits": take(Limit),
+        "benches": bench_tables(take(Bench)),
         "left_out": left_out,
     }
 
@@ -220,7 +220,7 @@ def clipped(record: R) -> R:
     return found
 
 
-def _clip(value: Any) -> Any:
+def _clip(value: object) -> object:
     if isinstance(value, str):
         return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + " … (clipped)"
     if isinstance(value, dict):
@@ -231,9 +231,9 @@ def _clip(value: Any) -> Any:
     return value
 
 
-def grouped(records: Iterable[Any], attribute: str) -> dict[str, list[Any]]:
+def grouped(records: Iterable[R], attribute: str) -> dict[str, list[R]]:
     """Return the records by an attribute, in the order in which its values come."""
-    groups: dict[str, list[Any]] = {}
+    groups: dict[str, list[R]] = {}
     for record in records:
         groups.setdefault(getattr(record, attribute), []).append(record)
     return groups
@@ -298,7 +298,7 @@ def _nested(value: Nested, depth: int = 0) -> str:
     return "[" + (",\n" + " " * (depth + 1)).join(rows) + "]"
 
 
-def _visible(value: Any) -> Any:
+def _visible(value: object) -> object:
     """Make what a template prints visible; what is marked up already was made so before."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(value)

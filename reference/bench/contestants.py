@@ -81,7 +81,9 @@ def floor_of(case: BenchCase) -> Callable[[], None]:
     return floor
 
 
-LossOf = Callable[[Mapping[str, Any], Any, Any], Any]
+Tensor = Any
+"""A tensor of the framework."""
+LossOf = Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]
 """f(parameters, x, targets) -> the loss."""
 
 
@@ -91,13 +93,13 @@ def torch_loss(problem: Problem) -> LossOf:
 
     functional = torch.nn.functional
     hidden = {"tanh": torch.tanh, "relu": torch.relu}[problem.network.layers[0].activation]
-    losses: dict[str, Callable[..., Any]] = {
+    losses: dict[str, Callable[..., Tensor]] = {
         "cross_entropy": functional.cross_entropy,
         "mse": functional.mse_loss,
     }
     depth, of_output = len(problem.network.layers), losses[problem.network.loss]
 
-    def loss(parameters: Mapping[str, Any], a: Any, targets: Any) -> Any:
+    def loss(parameters: Mapping[str, Tensor], a: Tensor, targets: Tensor) -> Tensor:
         for i in range(depth):
             a = torch.addmm(parameters[f"layers.{i}.bias"], a, parameters[f"layers.{i}.weight"])
             a = hidden(a) if i < depth - 1 else a
@@ -114,7 +116,7 @@ def jax_loss(problem: Problem) -> LossOf:
     hidden = {"tanh": jnp.tanh, "relu": jax.nn.relu}[problem.network.layers[0].activation]
     depth, labels = len(problem.network.layers), problem.network.loss == "cross_entropy"
 
-    def loss(parameters: Mapping[str, Any], a: Any, targets: Any) -> Any:
+    def loss(parameters: Mapping[str, Tensor], a: Tensor, targets: Tensor) -> Tensor:
         for i in range(depth):
             a = a @ parameters[f"layers.{i}.weight"] + parameters[f"layers.{i}.bias"]
             a = hidden(a) if i < depth - 1 else a
@@ -189,7 +191,7 @@ def jax_jit(problem: Problem) -> Prepared:
     parameters = {name: jax.numpy.asarray(value) for name, value in problem.parameters.items()}
     x, targets = jax.numpy.asarray(problem.x), jax.numpy.asarray(problem.targets)
 
-    def call() -> Any:
+    def call() -> object:
         return jax.block_until_ready(step(parameters, x, targets))  # type: ignore[no-untyped-call]
 
     return call, lambda found: {name: np.asarray(g) for name, g in found[1].items()}
@@ -208,13 +210,13 @@ def sklearn_backprop(problem: Problem) -> Prepared:
     model.intercepts_ = [problem.parameters[f"layers.{i}.bias"] for i in layers]
     targets = np.eye(network.widths[-1], dtype=problem.dtype)[problem.targets]
 
-    def empty() -> list[Any]:
+    def empty() -> list[np.ndarray]:
         return [np.empty((problem.batch, width), problem.dtype) for width in network.widths[1:]]
 
     activations, deltas = [problem.x, *empty()], empty()
     weights, biases = ([np.empty_like(p) for p in ps] for ps in (model.coefs_, model.intercepts_))
 
-    def call() -> Any:
+    def call() -> object:
         return model._backprop(problem.x, targets, None, activations, deltas, weights, biases)
 
     return call, lambda found: {
@@ -232,7 +234,7 @@ def hips_autograd(problem: Problem) -> Prepared:
     depth, rows = len(problem.network.layers), np.arange(problem.batch)
     hidden = {"tanh": anp.tanh, "relu": lambda z: anp.maximum(z, 0.0)}[_hidden(problem)]
 
-    def loss(parameters: dict[str, Any]) -> Any:
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
         a = problem.x
         for i in range(depth):
             a = anp.dot(a, parameters[f"layers.{i}.weight"]) + parameters[f"layers.{i}.bias"]

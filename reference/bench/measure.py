@@ -13,12 +13,12 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 
-from manual_backprop.fast import compile_step
+from manual_backprop.fast import CompiledStep, compile_step
 from manual_backprop.tape import replay
 from reference.bench.contestants import (
     CONTESTANTS,
@@ -91,7 +91,7 @@ def environment(threads: int | None) -> dict[str, str]:
 
 
 def interleave(
-    calls: Mapping[str, Callable[[], Any]], seconds: float, clock: Callable[[], float]
+    calls: Mapping[str, Callable[[], object]], seconds: float, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
     """Return samples of seconds a call: one of each in every round, until the time is up.
 
@@ -137,14 +137,14 @@ def quartiles(samples: list[float]) -> tuple[float, float, float]:
     return ordered[last // 4], ordered[last // 2], ordered[last - last // 4]
 
 
-def shares_of(step: Any, least: Any, seconds: float) -> dict[str, float]:
+def shares_of(step: CompiledStep, least: CompiledStep, seconds: float) -> dict[str, float]:
     """Return where a fast step's time goes: products, element-wise work, calls.
 
     The products are replayed alone. What calls cost is what they cost in `least`, the step of a
     network as deep whose layers have one unit; the rest is element-wise work and memory.
     """
 
-    def again(of: Any, products: bool) -> Callable[[], None]:
+    def again(of: CompiledStep, products: bool) -> Callable[[], None]:
         calls = [c for c in of._calls if not products or getattr(c[0], "__name__", "") == "dot"]
         return lambda: replay(calls)
 
@@ -178,7 +178,7 @@ def run(plan: BenchPlan) -> BenchResult:
     skipped = {name: reason for name, reason in reasons.items() if reason}
     for case in plan.cases:
         problem = problem_of(case)
-        calls: dict[str, Callable[[], Any]] = {"floor": floor_of(case)}
+        calls: dict[str, Callable[[], object]] = {"floor": floor_of(case)}
         memory: dict[str, int] = {}
         for name in names:
             if not takes(name, case):
@@ -228,13 +228,13 @@ def run(plan: BenchPlan) -> BenchResult:
     return BenchResult(rows, kernels(), skipped)
 
 
-def limited(threads: int | None) -> AbstractContextManager[Any]:
+def limited(threads: int | None) -> AbstractContextManager[object]:
     """Hold the BLAS pools to a number of threads; the environment has done so for one."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
         return nullcontext()
-    found: AbstractContextManager[Any] = threadpool_limits(threads)
+    found: AbstractContextManager[object] = threadpool_limits(threads)
     return found
 
 
@@ -255,7 +255,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _traced(call: Callable[[], Any]) -> int:
+def _traced(call: Callable[[], object]) -> int:
     """Return the bytes that a call allocates at most at once."""
     tracemalloc.start()
     try:

@@ -7,19 +7,19 @@ judge must catch. Where a user's products are wrong, the mistake that gives the 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.graph import Step
 from manual_backprop.layers import Dense
 from manual_backprop.network import Problem
-from manual_backprop.operation import FloatArray, Loss
+from manual_backprop.operation import Activation, FloatArray, Loss
 from manual_backprop.second_order import product_along
 from reference.diagnosis.closeness import same_to_rounding
 from reference.problems import DirectedProblem
 
-Formula = Callable[..., Any]
+Formula = Callable[..., FloatArray]
+Arrays = Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def products_by(
 def _pushed(
     rules: SecondOrderRules,
     step: Step,
-    arrays: Mapping[str, Any],
-    y: Any,
-    moving: Mapping[str, Any],
-) -> Any:
+    arrays: Arrays,
+    y: FloatArray,
+    moving: Arrays,
+) -> FloatArray:
     """Return the tangent of a step's value."""
     if step.operation == "dense":
         tangents = moving["x"], arrays["weight"], moving["weight"], moving.get("bias")
@@ -72,11 +72,11 @@ def _pushed(
 def _moved(
     rules: SecondOrderRules,
     step: Step,
-    arrays: Mapping[str, Any],
-    y: Any,
-    cotangents: tuple[Any, Any],
-    moving: Mapping[str, Any],
-) -> Mapping[str, Any]:
+    arrays: Arrays,
+    y: FloatArray,
+    cotangents: tuple[FloatArray, FloatArray],
+    moving: Arrays,
+) -> Arrays:
     """Return how the cotangents of a step's arguments move."""
     (dy, tdy), op = cotangents, step.record
     if isinstance(op, Loss):
@@ -123,21 +123,34 @@ def _centred(p: FloatArray, v: FloatArray) -> FloatArray:
     return centred
 
 
-def _softmax_only(change: Callable[[Any, Any, Any], Any]) -> Formula:
+def _softmax_only(change: Callable[[FloatArray, FloatArray, FloatArray], FloatArray]) -> Formula:
     """Return the second of every activation, that of softmax changed."""
 
-    def second(op: Any, z: Any, a: Any, da: Any, tda: Any, tz: Any, ta: Any, **o: Any) -> Any:
+    def second(
+        op: Activation,
+        z: FloatArray,
+        a: FloatArray,
+        da: FloatArray,
+        tda: FloatArray,
+        tz: FloatArray,
+        ta: FloatArray,
+        **o: float,
+    ) -> FloatArray:
         return change(a, da, tz) if op.name == "softmax" else op.second(z, a, da, tz, **o)
 
     return second
 
 
-def _cross_entropy_only(change: Callable[[Any, Any, Any], Any]) -> Formula:
+def _cross_entropy_only(
+    change: Callable[[FloatArray, FloatArray, FloatArray], FloatArray],
+) -> Formula:
     """Return the second of every loss, that of cross entropy changed; `change` gets p, ty, dL."""
 
-    def second(op: Any, y: Any, t: Any, dL: Any, ty: Any, **o: Any) -> Any:
+    def second(
+        op: Loss, y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray, **o: float
+    ) -> FloatArray:
         if op.name != "cross_entropy":
-            return op.second(y, t, dL, ty, **o)
+            return np.asarray(op.second(y, t, dL, ty, **o))
         e = np.exp(y - y.max(axis=-1, keepdims=True))
         return change(e / e.sum(axis=-1, keepdims=True), ty, dL[..., None])
 

@@ -37,6 +37,9 @@ from reference.oracles.manual import Manual
 from reference.problems import AnyProblem, directed_graph
 from reference.trials.second_order import problems_of
 
+Function = Callable[..., Any]
+"""A backward or another function of the subject, whatever it takes."""
+
 _SWAPS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub,
     ast.Sub: ast.Add,
@@ -68,7 +71,7 @@ class Mutant:
     group: str  # "activation", "loss", "layer", "network"
     operation: str
     change: str
-    function: Callable[..., Any]
+    function: Function
     method: str = "backward"
 
     @property
@@ -90,7 +93,7 @@ def generated() -> Iterator[Mutant]:
             yield Mutant("network", name, change, function)
 
 
-def mutate(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
+def mutate(function: Function) -> Iterator[tuple[str, Function]]:
     """Yield the mutants of one function, each with its change in words."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     definition = tree.body[0]
@@ -159,13 +162,12 @@ def _replaced(tree: ast.Module, position: int, changed: ast.AST) -> ast.Module:
     return ast.fix_missing_locations(replaced)
 
 
-def _compiled(tree: ast.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(tree: ast.Module, function: Function) -> Function:
     """Return the function that the tree defines, in the namespace of the right one."""
-    found: dict[str, Any] = {}
+    found: dict[str, Function] = {}
     # The source is this project's own, one operator changed.
     exec(compile(tree, "<mutant>", "exec"), function.__globals__, found)
-    mutated: Callable[..., Any] = found[function.__name__]
-    return mutated
+    return found[function.__name__]
 
 
 def backward_by(mutant: Mutant, problem: Problem, trace: Trace) -> dict[str, FloatArray]:
@@ -183,7 +185,7 @@ def injected(mutant: Mutant) -> AbstractContextManager[object]:
     return patch.dict(operations, {mutant.operation: changed})
 
 
-Arrays = Mapping[str, Any]
+Arrays = Mapping[str, FloatArray]
 Bank = Sequence[tuple[AnyProblem, Answer]]
 """Problems with the right answers."""
 _USES, _REGIMES = {"few uses": range(8), "many uses": range(8, 120)}, 240
@@ -204,19 +206,21 @@ def of_layers() -> Iterator[Mutant]:
             yield Mutant("layer", name, change, function)
 
 
-def mutate_helpers(method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
+def mutate_helpers(method: Function) -> Iterator[tuple[str, Function]]:
     """Yield a method with each mutant of each helper that it calls, and what was changed.
 
     The helpers of helpers are among them.
     """
-    helpers: dict[str, tuple[dict[str, Any], FunctionType]] = {}
+    helpers: dict[str, tuple[dict[str, object], FunctionType]] = {}
     _find_helpers(method, helpers)
     for name, (known, right) in helpers.items():
         for change, function in mutate(right):
             yield f"{name}, {change}", _with_helper(method, known, name, function)
 
 
-def _find_helpers(method: Any, found: dict[str, tuple[dict[str, Any], FunctionType]]) -> None:
+def _find_helpers(
+    method: Function, found: dict[str, tuple[dict[str, object], FunctionType]]
+) -> None:
     """Add the functions of the subject that a method calls by name, and the names known there."""
     for name in method.__code__.co_names:
         helper = method.__globals__.get(name)
@@ -228,11 +232,11 @@ def _find_helpers(method: Any, found: dict[str, tuple[dict[str, Any], FunctionTy
 
 
 def _with_helper(
-    method: Any, known: dict[str, Any], name: str, helper: Callable[..., Any]
-) -> Callable[..., Any]:
+    method: Function, known: dict[str, object], name: str, helper: Function
+) -> Function:
     """Return the method with one of its helpers changed while it runs, in the names `known`."""
 
-    def changed(*arrays: Any, **options: Any) -> Any:
+    def changed(*arrays: object, **options: object) -> object:
         right, known[name] = known[name], helper
         try:
             return method(*arrays, **options)
@@ -376,5 +380,5 @@ def result_of_second(mutant: Mutant) -> tuple[bool, str]:
     return result_of(mutant, (_second_bank(mutant.operation, n) for n in _SECOND_SIZES), _moves)
 
 
-def _moves(answer: Answer) -> dict[str, Any]:
+def _moves(answer: Answer) -> Arrays:
     return {**answer.tangents, **{f"product {n}": p for n, p in answer.products.items()}}
