@@ -45,10 +45,10 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("AGREE", "✓", 0, "every step of every answer is right to rounding"),
-        Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
         Kind("PRECISION", "◔", 5, "right by convention, but digits are lost"),
-        Kind("VALUE", "≠", 7, "another value than defined: a wrong translation or framework"),
+        Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
         Kind("DEVIATES", "✕", 6, "outside what rounding allows: wrong"),
+        Kind("VALUE", "≠", 7, "another value than defined: a wrong translation or framework"),
         Kind("UNSUPPORTED", "○", 2, "a framework has no such derivative; the others agree"),
         Kind("SKIPPED", "–", 1, "no side could answer; for example, none is installed"),
         Kind("CRASHED", "!", 8, "a side failed while answering"),
