@@ -15,6 +15,9 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 """An array of any dtype: floats, labels, masks."""
 
+Tensor = Any
+"""A tensor of PyTorch or an array of JAX; neither is loaded for its type."""
+
 
 @dataclass(frozen=True)
 class Format:

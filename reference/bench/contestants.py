@@ -14,6 +14,7 @@ import numpy as np
 from manual_backprop.fast import compile_step
 from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.operation import Form, InvalidInput
+from reference.formats import Tensor
 
 
 class BenchCase(msgspec.Struct, frozen=True):
@@ -81,8 +82,6 @@ def floor_of(case: BenchCase) -> Callable[[], None]:
     return floor
 
 
-Tensor = Any
-"""A tensor of the framework."""
 LossOf = Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]
 """f(parameters, x, targets) -> the loss."""
 

@@ -16,8 +16,9 @@ import numpy as np
 from manual_backprop.fast import compile_product, compile_step
 from manual_backprop.network import Problem
 from manual_backprop.second_order import hessian_vector_product
-from reference.bench.contestants import SHAPES, BenchCase, Tensor, jax_loss, problem_of, torch_loss
+from reference.bench.contestants import SHAPES, BenchCase, jax_loss, problem_of, torch_loss
 from reference.bench.measure import limited, on_one_core
+from reference.formats import Tensor
 
 Pair = tuple[Callable[[], object], Callable[[], object]]
 """A gradient and a Hessian-vector product, of one side."""

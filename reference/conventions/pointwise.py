@@ -7,7 +7,6 @@ order 2 there is also what the slope moves by: f'', of rows along `DIRECTION`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from manual_backprop.operation import Activation, FloatArray, Loss
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
-from reference.formats import Array
+from reference.formats import Array, Tensor
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
@@ -121,7 +120,7 @@ def _torch(batch: Batch, order: int) -> PointAnswers:
     dy = torch.from_numpy(batch.cotangent(values).copy())
     (slopes,) = torch.autograd.grad(y, x, dy, create_graph=order == 2, allow_unused=True)
     slopes = nothing if slopes is None else slopes
-    seconds: Any = nothing if order == 2 else None
+    seconds = nothing if order == 2 else None
     if slopes.requires_grad and order == 2:
         along = torch.from_numpy(batch.direction.copy())
         try:
@@ -143,15 +142,17 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
     """Compile all batches as one program: compiling each alone takes ten times as long."""
     import jax
 
-    def pulled(batch: Batch, x: Any, targets: Any, arrays: Any) -> tuple[Any, ...]:
+    def pulled(
+        batch: Batch, x: Tensor, targets: Tensor, arrays: Mapping[str, Tensor]
+    ) -> tuple[Tensor, ...]:
         function = resolve(batch.operation, "jax")
 
-        def of_x(x: Any) -> Any:
+        def of_x(x: Tensor) -> Tensor:
             if isinstance(batch.operation, Activation):
                 return function(x, **batch.arguments)
             return function(x, targets, **batch.arguments, **arrays)
 
-        def slopes(x: Any) -> tuple[Any, Any]:
+        def slopes(x: Tensor) -> tuple[Tensor, Tensor]:
             y, pull = jax.vjp(of_x, x)
             return pull(batch.cotangent(np.empty(y.shape, y.dtype)))[0], y
 
@@ -160,7 +161,7 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
         found, move, y = jax.vjp(slopes, x, has_aux=True)
         return y, found, move(batch.direction)[0]
 
-    def everything(inputs: Any) -> Any:
+    def everything(inputs: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, ...]]:
         return [pulled(batch, *given) for batch, given in zip(batches, inputs, strict=True)]
 
     inputs = [(batch.x, batch.targets, dict(batch.arrays)) for batch in batches]

@@ -15,7 +15,7 @@ from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.operation import LayerOperation, Rows
 from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, Slopes, exact, precision
 from reference.drawing.builder import Stream
-from reference.formats import Array
+from reference.formats import Array, Tensor
 from reference.oracles import Oracle, load
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
@@ -139,10 +139,10 @@ def all_by_jax(operation: LayerOperation, uses: Sequence[LayerUse]) -> list[UseA
 
     first, function = uses[0], resolve(operation, "jax")
 
-    def both(given: tuple[dict[str, Any], Any]) -> Any:
+    def both(given: tuple[dict[str, Tensor], Tensor]) -> tuple[Tensor, ...]:
         arrays, dy = given
 
-        def value(floats: dict[str, Any]) -> Any:
+        def value(floats: dict[str, Tensor]) -> Tensor:
             known = {**arrays, **floats}
             return function(*[known.get(name) for name in operation.arguments], **first.options)
 

@@ -17,7 +17,7 @@ import numpy as np
 from manual_backprop.network import Layer, Network, Problem, forward
 from manual_backprop.operation import FloatArray
 from reference.drawing.regimes import REGIMES
-from reference.formats import DTYPES, format_of
+from reference.formats import DTYPES, Tensor, format_of
 from reference.oracles import Answer
 from reference.oracles.jax_x64 import double_precision
 from reference.oracles.manual import Manual
@@ -71,11 +71,11 @@ def gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
 
     class WithGradient(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
+        def forward(ctx: object, x: Tensor) -> Tensor:
             return torch.as_tensor(np.asarray(_loss(problem, name, x.detach().numpy())))
 
         @staticmethod
-        def backward(ctx: Any, dy: Any) -> Any:
+        def backward(ctx: object, dy: Tensor) -> Tensor:
             return dy * gradient
 
     x = torch.from_numpy(start.copy()).requires_grad_()
@@ -102,7 +102,7 @@ def check_grads(problem: Problem, answer: Answer) -> bool:
         inputs, zeros, data = arguments_of(problem)
 
         @jax.custom_vjp
-        def loss(x: Any) -> Any:
+        def loss(x: Tensor) -> Tensor:
             return whole({**inputs, name: x}, zeros, data)[0]
 
         loss.defvjp(lambda x: (loss(x), None), lambda _, dy: (dy * gradient,))

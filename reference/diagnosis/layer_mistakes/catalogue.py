@@ -48,19 +48,21 @@ class LayerLine:
         """The right cotangent of the argument."""
         return self.right[self.argument]
 
-    def value(self, **changes: Any) -> FloatArray:
+    def value(self, **changes: object) -> FloatArray:
         """Return the right value, with some arrays or options changed."""
         arrays, options = self._changed(changes)
         found: FloatArray = self.operation.apply("stable", arrays, options)
         return found
 
-    def pulled(self, dy: FloatArray | None = None, **changes: Any) -> Mapping[str, FloatArray]:
+    def pulled(self, dy: FloatArray | None = None, **changes: object) -> Mapping[str, FloatArray]:
         """Return the right cotangents, with some arrays, options or dy changed."""
         arrays, options = self._changed(changes)
         dy = self.dy if dy is None else dy
         return self.operation.pull_back("stable", arrays, self.value(**changes), dy, options)
 
-    def _changed(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _changed(
+        self, changes: Mapping[str, object]
+    ) -> tuple[dict[str, object], dict[str, object]]:
         arrays = {**self.arrays, **{n: c for n, c in changes.items() if n not in self.options}}
         options = {n: changes.get(n, option) for n, option in self.options.items()}
         return {n: array for n, array in arrays.items() if array is not None}, options
