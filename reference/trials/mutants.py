@@ -289,11 +289,11 @@ def result_of(
             return True, ""
         worst, count = max(worst, *ulps), count + len(bank)
         met = [k for k, apart in enumerate(ulps) if apart]
-        judged = _kinds([(problems[k], answers[k]) for k in met])
+        judged = kinds_of([(problems[k], answers[k]) for k in met])
         if "DEVIATES" in judged:
             return True, ""
         lossy = [(k, now) for k, now in zip(met, judged, strict=True) if now != "AGREE"]
-        before = _kinds([bank[k] for k, _ in lossy])
+        before = kinds_of([bank[k] for k, _ in lossy])
         pairs_of_kinds = zip((now for _, now in lossy), before, strict=True)
         worse |= {now for now, then in pairs_of_kinds if now != then or now == "SKIPPED"}
         if "PRECISION" in worse:
@@ -301,8 +301,8 @@ def result_of(
     return False, survived(worst, count, worse)
 
 
-def _kinds(bank: Bank) -> list[str]:
-    """Return what the judge says of each answer."""
+def kinds_of(bank: Bank) -> list[str]:
+    """Return what the judge says of each answer, given as the hand-written one."""
     judged = judge_all([problem for problem, _ in bank], {"manual": [answer for _, answer in bank]})
     return [judgement.kind for judgement in judged]
 

@@ -21,8 +21,8 @@ from reference.formats import DTYPES, Tensor, format_of
 from reference.oracles import Answer
 from reference.oracles.jax_x64 import double_precision
 from reference.oracles.manual import Manual
-from reference.problems import Selection, draw
-from reference.trials.mutation import MutationProblem, caught
+from reference.problems import AnyProblem, Selection, draw
+from reference.trials.mutants import kinds_of
 from reports.records import TrialRow, Value
 
 
@@ -164,7 +164,7 @@ def _columns(
     """Make errors in the answers to some problems; return the share caught, and the answers."""
     stream = np.random.default_rng([seed, len(problems), each])
     right = Manual().answers(problems)
-    wrong: list[tuple[MutationProblem, Answer]] = []
+    wrong: list[tuple[AnyProblem, Answer]] = []
     floor = 0
     for problem, answer in zip(problems, right, strict=True):
         for _ in range(each):
@@ -172,8 +172,9 @@ def _columns(
             if found is None:
                 floor += 1
             else:
-                wrong.append((MutationProblem(problem, answer), found))
-    hits = [hit for k in range(0, len(wrong), 50) for hit in caught(wrong[k : k + 50])]
+                wrong.append((problem, found))
+    few = (wrong[k : k + 50] for k in range(0, len(wrong), 50))
+    hits = [kind == "DEVIATES" for some in few for kind in kinds_of(some)]
     share = sum(hits) / len(hits) if hits else None
     columns: dict[str, Value] = {
         "injected": len(hits),
