@@ -401,17 +401,6 @@ def read(text: str, vocabulary: Vocabulary, first_line: int = 1) -> list[Piece]:
     return [piece for piece in pieces if piece != ""]
 
 
-def parse(text: str, vocabulary: Vocabulary) -> Node:
-    """Read a text that is one formula and nothing else."""
-    pieces = [piece for piece in read(text, vocabulary) if not isinstance(piece, str)]
-    tokens = list(tokens_of(text, vocabulary, 1))
-    parser = Parser(tokens, 0, vocabulary)
-    node = parser.statement()
-    if node is None or parser.at != len(tokens):
-        raise NotRead(1, f"cannot read {text!r} as one formula ({len(pieces)} parts)")
-    return node
-
-
 def _mere_brackets(node: Node) -> bool:
     """Whether a bracket holds a single word or number, as prose does."""
     if isinstance(node, Negative):
