@@ -60,7 +60,7 @@ class HiddenFault(NamedTuple):
         return f"{self.operation}: {self.text}"
 
     def injected(self) -> AbstractContextManager[object]:
-        """Put it in the place of the right backward; what it counts begins anew each time."""
+        """Put it in the place of the right backward; a count of calls starts at zero each time."""
         group, registry = next((k, r) for k, r in REGISTRIES.items() if self.operation in r)
         wrong = self.change(registry[self.operation].backward)
         return injected(Mutant(group, self.operation, self.text, wrong))

@@ -47,7 +47,7 @@ def test_the_crash_is_called_one() -> None:
         assert verdicts(plan_of(crash)) == {"CRASHED(manual)"}
 
 
-def test_a_fault_that_counts_begins_anew_at_each_injection() -> None:
+def test_a_fault_that_counts_starts_at_zero_at_each_injection() -> None:
     counted = next(fault for fault in FAULTS if "call" in fault.text)
     x, dy, weight = np.ones((2, 3)), np.ones((2, 4)), np.ones((3, 4))
     right = LAYERS["dense"].backward(x, dy, weight)["weight"]
