@@ -12,7 +12,7 @@ which is exact, since the gradient is linear in the cotangent of v, on whatever 
 leaf reaches the loss.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,38 +85,23 @@ def _held_to(solution: Solution | KindSolution, run: AnyRun, reference: Referenc
 
 
 def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
-    """Return what of one run is right."""
+    """Return what of one run is right; where no forward agrees, by the names alone."""
     public = run.seed != reference.seed
-    theirs, others = _by_path(run.inputs), _by_path(run.others)
     with Session() as session:
-        for correspondence, outcome in _tries(run, theirs, others, solution, session, reference):
-            assessed = _assessed(run, correspondence, outcome)
-            if assessed is None:
-                continue
-            if correspondence not in solution.known:
-                solution.known.insert(0, correspondence)
-            held = tuple(_held(assessed, run, correspondence, reference))
-            lost = handed_on(run.cached, outcome.made) if reference.same_cache else ""
-            return Judged(public, True, True, False, held, lost, assessed.found.spellings)
-        return _of_another_forward(run, theirs, others, solution, session, reference)
-
-
-def _of_another_forward(
-    run: ProblemRun,
-    theirs: Mapping[Path, Value],
-    others: Mapping[Path, Value],
-    solution: Solution,
-    session: Session,
-    reference: Reference,
-) -> Judged:
-    """Hold gradients to the reference solution by names alone: the forwards do not agree."""
-    public, own = run.seed != reference.seed, own_slope(run)
-    tries = _tries(run, theirs, others, solution, session, reference, by_name=True)
-    for correspondence, outcome in tries:
-        assessed = _assessed(run, correspondence, outcome, by_name=True)
-        if assessed is not None:
-            held = tuple(_held(assessed, run, correspondence, reference))
-            return Judged(public, True, False, own, held, scale=assessed.found.spellings)
+        for by_name in (False, True):
+            tries = _tries(run, solution, session, reference, by_name)
+            for correspondence, outcome in tries:
+                assessed = _assessed(run, correspondence, outcome, by_name)
+                if assessed is None:
+                    continue
+                held = tuple(_held(assessed, run, correspondence, reference))
+                scale = assessed.found.spellings
+                if by_name:
+                    return Judged(public, True, False, own_slope(run), held, scale=scale)
+                if correspondence not in solution.known:
+                    solution.known.insert(0, correspondence)
+                lost = handed_on(run.cached, outcome.made) if reference.same_cache else ""
+                return Judged(public, True, True, False, held, lost, scale)
     return Judged(public, False, False)
 
 
@@ -139,19 +124,15 @@ def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Value]:
 
 
 def _tries(
-    run: ProblemRun,
-    theirs: Mapping[Path, Value],
-    others: Mapping[Path, Value],
-    solution: Solution,
-    session: Session,
-    reference: Reference,
-    by_name: bool = False,
+    run: ProblemRun, solution: Solution, session: Session, reference: Reference, by_name: bool
 ) -> Iterator[tuple[Correspondence, RunOutcome]]:
     """Yield the reference solution's outcomes on the submission's numbers that agree with it.
 
     by_name: where the names alone agree, and what the forwards compute does not.
     """
     reading = solution.chosen.reading
+    theirs, others = _by_path(run.inputs), _by_path(run.others)
+    numbers = {(k,): v for k, v in run.numbers.items() if k in reading.layout}
     drawn = perform(reading, run.seed, run.index)
     like = {k: v for k, v in drawn.others.items() if k[0] != "before" and isinstance(v, np.ndarray)}
     fresh = proposals(theirs, others, drawn.inputs, like, reference.same_layout)
@@ -160,7 +141,7 @@ def _tries(
         if by_name and not correspondence.by_name:
             continue
         try:
-            given = correspondence.given(theirs, others, like) | _numbers(run, reading.layout)
+            given = correspondence.given(theirs, others, like) | numbers
             plain = perform(reading, run.seed, run.index, given=given)
         except Exception:
             continue
@@ -171,10 +152,6 @@ def _tries(
             yield correspondence, perform(reading, run.seed, run.index, session, given=given)
         except Exception:
             continue
-
-
-def _numbers(run: ProblemRun, layout: Mapping[str, Value]) -> dict[Path, Value]:
-    return {(k,): v for k, v in run.numbers.items() if k in layout}
 
 
 def _judged_output(run: ProblemRun) -> Value:
@@ -193,7 +170,7 @@ class _Assessed:
 
 
 def _assessed(
-    run: ProblemRun, correspondence: Correspondence, ours: RunOutcome, by_name: bool = False
+    run: ProblemRun, correspondence: Correspondence, ours: RunOutcome, by_name: bool
 ) -> _Assessed | None:
     """Hold the submission's claims to the reference solution's forward; None without a value."""
     theirs = _as_theirs(run, correspondence, ours, by_name)
