@@ -200,5 +200,5 @@ def test_hiding_places_hide_and_the_default_does_not() -> None:
 
 
 def test_banks_use_the_operation_they_are_for() -> None:
-    for trial in Banks(0).bank("activation", "mish", 3):
-        assert "mish" in {layer.activation for layer in trial.problem.network.layers}
+    for problem, _ in Banks(0).bank("activation", "mish", 3):
+        assert "mish" in {layer.activation for layer in problem.network.layers}
