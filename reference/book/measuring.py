@@ -60,10 +60,6 @@ def _short(text: str) -> str:
 def kink_rows(operation: Activation | Loss, implementations: Sequence[str]) -> list[KinkRow]:
     """Return what every implementation answers on the operation's kinks, beside the proof."""
     loss = isinstance(operation, Loss)
-    if (isinstance(operation, Activation) and operation.rowwise) or (
-        isinstance(operation, Loss) and (not operation.elementwise or operation.arrays)
-    ):
-        return []
     target = _TARGETS.get(operation.targets[0], 0.5) if isinstance(operation, Loss) else 0.0
     parameters = operation.defaults()
     at = kinks(operation.name, tuple(parameters.items()), target)

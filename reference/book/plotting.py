@@ -20,18 +20,15 @@ def plot(operation: Operation) -> Plot | None:
     if not isinstance(operation, (Activation, Loss)):
         return None
     low, high = _window(operation)
-    at: tuple[float, ...] = ()
     arguments = constants(operation.defaults())
+    target = _TARGETS.get(operation.targets[0], 0.0) if isinstance(operation, Loss) else 0.0
+    at = kinks(operation.name, tuple(operation.defaults().items()), target)
     across = "x" if isinstance(operation, Activation) else "y"
     if isinstance(operation, Activation) and not operation.rowwise:
-        at = kinks(operation.name, tuple(operation.defaults().items()))
         note = ""
         function = _of_number(operation, (), arguments)
     elif isinstance(operation, Loss) and operation.elementwise:
-        target = _TARGETS[operation.targets[0]]
         own = {name: exact(0.5) for name in operation.arrays}
-        if not own:
-            at = kinks(operation.name, tuple(operation.defaults().items()), target)
         note = ", ".join([f"t = {target:g}", *(f"{name} = 0.5" for name in own)])
         function = _of_number(operation, (target,), {**arguments, **own})
     else:
@@ -50,7 +47,8 @@ def plot(operation: Operation) -> Plot | None:
 
 def _window(operation: Activation | Loss) -> tuple[float, float]:
     if isinstance(operation, Activation):
-        far = max((abs(k) for k in _all_kinks(operation)), default=0.0)
+        defaults = tuple(operation.defaults().items())
+        far = max((abs(k) for k in kinks(operation.name, defaults)), default=0.0)
         return -max(6.0, 1.4 * far), max(6.0, 1.4 * far)
     return {
         "real": (-4.0, 4.0),
@@ -58,12 +56,6 @@ def _window(operation: Activation | Loss) -> tuple[float, float]:
         "simplex": (0.02, 0.98),
         "log_simplex": (-4.0, 0.0),
     }[operation.predictions]
-
-
-def _all_kinks(operation: Activation) -> tuple[float, ...]:
-    if operation.rowwise:
-        return ()
-    return kinks(operation.name, tuple(operation.defaults().items()))
 
 
 Point = tuple[float, float, float]

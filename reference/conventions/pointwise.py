@@ -28,6 +28,11 @@ _BITS = 256
 _MAX_BITS = 2048
 
 
+def takes_rows(operation: Activation | Loss) -> bool:
+    """Say whether an operation works on whole rows, not on each number."""
+    return operation.rowwise if isinstance(operation, Activation) else not operation.elementwise
+
+
 @dataclass(frozen=True)
 class Batch:
     """Inputs to one operation: x (n, C), for a loss its targets, and its arguments."""
@@ -41,10 +46,7 @@ class Batch:
     @property
     def by_row(self) -> bool:
         """Whether a point is a row."""
-        operation = self.operation
-        if isinstance(operation, Activation):
-            return operation.rowwise
-        return not operation.elementwise
+        return takes_rows(self.operation)
 
     def cotangent(self, outputs: FloatArray) -> FloatArray:
         """Return what the outputs are multiplied with."""

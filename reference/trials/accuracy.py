@@ -23,6 +23,7 @@ from reference.conventions.pointwise import (
     ask,
     prove,
     prove_second,
+    takes_rows,
 )
 from reference.formats import DTYPES, Array
 from reference.judge import OUTSIDE_BY_CHANCE, STRICT, allowed_alone
@@ -121,8 +122,7 @@ def batch_of(operation: Activation | Loss, points: int, seed: int, dtype: str) -
     stream = np.random.default_rng([seed, len(operation.name), *operation.name.encode()])
     width = 4
     rows = max(1, points // width)
-    by_row = operation.rowwise if isinstance(operation, Activation) else not operation.elementwise
-    x = _inputs(stream, operation, (rows, width), by_row)
+    x = _inputs(stream, operation, (rows, width), takes_rows(operation))
     targets = None
     arrays: dict[str, FloatArray] = {}
     if isinstance(operation, Loss):
