@@ -290,6 +290,8 @@ def _number(value: float) -> str:
     return repr(value) if np.isfinite(value) else f'float("{value}")'
 
 
+# -- graphs ----------------------------------------------------------------------------------------
+
 STACKED = """\
 def stacked(xp, y):
     return xp.stack(y) if isinstance(y, tuple) else y

@@ -274,6 +274,8 @@ def render_check_badge(checks: Sequence[Checked]) -> str:
     return badge("gradients", message, _COLOURS.get(state, _OPEN))
 
 
+# -- the folder ------------------------------------------------------------------------------------
+
 INDEX = "index.html"
 
 

@@ -93,6 +93,8 @@ def render_student(view: GradeView) -> str:
     )  # fmt: skip
 
 
+# -- the folder ------------------------------------------------------------------------------------
+
 GRADES = "grades.json"
 KEPT = "graded"
 """Where single results are kept while a class is being graded."""

@@ -147,6 +147,8 @@ def _short(text: str, limit: int = 19) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+# -- graphs ----------------------------------------------------------------------------------------
+
 STEPS_DRAWN = 40
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _EDGE = 116, 40, 44, 14, 12
 

@@ -88,6 +88,8 @@ def one_line(text: str, limit: int = 300) -> str:
     return clean if len(clean) <= limit else clean[:limit] + "…"
 
 
+# -- Markdown --------------------------------------------------------------------------------------
+
 MARKDOWN_FINDINGS = 25
 _SPECIAL = str.maketrans(
     {c: f"&#{ord(c)};" if c in "<>&@|" else f"\\{c}" for c in "\\`*_[]<>&@|~$#"}
@@ -185,6 +187,8 @@ def fence(text: str) -> str:
         ticks += "`"
     return f"{ticks}sh\n{text}\n{ticks}"
 
+
+# -- the badge -------------------------------------------------------------------------------------
 
 _STATES = {"right": ("#0b6b4f", "✓"), "open": ("#7a5900", "?"), "wrong": ("#a3122f", "✕")}
 

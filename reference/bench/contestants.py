@@ -127,6 +127,8 @@ def jax_loss(problem: Problem) -> LossOf:
     return loss
 
 
+# -- the contestants -------------------------------------------------------------------------------
+
 Gradients = dict[str, np.ndarray]
 Prepared = tuple[Callable[[], Any], Callable[[Any], Gradients]]
 """The step, and what turns its result into gradients under our names."""

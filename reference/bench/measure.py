@@ -274,6 +274,8 @@ def on_one_core() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
+# -- plans -----------------------------------------------------------------------------------------
+
 Progress = Callable[[str], None]
 SWEPT = ("numpy_fast", "torch_eager", "jax_jit")
 WIDTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)

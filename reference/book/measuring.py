@@ -117,6 +117,8 @@ def installed(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+# -- layers ----------------------------------------------------------------------------------------
+
 SEEDS = (0, 1, 2)
 """Uses of ordinary numbers; every fourth use of a layer has its edge."""
 

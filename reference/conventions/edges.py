@@ -247,6 +247,8 @@ def _kind(array: Array) -> Array:
     return np.where(np.isnan(array), 2.0, infinite)
 
 
+# -- the length of a tensor ------------------------------------------------------------------------
+
 AMONG = 64
 """Equal numbers in the long tensor: more than any vector unit takes at once."""
 

@@ -193,6 +193,9 @@ def _only(results: Iterator[BlockResult]) -> BlockResult:
     return result
 
 
+# -- Ctrl-C at a bad moment ------------------------------------------------------------------------
+
+
 @contextmanager
 def ctrl_c_waits() -> Iterator[list[int]]:
     """Ignore Ctrl-C during what takes a moment and has to be finished; list those that came."""
@@ -215,6 +218,8 @@ def ctrl_c_later() -> Iterator[None]:
     if heard:
         signal.raise_signal(signal.SIGINT)
 
+
+# -- blocks ----------------------------------------------------------------------------------------
 
 AHEAD = 16
 """Blocks begun at once: few keep an engine busy, and what Ctrl-C loses of them is done again."""

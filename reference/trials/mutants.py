@@ -185,6 +185,8 @@ def injected(mutant: Mutant) -> AbstractContextManager[object]:
     return patch.dict(operations, {mutant.operation: changed})
 
 
+# -- layers ----------------------------------------------------------------------------------------
+
 Arrays = Mapping[str, FloatArray]
 Bank = Sequence[tuple[AnyProblem, Answer]]
 """Problems with the right answers."""
@@ -340,6 +342,8 @@ def apart_in_ulps(right: Arrays, other: Arrays) -> float:
         worst = max(worst, apart if np.isfinite(apart) else np.inf)
     return worst
 
+
+# -- second order ----------------------------------------------------------------------------------
 
 _SECOND_SIZES = 12, 96, 480
 """Problems that a mutant meets at first, and those that what survives meets."""

@@ -121,6 +121,8 @@ CHECKERS: dict[str, Checker] = {
 }
 
 
+# -- what the judge finds, beside the checkers -----------------------------------------------------
+
 STATED = {"float64": 10, "float32": 4}
 """The sensitivity that is stated: one entry wrong by 10^-k of the tensor's largest."""
 
