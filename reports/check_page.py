@@ -30,6 +30,7 @@ from reports.errorplot import LEVELS, bars, entry, heat
 from reports.folder import read_check, write_check
 from reports.formula import FUNCTION_NAMES, formula, visible
 from reports.html import render_page
+from reports.text import STATE_MARKS as MARKS_OF_RUNS
 from reports.text import badge, code, fence, markdown_table
 from reports.text import escape as md
 
@@ -37,7 +38,7 @@ MAX_ENTRIES = 12  # of one gradient in the table of numbers
 MAX_LINES = 160  # of the user's code
 
 MARKS = {"right": "✓", "wrong": "✕", "failed": "✕", "unchecked": "?"}
-STATE_MARKS = {"right": "✓", "wrong": "✕", "open": "?", "hung": "?", "crashed": "?"}
+STATE_MARKS = {**MARKS_OF_RUNS, "hung": "?", "crashed": "?"}
 MEANINGS = {
     0: "Exit code 0: every gradient that was found is right.",
     1: "Exit code 1: a gradient is wrong.",
@@ -45,8 +46,6 @@ MEANINGS = {
     3: "Exit code 3: the target hung.",
     4: "Exit code 4: the target crashed.",
 }
-_COLOURS = {"right": "#0b6b4f", "wrong": "#a3122f"}
-_OPEN = "#7a5900"
 
 
 @dataclass(frozen=True)
@@ -271,7 +270,7 @@ def render_check_badge(checks: Sequence[Checked]) -> str:
         "hung": "? hung",
         "crashed": "? crashed",
     }[state]
-    return badge("gradients", message, _COLOURS.get(state, _OPEN))
+    return badge(message, state)
 
 
 # -- the folder ------------------------------------------------------------------------------------

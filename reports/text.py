@@ -7,6 +7,8 @@ from reports.records import Case, Finding
 from reports.summary import Summary, beyond_text, error_text, kind_of, label, meaning, sides
 
 FINDINGS_SHOWN = 12
+STATE_COLOURS = {"right": "#0b6b4f", "open": "#7a5900", "wrong": "#a3122f"}
+STATE_MARKS = {"right": "✓", "open": "?", "wrong": "✕"}
 
 
 def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> str:
@@ -99,9 +101,8 @@ _SPECIAL = str.maketrans(
 def render_markdown(summary: Summary) -> str:
     """Return headline, verdicts, findings and the command, in Markdown."""
     run = summary.run
-    state = {"right": "✓", "wrong": "✕", "open": "?"}[summary.state]
     parts = [
-        f"## {state} {escape(summary.headline)}",
+        f"## {STATE_MARKS[summary.state]} {escape(summary.headline)}",
         f"Compared: the hand-written {summary.subject} with {escape(summary.compared())}; "
         f"{run.problems:,} random networks, seed {run.seed}.",
         markdown_table(
@@ -190,23 +191,21 @@ def fence(text: str) -> str:
 
 # -- the badge -------------------------------------------------------------------------------------
 
-_STATES = {"right": ("#0b6b4f", "✓"), "open": ("#7a5900", "?"), "wrong": ("#a3122f", "✕")}
-
 
 def render_badge(summary: Summary) -> str:
     """Return the badge: "gradients | ✓ 2,000 right"."""
-    colour, mark = _STATES[summary.state]
-    done = f"{summary.checked:,}"
+    mark, done = STATE_MARKS[summary.state], f"{summary.checked:,}"
     message = {
         "right": f"{mark} {done} right",
         "open": f"{mark} {done} checked, some open",
         "wrong": f"{mark} {summary.wrong:,} of {done} wrong",
     }[summary.state]
-    return badge("gradients", message, colour)
+    return badge(message, summary.state)
 
 
-def badge(label: str, message: str, colour: str) -> str:
-    """Return a badge of two fields as SVG."""
+def badge(message: str, state: str) -> str:
+    """Return a badge of two fields as SVG: "gradients" and the message, in the state's colour."""
+    label, colour = "gradients", STATE_COLOURS.get(state, STATE_COLOURS["open"])
     left, right = 13 + 6.4 * len(label), 13 + 6.4 * len(message)
     width = round(left + right)
     return (
