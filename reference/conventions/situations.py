@@ -87,10 +87,9 @@ def situations(operation: Activation | Loss, dtype: npt.DTypeLike) -> Iterator[S
         if isinstance(operation, Activation):
             yield _of_activation(operation, arguments, dtype)
             continue
-        labels = "labels" in operation.targets and not operation.elementwise
-        for kind in {"labels"} if operation.targets == ("labels",) else {"numbers"}:
-            yield _of_loss(operation, arguments, dtype, labels=kind == "labels")
-        if labels and operation.targets != ("labels",):
+        labels_alone = operation.targets == ("labels",)
+        yield _of_loss(operation, arguments, dtype, labels=labels_alone)
+        if "labels" in operation.targets and not (operation.elementwise or labels_alone):
             yield _of_loss(operation, arguments, dtype, labels=True)
 
 
@@ -186,8 +185,8 @@ def _of_loss(
         }
     elif operation.predictions == "log_simplex":
         places = {"probability 1": (0.0,), "probability 0": (-_INF,), "far": (-1e5,)}
-    variances = {"entries": (1.0, 0.0, 1e-7, 1e-4)}
     names = [name for name, extent in operation.arrays.items() if extent == "entries"]
+    variances = (1.0, 0.0, 1e-7, 1e-4) if names else (1.0,)
     for target in _targets(operation):
         aimed = list(_aimed(operation.name, arguments, dtype, target))
         points = [*aimed, *((name, x) for name, xs in places.items() for x in xs)]
@@ -195,7 +194,7 @@ def _of_loss(
             points += [("on the target", target), *((SWEEP, x) for x in _sweep()[::4])]
         suffix = ", zero target" if target == 0 else ""
         for name, x in points:
-            for value in variances["entries"] if names else (1.0,):
+            for value in variances:
                 label = name if name == SWEEP else name + suffix
                 if value != 1.0 and name not in ("inside", "on the target"):
                     continue
