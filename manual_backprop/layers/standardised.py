@@ -25,6 +25,19 @@ def standardised(x: FloatArray, axes: tuple[int, ...], eps: float) -> tuple[Floa
     return centred / deviation, deviation
 
 
+def product_over(a: FloatArray, b: FloatArray, divisor: FloatArray) -> FloatArray:
+    """Return a b/divisor for a divisor above 0, where a b or one quotient may leave the range.
+
+    Let L be the larger of |a| and |b|, S the smaller, m the least normal number and M the largest.
+    A divisor of 1 or more divides L. The quotient cannot overflow; where it is below m, the result
+    is below m L. A divisor below 1 divides S. The quotient cannot underflow; where it is above M,
+    L and S are above M·divisor, and the result is above M²·divisor, which is M or more.
+    """
+    first = (np.abs(a) < np.abs(b)) == (divisor < 1)
+    found: FloatArray = np.where(first, a, b) / divisor * np.where(first, b, a)
+    return found
+
+
 def from_standardised(
     g: FloatArray,
     normalised: FloatArray,
@@ -34,8 +47,7 @@ def from_standardised(
 ) -> FloatArray:
     """Return dx = g - mean(g) - x̂ mean(g x̂) from g = dx̂/σ, dx̂ the cotangent of x̂ (see LayerNorm).
 
-    dx is linear in dx̂, so 1/σ may stand before the means. With g = (γ/σ) dy no digit is lost where
-    γ dy leaves the range and dx does not.
+    dx is linear in dx̂, so 1/σ may stand before the means. Then g = γ dy/σ is a `product_over`.
 
     Of two numbers x̂ is (a, -a) with a² = 1 - ε/σ², and g - mean(g) is (d, -d): the difference is
     d - d a² = d ε/σ², of which subtracting leaves no digit where ε is small.
@@ -59,15 +71,14 @@ class Standardised:
     def __init__(self, x: FloatArray, tx: FloatArray, axes: tuple[int, ...], eps: float) -> None:
         self.normalised, self.deviation = standardised(x, axes, eps)
         self._axes, self._eps = axes, eps
-        self.tangent = self._pulled(tx)
+        self.tangent = self._pulled(tx / self.deviation)
         self._moves = (self.normalised * tx).mean(axis=axes, keepdims=True) / self.deviation
 
     def _pulled(self, g: FloatArray) -> FloatArray:
-        over = g / self.deviation
-        return from_standardised(over, self.normalised, self.deviation, self._axes, self._eps)
+        return from_standardised(g, self.normalised, self.deviation, self._axes, self._eps)
 
-    def second(self, g: FloatArray, tg: FloatArray) -> FloatArray:
-        """Return how dx = (g - mean(g) - x̂ mean(g x̂))/σ moves as g moves by tg.
+    def second(self, dy: FloatArray, weight: FloatArray, tweight: FloatArray) -> FloatArray:
+        """Return how dx = (g - mean(g) - x̂ mean(g x̂))/σ moves as x does and g = γ dy by tγ dy.
 
         The bracket moves in its three places, and 1/σ by -tσ/σ of itself:
 
@@ -75,13 +86,14 @@ class Standardised:
 
         Of two numbers dx is (g - mean(g)) ε/σ³, which moves by the first part and -3 dx tσ/σ.
         """
+        g, tg = (product_over(dy, part, self.deviation) for part in (weight, tweight))
         dx, moved = self._pulled(g), self._pulled(tg)
         tdx: FloatArray
         if self.normalised.size == 2 * self.deviation.size:
             tdx = moved - 3.0 * dx * self._moves
             return tdx
         turned = projections(g, self.normalised, self.tangent, self._axes)
-        tdx = moved - turned / self.deviation - dx * self._moves
+        tdx = moved - turned - dx * self._moves
         return tdx
 
 
