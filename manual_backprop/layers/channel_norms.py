@@ -16,8 +16,9 @@ from manual_backprop.layers import norms  # noqa: F401 - its layers come first i
 from manual_backprop.layers.standardised import (
     EPSILONS,
     Standardised,
+    divided,
     from_standardised,
-    product_over,
+    scaled_product,
     standardised,
     standardised_composition,
     standardised_definition,
@@ -62,8 +63,7 @@ class BatchNorm:
         """Return the cotangents of x, γ and β."""
         axes = all_but_channels(x)
         normalised, deviation = standardised(x, axes, eps)
-        g = product_over(dy, channels(weight, x), deviation)
-        dx = from_standardised(g, normalised, deviation, axes, eps)
+        dx = from_standardised(dy, channels(weight, x), normalised, deviation, axes, eps)
         return {"x": dx, "weight": (dy * normalised).sum(axis=axes), "bias": dy.sum(axis=axes)}
 
     @staticmethod
@@ -188,7 +188,7 @@ class BatchNormEvaluation:
         axes = all_but_channels(x)
         deviation = np.sqrt(channels(variance, x) + eps)
         normalised = (x - channels(mean, x)) / deviation
-        dx = product_over(dy, channels(weight, x), deviation)
+        dx = divided(*scaled_product(dy, channels(weight, x)), deviation)
         return {
             "x": dx,
             "mean": -dx.sum(axis=axes),
@@ -241,8 +241,8 @@ class BatchNormEvaluation:
         normalised, moved, deviation, by = _moved_by_statistics(
             x, mean, variance, tx, tmean, tvariance, eps
         )
-        dx = product_over(dy, channels(weight, x), deviation)
-        tdx = product_over(dy, channels(tweight, x), deviation) - dx * by
+        dx = divided(*scaled_product(dy, channels(weight, x)), deviation)
+        tdx = divided(*scaled_product(dy, channels(tweight, x)), deviation) - dx * by
         of_variance = tdx * normalised + dx * moved - dx * normalised * by
         return {
             "x": tdx,

@@ -9,7 +9,6 @@ from manual_backprop.layers.standardised import (
     EPSILONS,
     Standardised,
     from_standardised,
-    product_over,
     standardised,
     standardised_composition,
     standardised_definition,
@@ -66,9 +65,11 @@ class GroupNorm:
         """Return the cotangents of x, γ and β."""
         axes = all_but_channels(x)
         normalised, deviation = standardised(_grouped(x, groups), (2,), eps)
-        g = product_over(_grouped(dy, groups), _spread(weight, x, groups), deviation)
+        dx = from_standardised(
+            _grouped(dy, groups), _spread(weight, x, groups), normalised, deviation, (2,), eps
+        )
         return {
-            "x": from_standardised(g, normalised, deviation, (2,), eps).reshape(x.shape),
+            "x": dx.reshape(x.shape),
             "weight": (dy * normalised.reshape(x.shape)).sum(axis=axes),
             "bias": dy.sum(axis=axes),
         }

@@ -163,8 +163,9 @@ class Ctc:
             for s, a in enumerate(alpha):
                 if a is not None:
                     last[s % 2] = m.where(ends[t][s] - half, a, last[s % 2])
-        loss, zero = -log_add_exp(m, *last), m.number(0)
-        return [m.where(fits[0] - half, loss, zero) if zero_infinity else loss - m.log(fits[0])]
+        loss = -log_add_exp(m, *last)
+        # If no alignment fits, x/0 leaves the value and the slopes undefined.
+        return [m.where(fits[0] - half, loss, m.number(0)) if zero_infinity else loss / fits[0]]
 
     @staticmethod
     def rows(

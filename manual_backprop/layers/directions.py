@@ -12,10 +12,10 @@ from manual_backprop.operation import FloatArray
 def directions(v: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return v/‖v‖ and ‖v‖ of each row; of a row of zeros, zeros and 1."""
     top = np.abs(v).max(axis=-1, keepdims=True)
-    top = np.where(top > 0, top, v.dtype.type(1))
+    top = np.where(top == 0, v.dtype.type(1), top)
     scaled = v / top
     length = np.sqrt((scaled * scaled).sum(axis=-1, keepdims=True))
-    length = np.where(length > 0, length, v.dtype.type(1))
+    length = np.where(length == 0, v.dtype.type(1), length)
     return scaled / length, top * length
 
 

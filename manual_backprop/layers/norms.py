@@ -8,9 +8,10 @@ from manual_backprop.layers.directions import directions, moved_directions
 from manual_backprop.layers.standardised import (
     EPSILONS,
     Standardised,
+    divided,
     from_standardised,
-    product_over,
     projections,
+    scaled_product,
     standardised,
     standardised_composition,
     standardised_definition,
@@ -54,8 +55,7 @@ class LayerNorm:
         """Return the cotangents of x, γ and β."""
         axes = (x.ndim - 1,)
         normalised, deviation = standardised(x, axes, eps)
-        g = product_over(dy, weight, deviation)
-        dx = from_standardised(g, normalised, deviation, axes, eps)
+        dx = from_standardised(dy, weight, normalised, deviation, axes, eps)
         return {"x": dx, "weight": _over_rows(dy * normalised), "bias": _over_rows(dy)}
 
     @staticmethod
@@ -165,7 +165,7 @@ class RmsNorm:
         """Return the cotangents of x and γ."""
         rho = _root_mean_square(x, eps)
         normalised = x / rho
-        dx = _from_scaled(product_over(dy, weight, rho), normalised, rho, eps)
+        dx = _from_scaled(dy, weight, normalised, rho, eps)
         return {"x": dx, "weight": _over_rows(dy * normalised)}
 
     @staticmethod
@@ -179,7 +179,7 @@ class RmsNorm:
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂; tx̂ has the formula of dx with tx for g: ∂x̂/∂x is symmetric."""
         rho = _root_mean_square(x, eps)
-        return _from_scaled(tx / rho, x / rho, rho, eps) * weight + x / rho * tweight
+        return _from_scaled(tx, x.dtype.type(1), x / rho, rho, eps) * weight + x / rho * tweight
 
     @staticmethod
     def second(
@@ -201,15 +201,16 @@ class RmsNorm:
         For D = 1 dx is g ε/ρ³, whose derivative is tg ε/ρ³ - 3 dx tρ/ρ.
         """
         rho = _root_mean_square(x, eps)
-        normalised, g = x / rho, product_over(dy, weight, rho)
-        moved = _from_scaled(tx / rho, normalised, rho, eps)
+        normalised = x / rho
+        moved = _from_scaled(tx, x.dtype.type(1), normalised, rho, eps)
         trho = (normalised * tx).mean(axis=-1, keepdims=True)
-        dx = _from_scaled(g, normalised, rho, eps)
-        found = _from_scaled(product_over(dy, tweight, rho), normalised, rho, eps)
+        dx = _from_scaled(dy, weight, normalised, rho, eps)
+        found = _from_scaled(dy, tweight, normalised, rho, eps)
         if x.shape[-1] == 1:
             found = found - 3.0 * dx * (trho / rho)
         else:
-            found = found - projections(g, normalised, moved, (-1,)) - dx * (trho / rho)
+            turned = projections(dy, weight, normalised, moved, rho, (-1,))
+            found = found - turned - dx * (trho / rho)
         return {"x": found, "weight": _over_rows(dy * moved)}
 
     @staticmethod
@@ -280,7 +281,7 @@ class WeightNorm:
         """Return the cotangents of v and g; dy is that of the weight."""
         u, norm = directions(v)
         along = (dy * u).sum(axis=-1, keepdims=True)
-        dv = product_over(dy - u * along, g, norm)
+        dv = divided(*scaled_product(dy - u * along, g), norm)
         return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": along}
 
     @staticmethod
@@ -302,8 +303,8 @@ class WeightNorm:
         """
         u, norm, tu, tnorm = moved_directions(v, tv)
         along, moved = ((dy * part).sum(axis=-1, keepdims=True) for part in (u, tu))
-        dv = product_over(dy - u * along, tg - g * (tnorm / norm), norm)
-        dv = dv - product_over(tu * along + u * moved, g, norm)
+        dv = divided(*scaled_product(dy - u * along, tg - g * (tnorm / norm)), norm)
+        dv = dv - divided(*scaled_product(tu * along + u * moved, g), norm)
         return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": moved}
 
     @staticmethod
@@ -345,12 +346,16 @@ def _root_mean_square(x: FloatArray, eps: float) -> FloatArray:
     return rho
 
 
-def _from_scaled(g: FloatArray, normalised: FloatArray, rho: FloatArray, eps: float) -> FloatArray:
-    """Return dx = g - x̂ mean(g x̂) from g = dx̂/ρ, dx̂ the cotangent of x̂ (see RmsNorm)."""
+def _from_scaled(
+    dy: FloatArray, weight: Any, normalised: FloatArray, rho: FloatArray, eps: float
+) -> FloatArray:
+    """Return dx = (g - x̂ mean(g x̂))/ρ with g = γ dy (see RmsNorm)."""
+    g, exponent = scaled_product(dy, weight, (-1,))
     if g.shape[-1] == 1:
-        return g * (eps / (rho * rho))
-    dx: FloatArray = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
-    return dx
+        left = g * (eps / (rho * rho))
+    else:
+        left = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
+    return divided(left, exponent, rho)
 
 
 def _over_rows(array: FloatArray) -> FloatArray:
