@@ -12,7 +12,7 @@ from manual_backprop.operation import FloatArray
 def directions(v: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return v/‖v‖ and ‖v‖ of each row; of a row of zeros, zeros and 1."""
     top = np.abs(v).max(axis=-1, keepdims=True)
-    top = np.where(top == 0, v.dtype.type(1), top)
+    top = np.where((top > 0) & (top < np.inf), top, v.dtype.type(1))
     scaled = v / top
     length = np.sqrt((scaled * scaled).sum(axis=-1, keepdims=True))
     length = np.where(length == 0, v.dtype.type(1), length)
