@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from reference.checks.routine import Path, Routine, is_numeric
+from reference.checks.code import Path, Routine, is_numeric
 
 
 def repeated(
