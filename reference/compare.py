@@ -51,7 +51,7 @@ def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distanc
     A tensor that the right answer lacks, or has in another shape or dtype, is infinitely far.
     """
     found: dict[int, Distances] = {}
-    sweeps: dict[Any, _Sweep] = {}
+    sweeps: dict[np.dtype, _Sweep] = {}
     for k, (left, right) in enumerate(zip(lefts, rights, strict=True)):
         mine, other = compared(left), compared(right)
         ours = [np.asarray(left.loss), *mine.values()]
@@ -113,7 +113,7 @@ class _Sweep(NamedTuple):
         return differences, scales
 
 
-def _distances(ours: list[Any], theirs: list[Any]) -> tuple[list[float], list[float]]:
+def _distances(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[list[float], list[float]]:
     base, other = (np.concatenate(tensors, axis=None) for tensors in (ours, theirs))
     starts = np.cumsum([0, *(a.size for a in ours[:-1])])
     with np.errstate(all="ignore"):
@@ -160,7 +160,7 @@ def compare(left: Answer, right: Answer) -> list[Distance]:
     """Compare the loss first, then every tensor that both give, in the left answer's order."""
     if left.status != "ok" or right.status != "ok":
         return []
-    tensors: list[tuple[str, Any, Any]] = []
+    tensors: list[tuple[str, np.ndarray, np.ndarray]] = []
     if left.loss is not None and right.loss is not None:
         tensors.append(("loss", left.loss, right.loss))
     tensors += [

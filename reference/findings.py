@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Network, Problem
@@ -202,7 +203,7 @@ def values_of(problem: AnyProblem) -> dict[str, Any]:
     return {name: spelled(array) for name, array in arrays.items()}
 
 
-def spelled(array: Any) -> Any:
+def spelled(array: npt.ArrayLike) -> Any:
     """Return nested lists of the shortest decimals that name each number exactly."""
     spell = np.vectorize(lambda number: str(number), otypes=[object])
     return spell(array).tolist() if np.size(array) else []

@@ -6,7 +6,6 @@ rounded at its end. What is added here is drawn, answered, certified, judged and
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -35,12 +34,12 @@ class Format:
         return self.inside != self.name
 
     @cached_property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype:
         """The NumPy dtype."""
         return np.dtype(self.name)
 
     @cached_property
-    def _info(self) -> Any:
+    def _info(self) -> np.finfo:
         return ml_dtypes.finfo(self.dtype)  # type: ignore[no-untyped-call]
 
     @property
@@ -85,10 +84,10 @@ def format_of(dtype: npt.DTypeLike) -> Format:
 
 
 @cache
-def _format_of(dtype: np.dtype[Any]) -> Format:
+def _format_of(dtype: np.dtype) -> Format:
     return FORMATS[dtype.name]  # NumPy puts a dtype's name together each time it is asked for
 
 
-def inside(dtype: npt.DTypeLike) -> np.dtype[Any]:
+def inside(dtype: npt.DTypeLike) -> np.dtype:
     """Return the type that an operation on a dtype computes in."""
     return np.dtype(format_of(dtype).inside)

@@ -8,8 +8,10 @@ from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import Counterpart, Loss, Operation
 
+Row = dict[str, Any]
 
-def operations() -> list[dict[str, Any]]:
+
+def operations() -> list[Row]:
     """Return one row for each operation of every registry."""
     return [
         _row(registry.kind, operation)
@@ -33,8 +35,8 @@ def operations_text() -> str:
     )
 
 
-def _row(kind: str, operation: Operation) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _row(kind: str, operation: Operation) -> Row:
+    row: Row = {
         "kind": kind,
         "name": operation.name,
         "summary": inspect.cleandoc(operation.doc).splitlines()[0],
@@ -51,7 +53,7 @@ def _row(kind: str, operation: Operation) -> dict[str, Any]:
     return row
 
 
-def _described(counterpart: Counterpart) -> dict[str, Any]:
+def _described(counterpart: Counterpart) -> Row:
     return {
         "name": counterpart.name,
         "composed": counterpart.composed,
@@ -59,12 +61,12 @@ def _described(counterpart: Counterpart) -> dict[str, Any]:
     }
 
 
-def _call(counterpart: dict[str, Any]) -> str:
+def _call(counterpart: Row) -> str:
     keywords = ", ".join(f"{k}={v}" for k, v in counterpart["keywords"].items())
     return f"{counterpart['name']}({keywords})" if keywords else str(counterpart["name"])
 
 
-def _parameters(row: dict[str, Any]) -> str:
+def _parameters(row: Row) -> str:
     return ", ".join(f"{name}={p['default']:g}" for name, p in row["parameters"].items())
 
 

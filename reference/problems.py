@@ -347,7 +347,7 @@ def parse_address(address: str) -> tuple[int, int]:
     return int(seed), in_low(low, first + int(index)) if low else first + int(index)
 
 
-def arrays_of(problem: AnyProblem) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(problem: AnyProblem) -> dict[str, np.ndarray]:
     """Return every array that the problem consists of."""
     if isinstance(problem, GraphProblem):
         cotangents = {f"cotangent of {n}": array for n, array in problem.cotangents.items()}
@@ -364,9 +364,7 @@ def _directions(problem: AnyProblem) -> dict[str, FloatArray]:
     return {f"direction of {name}": value for name, value in problem.direction.items()}
 
 
-def with_arrays(
-    problem: Problem, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-) -> Problem:
+def with_arrays(problem: Problem, change: Callable[[np.ndarray], np.ndarray]) -> Problem:
     """Return the problem with each of its arrays changed."""
     return replace(
         problem,
@@ -381,7 +379,7 @@ def with_arrays(
 def in_dtype(problem: P, dtype: npt.DTypeLike) -> P:
     """Return the same problem in another floating type; labels stay as they are."""
 
-    def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def change(array: np.ndarray) -> np.ndarray:
         return array.astype(dtype) if is_float(array) else array
 
     one: Any = problem

@@ -7,10 +7,8 @@ into a bug report.
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.network import Problem, forward, loss_divisor
 from manual_backprop.operation import Operation
@@ -19,7 +17,7 @@ from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
 from reference.problems import computed_in
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+Arrays = Mapping[str, np.ndarray]
 LARGEST = 300  # numbers in a problem; a script with more is not a bug report
 
 HEAD = '''\
@@ -31,7 +29,7 @@ Needs numpy, and torch or jax. Run it: python {file}
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -219,7 +217,7 @@ def _loss_function(problem: Problem, framework: Framework) -> str:
 def loss_text(problem: Problem, framework: Framework, prediction: str) -> str:
     """Return the call of a network's loss, before its reduction, as code."""
     network, operation = problem.network, problem.network.loss_operation
-    extra: dict[str, Any] = dict(network.loss_parameters)
+    extra: dict[str, object] = dict(network.loss_parameters)
     if framework == "torch" and not operation.torch.composed:
         extra["reduction"] = "none"
     return call_text(
@@ -231,7 +229,7 @@ def call_text(
     operation: Operation,
     framework: Framework,
     positional: list[str],
-    keywords: dict[str, Any],
+    keywords: Mapping[str, object],
     arrays: tuple[str, ...] = (),
 ) -> str:
     """Return the call of a framework's counterpart as code."""
@@ -255,7 +253,7 @@ def collect_own(operation: Operation, framework: Framework, sources: dict[str, s
         collect_sources(adapted, f"{operation.name}_with_{framework}", sources)
 
 
-def collect_sources(function: Callable[..., Any], name: str, sources: dict[str, str]) -> None:
+def collect_sources(function: Callable[..., object], name: str, sources: dict[str, str]) -> None:
     """Collect a function's source, and that of what it uses of its own package."""
     if name in sources:
         return
@@ -276,7 +274,7 @@ def arrays_text(name: str, arrays: Arrays) -> str:
     return f"\n{name} = {{\n{''.join(entries)}}}\n"
 
 
-def array_text(value: npt.NDArray[Any]) -> str:
+def array_text(value: np.ndarray) -> str:
     """Return an array as code, every number exactly."""
     text = np.array2string(
         value, separator=", ", threshold=value.size + 1, max_line_width=100,

@@ -5,7 +5,6 @@ operations stand at the answer's own numbers, as the judge had them.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -65,13 +64,16 @@ def _cotangent(step: str) -> str:
     return f"cotangent of {step}"
 
 
-def _call(step: Step, framework: Framework, floats: Mapping[str, Any]) -> str:
+def _call(step: Step, framework: Framework, floats: Mapping[str, object]) -> str:
     given = {a: f'v["{n}"]' if n in floats else f'c["{n}"]' for a, n in step.inputs.items()}
     return step_call(step.record, framework, step.options, given)
 
 
 def step_call(
-    operation: Operation, framework: Framework, options: Mapping[str, Any], given: Mapping[str, str]
+    operation: Operation,
+    framework: Framework,
+    options: Mapping[str, object],
+    given: Mapping[str, str],
 ) -> str:
     """Return the call of a step of a graph; `given` are the texts of its arrays by argument."""
     if not isinstance(operation, LayerOperation):

@@ -4,10 +4,9 @@ See `repro`: the script needs NumPy and PyTorch or JAX, and nothing of this proj
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.network import forward, losses_cotangent
 from manual_backprop.operation import Operation
@@ -117,8 +116,8 @@ class _Moved(NamedTuple):
     operation: Operation
     x: Arrays
     tx: Arrays
-    dy: npt.NDArray[Any]
-    tdy: npt.NDArray[Any]
+    dy: np.ndarray
+    tdy: np.ndarray
     which: str
     entry: tuple[int, ...]
     others: Arrays
@@ -195,7 +194,7 @@ def _of_chain(
     operation: Operation = network.loss_operation if is_loss else layer.operation
     whole = not network.loss_operation.elementwise if is_loss else layer.operation.rowwise
     at = (slice(n, n + 1), slice(None) if whole else slice(j, j + 1))
-    others: dict[str, npt.NDArray[Any]] = {}
+    others: dict[str, np.ndarray] = {}
     if is_loss:
         with np.errstate(all="ignore"):
             losses = np.asarray(losses_cotangent(problem, forward(problem).losses))

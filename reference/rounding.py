@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from reference.formats import FORMATS, format_of
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """Normalisation of rows of features. Shapes: x, y (…, D); each row of D numbers by itself."""
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.standardised import (
     EPSILONS,
     Standardised,
@@ -92,9 +91,7 @@ class LayerNorm:
         return {"x": dx, "weight": _over_rows(dy * moved.tangent)}
 
     @staticmethod
-    def definition(
-        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
-    ) -> list[Any]:
+    def definition(m: Math[N], x: list[N], weight: list[N], bias: list[N], *, eps: N) -> list[N]:
         """Return one row of y."""
         normalised = standardised_definition(m, x, eps)
         return [n * w + b for n, w, b in zip(normalised, weight, bias, strict=True)]
@@ -106,7 +103,7 @@ class LayerNorm:
         return Rows({"x": own, "weight": shared, "bias": shared}, own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return the shapes for 2 to 4 rows of 1 to 8 numbers, and eps."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(8))
         d = shape[-1]
@@ -114,19 +111,19 @@ class LayerNorm:
         return Sample({"x": shape, "weight": (d,), "bias": (d,)}, options=options)
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return x with one row whose numbers are all equal (σ² = ε)."""
         rows = x.reshape(-1, x.shape[-1])
         rows[draw.below(len(rows))] = rows[0, 0]
         return rows.reshape(x.shape)
 
     @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    def with_torch(f: Function, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
         """Call torch's function, which is given the shape that it normalises over."""
         return f(x, weight.shape, weight, bias, eps)
 
     @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    def composition(xp: Backend, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
         """Return the same by the framework's own primitives."""
         return standardised_composition(xp, x, (-1,), eps) * weight + bias
 
@@ -210,7 +207,7 @@ class RmsNorm:
         return {"x": found, "weight": _over_rows(dy * moved)}
 
     @staticmethod
-    def definition(m: Any, x: list[Any], weight: list[Any], *, eps: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], weight: list[N], *, eps: N) -> list[N | float]:
         """Return one row of y."""
         squares = [x_i * x_i for x_i in x]
         rho = m.sqrt(sum(squares[1:], squares[0]) / m.number(len(x)) + eps)
@@ -223,25 +220,25 @@ class RmsNorm:
         return Rows({"x": own, "weight": shared}, own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return the shapes for 2 to 4 rows of 1 to 8 numbers, and eps."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(8))
         return Sample({"x": shape, "weight": shape[-1:]}, options={"eps": draw.choice(EPSILONS)})
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return x with one row of zeros."""
         rows = x.reshape(-1, x.shape[-1])
         rows[draw.below(len(rows))] = 0
         return rows.reshape(x.shape)
 
     @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any, *, eps: float) -> Any:
+    def with_torch(f: Function, x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
         """Call torch's function, which is given the shape that it normalises over."""
         return f(x, weight.shape, weight, eps)
 
     @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
+    def composition(xp: Backend, x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
         """Return the same by the framework's own primitives."""
         return x / xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps) * weight
 
@@ -304,7 +301,7 @@ class WeightNorm:
         return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": moved}
 
     @staticmethod
-    def definition(m: Any, v: list[Any], g: list[Any]) -> list[Any]:
+    def definition(m: Math[N], v: list[N], g: list[N]) -> list[N | float]:
         """Return one row of the weight."""
         squares = [v_i * v_i for v_i in v]
         square, zero = sum(squares[1:], squares[0]), m.number(0)
@@ -318,13 +315,13 @@ class WeightNorm:
         return Rows({"v": own, "g": np.arange(len(v))[:, None]}, own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return the shapes for a weight of 1 to 5 outputs and 1 to 6 inputs."""
         d_out, d_in = shape or (1 + draw.below(5), 1 + draw.below(6))
         return Sample({"v": (d_out, d_in), "g": (d_out, 1)})
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return v with one row of zeros, and one column if there are others."""
         x[draw.below(len(x))] = 0
         if x.shape[1] > 1:
@@ -332,7 +329,7 @@ class WeightNorm:
         return x
 
     @staticmethod
-    def composition(xp: Any, v: Any, g: Any) -> Any:
+    def composition(xp: Backend, v: Tensor, g: Tensor) -> Tensor:
         """Return the same by the framework's own primitives."""
         return v / xp.sqrt(xp.sum(v * v, axis=-1, keepdims=True)) * g
 
@@ -348,8 +345,7 @@ def _from_scaled(g: FloatArray, normalised: FloatArray, rho: FloatArray, eps: fl
         left = g * (eps / (rho * rho))
     else:
         left = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
-    dx: FloatArray = left / rho
-    return dx
+    return left / rho
 
 
 def _moved_directions(
@@ -381,7 +377,7 @@ def _over_rows(array: FloatArray) -> FloatArray:
     return total
 
 
-def _row_indices(x: FloatArray) -> tuple[Any, Any]:
+def _row_indices(x: FloatArray) -> tuple[IntArray, IntArray]:
     """Return the indices of each row of x, and those of an array (D,) that all rows share."""
     own = np.arange(x.size).reshape(-1, x.shape[-1])
     return own, np.broadcast_to(np.arange(x.shape[-1]), own.shape)

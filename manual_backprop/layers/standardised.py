@@ -1,10 +1,10 @@
 """x̂ = (x - μ)/σ over groups of numbers, with its slope and how that moves (see LayerNorm)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import FloatArray
 
 EPSILONS = (2.0**-17, 2.0**-21, 2.0**-7)
@@ -94,7 +94,7 @@ def projections(
     return both
 
 
-def standardised_definition(m: Any, x: Sequence[Any], eps: Any) -> list[Any]:
+def standardised_definition(m: Math[N], x: Sequence[N], eps: N) -> list[N | float]:
     """Return (x_i - μ)/√(v + ε) over the arithmetic m."""
     mean = sum(x[1:], x[0]) / m.number(len(x))
     centred = [x_i - mean for x_i in x]
@@ -103,7 +103,7 @@ def standardised_definition(m: Any, x: Sequence[Any], eps: Any) -> list[Any]:
     return [c / deviation for c in centred]
 
 
-def standardised_composition(xp: Any, x: Any, axes: tuple[int, ...], eps: float) -> Any:
+def standardised_composition(xp: Backend, x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
     """Return x̂ by the framework's own primitives."""
     centred = x - xp.mean(x, axis=axes, keepdims=True)
     variance = xp.mean(centred * centred, axis=axes, keepdims=True)

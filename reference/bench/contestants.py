@@ -12,12 +12,12 @@ import numpy as np
 
 from manual_backprop.fast import compile_step
 from manual_backprop.network import Problem, backward, forward
-from manual_backprop.operation import Form, InvalidInput
+from manual_backprop.operation import ByName, Form, InvalidInput
 from reference.bench.cases import BenchCase
 from reference.bench.frameworks import LossOf, jax_loss, torch_loss
 
 Gradients = dict[str, np.ndarray]
-Prepared = tuple[Callable[[], Any], Callable[[Any], Gradients]]
+Prepared = tuple[Callable[[], object], Callable[[Any], Gradients]]
 """The step, and what turns its result into gradients under our names."""
 
 
@@ -79,7 +79,7 @@ def jax_jit(problem: Problem) -> Prepared:
     parameters = {name: jax.numpy.asarray(value) for name, value in problem.parameters.items()}
     x, targets = jax.numpy.asarray(problem.x), jax.numpy.asarray(problem.targets)
 
-    def call() -> Any:
+    def call() -> object:
         return jax.block_until_ready(step(parameters, x, targets))  # type: ignore[no-untyped-call]
 
     return call, lambda found: {name: np.asarray(g) for name, g in found[1].items()}
@@ -98,13 +98,13 @@ def sklearn_backprop(problem: Problem) -> Prepared:
     model.intercepts_ = [problem.parameters[f"layers.{i}.bias"] for i in layers]
     targets = np.eye(network.widths[-1], dtype=problem.dtype)[problem.targets]
 
-    def empty() -> list[Any]:
+    def empty() -> list[np.ndarray]:
         return [np.empty((problem.batch, width), problem.dtype) for width in network.widths[1:]]
 
     activations, deltas = [problem.x, *empty()], empty()
     weights, biases = ([np.empty_like(p) for p in ps] for ps in (model.coefs_, model.intercepts_))
 
-    def call() -> Any:
+    def call() -> object:
         return model._backprop(problem.x, targets, None, activations, deltas, weights, biases)
 
     return call, lambda found: {
@@ -122,7 +122,7 @@ def hips_autograd(problem: Problem) -> Prepared:
     depth, rows = len(problem.network.layers), np.arange(problem.batch)
     hidden = {"tanh": anp.tanh, "relu": lambda z: anp.maximum(z, 0.0)}[_hidden(problem)]
 
-    def loss(parameters: dict[str, Any]) -> Any:
+    def loss(parameters: ByName) -> object:
         a = problem.x
         for i in range(depth):
             a = anp.dot(a, parameters[f"layers.{i}.weight"]) + parameters[f"layers.{i}.bias"]

@@ -4,12 +4,13 @@ The activation of the first layer stands after every layer but the last; the los
 cross entropy on labels, or of squared errors.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from manual_backprop.network import Problem
+from manual_backprop.operation import ByName
 
-LossOf = Callable[[Mapping[str, Any], Any, Any], Any]
+LossOf = Callable[[ByName, Any, Any], Any]
 """f(parameters, x, targets) -> the loss."""
 
 
@@ -25,7 +26,7 @@ def torch_loss(problem: Problem) -> LossOf:
     }
     depth, of_output = len(problem.network.layers), losses[problem.network.loss]
 
-    def loss(parameters: Mapping[str, Any], a: Any, targets: Any) -> Any:
+    def loss(parameters: ByName, a: Any, targets: Any) -> Any:
         for i in range(depth):
             a = torch.addmm(parameters[f"layers.{i}.bias"], a, parameters[f"layers.{i}.weight"])
             a = hidden(a) if i < depth - 1 else a
@@ -42,7 +43,7 @@ def jax_loss(problem: Problem) -> LossOf:
     hidden = {"tanh": jnp.tanh, "relu": jax.nn.relu}[problem.network.layers[0].activation]
     depth, labels = len(problem.network.layers), problem.network.loss == "cross_entropy"
 
-    def loss(parameters: Mapping[str, Any], a: Any, targets: Any) -> Any:
+    def loss(parameters: ByName, a: Any, targets: Any) -> Any:
         for i in range(depth):
             a = a @ parameters[f"layers.{i}.weight"] + parameters[f"layers.{i}.bias"]
             a = hidden(a) if i < depth - 1 else a

@@ -75,7 +75,7 @@ def environment(threads: int | None) -> dict[str, str]:
 
 
 def interleave(
-    calls: Mapping[str, Callable[[], Any]], seconds: float, clock: Callable[[], float]
+    calls: Mapping[str, Callable[[], object]], seconds: float, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
     """Return samples of seconds a call: one of each in every round, until the time is up.
 
@@ -107,7 +107,7 @@ def interleave(
     return samples
 
 
-def _once(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+def _once(call: Callable[[], object], clock: Callable[[], float]) -> float:
     start = clock()
     call()
     return clock() - start
@@ -169,7 +169,7 @@ def run(plan: BenchPlan) -> BenchResult:
     for fields in plan.cases:
         case = msgspec.convert(fields, BenchCase)
         problem = problem_of(case)
-        calls: dict[str, Callable[[], Any]] = {"floor": floor_of(case)}
+        calls: dict[str, Callable[[], object]] = {"floor": floor_of(case)}
         memory: dict[str, int] = {}
         for name in names:
             if not takes(name, case):
@@ -219,13 +219,13 @@ def run(plan: BenchPlan) -> BenchResult:
     return BenchResult(rows, kernels(), skipped)
 
 
-def limited(threads: int | None) -> AbstractContextManager[Any]:
+def limited(threads: int | None) -> AbstractContextManager[object]:
     """Hold the BLAS pools to a number of threads; the environment has done so for one."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
         return nullcontext()
-    found: AbstractContextManager[Any] = threadpool_limits(threads)
+    found: AbstractContextManager[object] = threadpool_limits(threads)
     return found
 
 
@@ -246,7 +246,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _traced(call: Callable[[], Any]) -> int:
+def _traced(call: Callable[[], object]) -> int:
     """Return the bytes that a call allocates at most at once."""
     tracemalloc.start()
     try:

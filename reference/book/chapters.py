@@ -11,7 +11,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
-from typing import Any
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
@@ -203,7 +202,7 @@ def shown(checked: CheckedFormula) -> Set:
     return Set(formula.node, formula.text, checked.kind, checked.samples, checked.digits)
 
 
-def source(*functions: Callable[..., Any]) -> str:
+def source(*functions: Callable[..., object]) -> str:
     """Return the code of functions and of the helpers they call, without its prose.
 
     What is shown is what runs; docstrings and comments hold formulas that nothing here checks.
@@ -211,7 +210,7 @@ def source(*functions: Callable[..., Any]) -> str:
     parts: list[str] = []
     seen: set[str] = set()
 
-    def add(function: Any) -> None:
+    def add(function: Callable[..., object]) -> None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
         assert isinstance(tree, ast.FunctionDef | ast.ClassDef)
         tree.decorator_list = []
@@ -225,6 +224,8 @@ def source(*functions: Callable[..., Any]) -> str:
             helper = known.get(name)
             if not isinstance(helper, FunctionType | type) or name in seen:
                 continue
+            if getattr(helper, "_is_protocol", False):
+                continue  # a type in an annotation, which does not run
             if helper.__module__.startswith(module.split(".")[0]):
                 seen.add(name)
                 add(helper)

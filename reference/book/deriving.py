@@ -7,7 +7,6 @@ differentiating the definition in ball arithmetic, the right side as it stands.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
 
 from manual_backprop.operation import Activation, LayerOperation, Operation
 from reference.arithmetic.balls import precision
@@ -136,7 +135,7 @@ def _variable(operation: Operation, by: str, docstring: Docstring) -> SymbolName
     return Indexed(by, (free,))
 
 
-def _bound(node: Any) -> set[str]:
+def _bound(node: object) -> set[str]:
     own = {node.index} if isinstance(node, Reduction) else set()
     return own.union(*(_bound(child) for child in children(node)))
 

@@ -56,7 +56,7 @@ class FormulaPoint:
     values: dict[str, Value]
     sizes: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, np.ndarray | None] = field(default_factory=dict)
     where: str = ""
     definitions: dict[str, tuple[tuple[str, ...], Node]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -171,7 +171,7 @@ class FormulaPoint:
         return value[places]
 
 
-def free_indices(node: Any) -> set[str]:
+def free_indices(node: object) -> set[str]:
     """Return the indices of a tree that no sum binds."""
     if isinstance(node, Indexed):
         return set(node.indices)
@@ -193,7 +193,7 @@ def children(node: Any) -> list[Any]:
     return found
 
 
-def _array(value: Value) -> Any:
+def _array(value: Value) -> np.ndarray:
     if isinstance(value, np.ndarray):
         return value
     array = np.empty((), object)
@@ -201,11 +201,11 @@ def _array(value: Value) -> Any:
     return array
 
 
-def _values(value: Value) -> Any:
+def _values(value: Value) -> np.ndarray:
     return _array(value)
 
 
-def _plain(value: Value) -> Any:
+def _plain(value: Value) -> arb:
     """Return the ball of a number."""
     if isinstance(value, np.ndarray):
         if value.shape:
@@ -214,7 +214,7 @@ def _plain(value: Value) -> Any:
     return value.value if isinstance(value, Dual) else exact(value)
 
 
-def _compare(sign: str, a: Any, b: Any) -> bool:
+def _compare(sign: str, a: arb, b: arb) -> bool:
     difference = a - b
     if sign in ("=", "≠"):
         if difference.is_zero():

@@ -5,27 +5,24 @@ from typing import Any
 
 from reference.arithmetic.balls import DefinitionArithmetic, Dual, exact
 
-Value = Any
-"""A ball or a Dual."""
-
 
 class Undecided(Exception):
     """The formula says nothing at this sample: a condition is open, or a label is not there."""
 
 
-def _logistic(m: DefinitionArithmetic, x: Value) -> Value:
+def _logistic(m: DefinitionArithmetic, x: Any) -> Any:
     return 1 / (1 + m.exp(-x))
 
 
-def _normal(m: DefinitionArithmetic, x: Value) -> Value:
+def _normal(m: DefinitionArithmetic, x: Any) -> Any:
     return m.erfc(-x / m.sqrt(exact(2))) / 2
 
 
-def _density(m: DefinitionArithmetic, x: Value) -> Value:
+def _density(m: DefinitionArithmetic, x: Any) -> Any:
     return m.exp(x * x / -2) / m.sqrt(2 * m.pi)
 
 
-def _sign(m: DefinitionArithmetic, x: Value) -> Value:
+def _sign(m: DefinitionArithmetic, x: Any) -> Any:
     ball = x.value if isinstance(x, Dual) else exact(x)
     if ball > 0:
         return exact(1)
@@ -36,7 +33,7 @@ def _sign(m: DefinitionArithmetic, x: Value) -> Value:
     raise Undecided("a sign is open")
 
 
-FUNCTIONS: dict[str, Callable[..., Value]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exp": lambda m, x: m.exp(x),
     "log": lambda m, x: m.log(x),
     "log1p": lambda m, x: m.log1p(x),

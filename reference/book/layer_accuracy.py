@@ -5,7 +5,6 @@ code computes: the value and every cotangent of some uses that the layer draws i
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from manual_backprop.operation import LayerOperation
 from reference.conventions.uses import by_framework, by_hand, draw, problem_of, truth
@@ -57,7 +56,7 @@ def layer_accuracy(
                 points[name] = points.get(name, 0) + true.low[name].size
                 of_all = worst.setdefault(name, dict.fromkeys(implementations, (0.0, "")))
                 for who, answer in answers.items():
-                    found: Any = answer.value if name == "y" else answer.gradient[name]
+                    found = answer.value if name == "y" else answer.gradient[name]
                     of_all[who] = max(of_all[who], (true.error(name, found), ""))
         for name, of_all in worst.items():
             what = "value" if name == "y" else f"cotangent of {name}"

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
-from manual_backprop.operation import Activation, Loss, Operation
+from flint import arb
+
+from manual_backprop.operation import Activation, ByName, Loss, Operation
 from reference.arithmetic.balls import exact, precision
 from reference.arithmetic.point_derivative import at_number, at_row, constants
 from reference.drawing.kinks import kinks
@@ -68,10 +69,11 @@ def _all_kinks(operation: Activation) -> tuple[float, ...]:
 
 
 Point = tuple[float, float, float]
+PlottedFunction = Callable[[arb], tuple[float, float]]
 
 
 def _pieces(
-    function: Callable[[Any], tuple[float, float]], low: float, high: float, at: Sequence[float]
+    function: PlottedFunction, low: float, high: float, at: Sequence[float]
 ) -> list[list[Point]]:
     """Evaluate between kinks, up to just beside them."""
     ends = [low, *at, high]
@@ -94,9 +96,9 @@ def _pieces(
 
 
 def _of_number(
-    operation: Operation, before: tuple[Any, ...], arguments: Any
-) -> Callable[[Any], tuple[float, float]]:
-    def function(x: Any) -> tuple[float, float]:
+    operation: Operation, before: tuple[object, ...], arguments: ByName
+) -> PlottedFunction:
+    def function(x: arb) -> tuple[float, float]:
         local = at_number(operation.definition, x, before, arguments)
         return float(local.value.mid()), float(local.slope.mid())
 
@@ -104,15 +106,15 @@ def _of_number(
 
 
 def _of_row(
-    operation: Activation | Loss, arguments: Any, low: float
-) -> tuple[Callable[[Any], tuple[float, float]], str]:
+    operation: Activation | Loss, arguments: ByName, low: float
+) -> tuple[PlottedFunction, str]:
     """Return the first output as the first of three entries changes."""
     rest: tuple[float, ...] = _REST
     if isinstance(operation, Loss):
         rest = {"simplex": (0.25, 0.25), "log_simplex": (-1.0, -1.5)}.get(
             operation.predictions, _REST
         )
-    before: tuple[Any, ...] = ()
+    before: tuple[object, ...] = ()
     across = "x" if isinstance(operation, Activation) else "y"
     note = ", ".join(f"{across}{'₂₃'[k]} = {v:g}" for k, v in enumerate(rest))
     if isinstance(operation, Loss):
@@ -120,7 +122,7 @@ def _of_row(
         before = ([0.5, 0.25, 0.25],) if soft else (0,)
         note += ", t = (0.5, 0.25, 0.25)" if soft else ", the label is class 1"
 
-    def function(x: Any) -> tuple[float, float]:
+    def function(x: arb) -> tuple[float, float]:
         row = [x, *(exact(v) for v in rest)]
         local = at_row(operation.definition, row, before, arguments)[0]
         return float(local.value.mid()), float(local.slope[0].mid())

@@ -5,12 +5,11 @@ equal numbers, zeros, what is huge, tiny or not finite, a mask that hides a row,
 No layer is named.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.operation import LayerOperation
@@ -22,13 +21,13 @@ from reference.judge import SOME_DIGITS, Judgement, back_from_the_loss, judge_al
 from reference.oracles import Answer, load
 from reports.records import Convention, Enclosure
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 
 SEEDS = range(64)
 """The uses that the smallest and the fullest are taken from."""
 ORDINARY, LOST = "ordinary numbers", "digits"
 """The situation of a use as it was drawn; how what is off by rounding alone is called."""
-_FLOATS: Mapping[str, Any] = {
+_FLOATS: Mapping[str, Callable[[Any], Any]] = {
     "equal numbers": lambda a: np.ones_like(a),
     "zeros": lambda a: np.zeros_like(a),
     "times 1e6": lambda a: a * 1e6,

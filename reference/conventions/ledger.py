@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -103,7 +103,7 @@ def discover(
         found = [s for operation in chosen for s in situations(operation, dtype)]
         batches = [s.batch(dtype) for s in found]
         replies = {name: ask(name, batches) for name in IMPLEMENTATIONS}
-        usual: dict[str, set[tuple[Any, ...]]] = {}
+        usual: dict[str, set[tuple[object, ...]]] = {}
         for k, (one, batch) in enumerate(zip(found, batches, strict=True)):
             answers = {name: replies[name][k] for name in IMPLEMENTATIONS}
             kept = list(_worth_keeping(_rows(one, batch, answers, dtype)))
@@ -143,7 +143,7 @@ def _key(row: Convention) -> tuple[str, ...]:
     return row.operation, row.dtype, row.quantity, row.kind, row.situation, row.input
 
 
-def _pattern(row: Convention) -> tuple[Any, ...]:
+def _pattern(row: Convention) -> tuple[object, ...]:
     """Return what a row shows, apart from its numbers: where, and who is off in what way."""
     ways = tuple(sorted((name, text.split()[0]) for name, text in row.deviation.items()))
     return row.situation, row.quantity, ways
@@ -208,7 +208,7 @@ def _row(
     dtype: str,
     n: int,
     point: Point,
-    quantity: Any,
+    quantity: Quantity,
 ) -> _Row:
     truths = point.values if quantity == "value" else point.slopes
     given = {
@@ -302,7 +302,7 @@ def _input(one: Situations, batch: Batch, n: int) -> str:
     return ", ".join(parts)
 
 
-def _text(values: Any) -> str:
+def _text(values: np.ndarray) -> str:
     return _joined([f"{v:.6g}" for v in values.tolist()])
 
 

@@ -5,7 +5,6 @@ another way, a NaN takes another branch, and the answer depends on the length of
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,7 @@ def discover_lengths(operations: Sequence[Activation], dtype: str) -> Iterator[C
 
 def _two(alone: PointAnswers, among: PointAnswers, quantity: str) -> tuple[str, str]:
     """Return the two answers as text; of the long tensor the first, which vector code made."""
-    found: list[Any] = [one.values if quantity == "value" else one.slopes for one in (alone, among)]
+    found = [one.values if quantity == "value" else one.slopes for one in (alone, among)]
     first, second = (f"{float(v.flat[0]):.6g}" for v in found)
     return first, second
 

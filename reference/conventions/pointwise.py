@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from manual_backprop.operation import Activation, FloatArray, Loss
+from manual_backprop.operation import Activation, ByName, FloatArray, Loss
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
@@ -35,8 +34,8 @@ class Batch:
 
     operation: Activation | Loss
     x: FloatArray
-    targets: npt.NDArray[Any] | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    targets: np.ndarray | None = None
+    arguments: ByName = field(default_factory=dict)
     arrays: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
@@ -86,7 +85,7 @@ def ask(implementation: str, batches: Sequence[Batch], order: int = 1) -> list[P
 
 def _manual(batch: Batch, order: int) -> PointAnswers:
     operation, given = batch.operation, {**batch.arguments, **batch.arrays}
-    seconds: Any = None
+    seconds: FloatArray | None = None
     if isinstance(operation, Activation):
         y = operation.forward(batch.x, **given)
         dy = batch.cotangent(y)
@@ -143,15 +142,17 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
     """Compile all batches as one program: compiling each alone takes ten times as long."""
     import jax
 
-    def pulled(batch: Batch, x: Any, targets: Any, arrays: Any) -> tuple[Any, ...]:
+    def pulled(
+        batch: Batch, x: "jax.Array", targets: "jax.Array", arrays: ByName
+    ) -> "tuple[jax.Array, ...]":
         function = resolve(batch.operation, "jax")
 
-        def of_x(x: Any) -> Any:
+        def of_x(x: "jax.Array") -> Any:
             if isinstance(batch.operation, Activation):
                 return function(x, **batch.arguments)
             return function(x, targets, **batch.arguments, **arrays)
 
-        def slopes(x: Any) -> tuple[Any, Any]:
+        def slopes(x: "jax.Array") -> "tuple[jax.Array, jax.Array]":
             y, pull = jax.vjp(of_x, x)
             return pull(batch.cotangent(np.empty(y.shape, y.dtype)))[0], y
 
@@ -160,7 +161,7 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
         found, move, y = jax.vjp(slopes, x, has_aux=True)
         return y, found, move(batch.direction)[0]
 
-    def everything(inputs: Any) -> Any:
+    def everything(inputs: Any) -> object:
         return [pulled(batch, *given) for batch, given in zip(batches, inputs, strict=True)]
 
     inputs = [(batch.x, batch.targets, dict(batch.arrays)) for batch in batches]
@@ -248,8 +249,8 @@ def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) 
 
 
 def _at(batch: Batch, x: list[Ball], n: int, j: int | None) -> Point:
-    operation, arguments = batch.operation, constants(dict(batch.arguments))
-    before: tuple[Any, ...] = ()
+    operation, arguments = batch.operation, dict(constants(batch.arguments))
+    before: tuple[object, ...] = ()
     inputs = [abs(float(b.mid())) for b in x]
     if isinstance(operation, Loss):
         assert batch.targets is not None

@@ -6,11 +6,11 @@ definition; no operation is named.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from manual_backprop.operation import Activation, FloatArray, Loss, Operation
+from manual_backprop.operation import Activation, ByName, FloatArray, Loss, Operation
 from reference.conventions.pointwise import Batch
 from reference.drawing.kinks import kinks
 
@@ -41,18 +41,23 @@ _LOG_SIMPLEX = {
 }
 
 
+Target = float | tuple[float, ...] | None
+
+
 @dataclass
 class Situations:
     """Points of one operation with one setting of its parameters, each with its name."""
 
     operation: Activation | Loss
-    arguments: dict[str, Any]
+    arguments: ByName
     names: list[str] = field(default_factory=list)
     x: list[tuple[float, ...]] = field(default_factory=list)
-    targets: list[Any] = field(default_factory=list)
-    arrays: dict[str, list[Any]] = field(default_factory=dict)
+    targets: list[Target] = field(default_factory=list)
+    arrays: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
 
-    def add(self, name: str, x: Any, target: Any = None, **arrays: float) -> None:
+    def add(
+        self, name: str, x: float | tuple[float, ...], target: Target = None, **arrays: float
+    ) -> None:
         """Add a point: a number, or a row of them."""
         row = x if isinstance(x, tuple) else (x,)
         self.names.append(name)
@@ -61,7 +66,7 @@ class Situations:
         for key, value in arrays.items():
             self.arrays.setdefault(key, []).append((value,) * len(row))
 
-    def batch(self, dtype: Any) -> Batch:
+    def batch(self, dtype: npt.DTypeLike) -> Batch:
         """Return the points as arrays."""
         loss, targets = isinstance(self.operation, Loss), None
         if loss:
@@ -76,7 +81,7 @@ class Situations:
         return Batch(self.operation, x, targets, self.arguments, arrays)
 
 
-def situations(operation: Activation | Loss, dtype: Any) -> Iterator[Situations]:
+def situations(operation: Activation | Loss, dtype: npt.DTypeLike) -> Iterator[Situations]:
     """Yield the situations of an operation, once for each setting of its parameters."""
     for arguments in settings(operation):
         if isinstance(operation, Activation):
@@ -89,7 +94,7 @@ def situations(operation: Activation | Loss, dtype: Any) -> Iterator[Situations]
             yield _of_loss(operation, arguments, dtype, labels=True)
 
 
-def settings(operation: Operation) -> Iterator[dict[str, Any]]:
+def settings(operation: Operation) -> Iterator[ByName]:
     """Yield the usual parameters, then each other choice by itself."""
     usual = operation.defaults()
     yield usual
@@ -99,7 +104,7 @@ def settings(operation: Operation) -> Iterator[dict[str, Any]]:
                 yield {**usual, name: choice}
 
 
-def numbers(dtype: Any) -> dict[str, tuple[float, ...]]:
+def numbers(dtype: npt.DTypeLike) -> dict[str, tuple[float, ...]]:
     """Return the numbers at which any operation may break, by what they are."""
     info = np.finfo(dtype)
     smallest, tiny, largest = (float(v) for v in (info.smallest_subnormal, info.tiny, info.max))
@@ -119,16 +124,18 @@ def _sweep() -> list[float]:
     return [*steps.tolist(), *powers.tolist(), *(-powers).tolist(), 90.0, -90.0, 105.0, -105.0]
 
 
-def _aimed(name: str, arguments: dict[str, Any], dtype: Any, target: float = 0.0) -> Any:
+def _aimed(
+    name: str, arguments: ByName, dtype: npt.DTypeLike, target: float = 0.0
+) -> Iterator[tuple[str, float]]:
     """Yield the kinks, and the floats beside them."""
     for kink in kinks(name, tuple(sorted(arguments.items())), target):
-        at = np.dtype(dtype).type(kink)
+        at = np.asarray(kink, dtype)[()]
         yield "kink", float(at)
         yield "1 ulp below a kink", float(np.nextafter(at, -at.dtype.type(_INF)))
         yield "1 ulp above a kink", float(np.nextafter(at, at.dtype.type(_INF)))
 
 
-def _of_activation(operation: Activation, arguments: dict[str, Any], dtype: Any) -> Situations:
+def _of_activation(operation: Activation, arguments: ByName, dtype: npt.DTypeLike) -> Situations:
     found = Situations(operation, arguments)
     if operation.rowwise:
         for name, row in _LOGITS.items():
@@ -144,13 +151,13 @@ def _of_activation(operation: Activation, arguments: dict[str, Any], dtype: Any)
     return found
 
 
-def _of_loss(operation: Loss, arguments: dict[str, Any], dtype: Any, labels: bool) -> Situations:
+def _of_loss(operation: Loss, arguments: ByName, dtype: npt.DTypeLike, labels: bool) -> Situations:
     found = Situations(operation, arguments)
     if not operation.elementwise:
         rows = {"simplex": _SIMPLEX, "log_simplex": _LOG_SIMPLEX}.get(
             operation.predictions, _LOGITS
         )
-        targets: list[tuple[str, Any]] = [
+        targets: list[tuple[str, Target]] = [
             ("one-hot", (1.0, 0.0, 0.0)),
             ("soft target", (0.25, 0.25, 0.5)),
             ("zero target", (0.0, 0.0, 0.0)),

@@ -9,18 +9,17 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from flint import arb
 
 from manual_backprop.graph import Graph, GraphProblem, Step
-from manual_backprop.operation import LayerOperation, Rows
+from manual_backprop.operation import ByName, LayerOperation, Rows
 from reference.arithmetic.balls import DefinitionArithmetic, Dual, Slopes, exact, precision
 from reference.drawing.builder import Stream
 from reference.oracles import Oracle, load
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 CANCELLED = 2.0**-20
 BITS = 260  # 60 digits are 200 bits; the rest is for what cancels
 
@@ -29,7 +28,7 @@ class LayerUse(NamedTuple):
     """One use of a layer: its arrays, its options and the cotangent of its value."""
 
     arrays: dict[str, Array]
-    options: Mapping[str, Any]
+    options: ByName
     dy: Array
 
     @property
@@ -94,7 +93,7 @@ def draw(
 def use(
     operation: LayerOperation,
     arrays: Mapping[str, Array],
-    options: Mapping[str, Any],
+    options: ByName,
     stream: Stream,
     dtype: str = "float64",
 ) -> LayerUse:
@@ -137,10 +136,10 @@ def all_by_jax(operation: LayerOperation, uses: Sequence[LayerUse]) -> list[UseA
 
     first, function = uses[0], resolve(operation, "jax")
 
-    def both(given: tuple[dict[str, Any], Any]) -> Any:
+    def both(given: "tuple[ByName, jax.Array]") -> "tuple[jax.Array, ...]":
         arrays, dy = given
 
-        def value(floats: dict[str, Any]) -> Any:
+        def value(floats: ByName) -> Any:
             known = {**arrays, **floats}
             return function(*[known.get(name) for name in operation.arguments], **first.options)
 
@@ -185,7 +184,12 @@ def truth(operation: LayerOperation, given: LayerUse) -> UseTruth:
 
 
 def _add_row(
-    operation: LayerOperation, given: LayerUse, rows: Rows, row: int, total: Any, size: Any
+    operation: LayerOperation,
+    given: LayerUse,
+    rows: Rows,
+    row: int,
+    total: dict[str, list[arb]],
+    size: dict[str, np.ndarray],
 ) -> None:
     """Add one row's part to the totals: its value, and dy times its Jacobian."""
     m = DefinitionArithmetic()
@@ -233,7 +237,7 @@ def _nested(index: Any, array: Array, variables: Any) -> Any:
     return exact(array.flat[index].item()) if variables is None else next(variables)
 
 
-def _exactly(numbers: Any) -> Any:
+def _exactly(numbers: Any) -> object:
     return [_exactly(n) for n in numbers] if isinstance(numbers, list) else exact(numbers)
 
 
@@ -249,7 +253,7 @@ def _rows(operation: LayerOperation, given: LayerUse, shape: tuple[int, ...]) ->
     return Rows(inputs, np.arange(given.dy.size)[:, None])
 
 
-def _ends(ball: Any) -> tuple[Any, Any]:
+def _ends(ball: arb) -> tuple[np.longdouble, np.longdouble]:
     """Return the ends of a ball as long doubles: the nearest double, and what is left."""
     return tuple(  # type: ignore[return-value]  # of two
         np.longdouble(float(end.mid())) + np.longdouble(float((end - float(end.mid())).mid()))

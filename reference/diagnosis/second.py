@@ -14,7 +14,7 @@ import numpy as np
 from manual_backprop.graph import Step
 from manual_backprop.layers import Dense
 from manual_backprop.network import Problem
-from manual_backprop.operation import FloatArray, Loss
+from manual_backprop.operation import ByName, FloatArray, Loss
 from manual_backprop.second_order import product_along
 from reference.diagnosis.closeness import same_to_rounding
 from reference.problems import DirectedProblem
@@ -58,9 +58,9 @@ def products_by(
 def _pushed(
     rules: SecondOrderRules,
     step: Step,
-    arrays: Mapping[str, Any],
-    y: Any,
-    moving: Mapping[str, Any],
+    arrays: ByName,
+    y: FloatArray,
+    moving: ByName,
 ) -> Any:
     """Return the tangent of a step's value."""
     if step.operation == "dense":
@@ -72,11 +72,11 @@ def _pushed(
 def _moved(
     rules: SecondOrderRules,
     step: Step,
-    arrays: Mapping[str, Any],
-    y: Any,
-    cotangents: tuple[Any, Any],
-    moving: Mapping[str, Any],
-) -> Mapping[str, Any]:
+    arrays: ByName,
+    y: FloatArray,
+    cotangents: tuple[FloatArray, FloatArray | None],
+    moving: ByName,
+) -> ByName:
     """Return how the cotangents of a step's arguments move."""
     (dy, tdy), op = cotangents, step.record
     if isinstance(op, Loss):
@@ -123,7 +123,7 @@ def _centred(p: FloatArray, v: FloatArray) -> FloatArray:
     return centred
 
 
-def _softmax_only(change: Callable[[Any, Any, Any], Any]) -> Formula:
+def _softmax_only(change: Callable[[FloatArray, FloatArray, FloatArray], FloatArray]) -> Formula:
     """Return the second of every activation, that of softmax changed."""
 
     def second(op: Any, z: Any, a: Any, da: Any, tda: Any, tz: Any, ta: Any, **o: Any) -> Any:
@@ -132,10 +132,12 @@ def _softmax_only(change: Callable[[Any, Any, Any], Any]) -> Formula:
     return second
 
 
-def _cross_entropy_only(change: Callable[[Any, Any, Any], Any]) -> Formula:
+def _cross_entropy_only(
+    change: Callable[[FloatArray, FloatArray, FloatArray], FloatArray],
+) -> Formula:
     """Return the second of every loss, that of cross entropy changed; `change` gets p, ty, dL."""
 
-    def second(op: Any, y: Any, t: Any, dL: Any, ty: Any, **o: Any) -> Any:
+    def second(op: Any, y: FloatArray, t: Any, dL: Any, ty: FloatArray, **o: Any) -> Any:
         if op.name != "cross_entropy":
             return op.second(y, t, dL, ty, **o)
         e = np.exp(y - y.max(axis=-1, keepdims=True))

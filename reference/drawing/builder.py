@@ -1,8 +1,9 @@
 """A problem in the making: its random numbers, its structure, and the ways to fill in values."""
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,13 +37,16 @@ class ProblemCell(NamedTuple):
     architecture: str = "dense"
 
 
+T = TypeVar("T")
+
+
 class _Key(np.random.bit_generator.ISeedSequence):
     """Hands Philox its key as it is; given `key=`, it would ask the system for entropy first."""
 
     def __init__(self, seed: int, index: int) -> None:
         self._words = np.array([seed, index], np.uint64)
 
-    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> npt.NDArray[Any]:
+    def generate_state(self, n_words: int, dtype: npt.DTypeLike = np.uint64) -> np.ndarray:
         """Return the key, which is what Philox seeds itself with."""
         return self._words
 
@@ -67,7 +71,7 @@ class Stream:
         """Return True in `numerator` of `denominator` cases."""
         return self.below(denominator) < numerator
 
-    def choice(self, options: Any) -> Any:
+    def choice(self, options: Sequence[T]) -> T:
         """Return one of a sequence."""
         return options[self.below(len(options))]
 
@@ -99,7 +103,7 @@ class ProblemBuilder:
         self.weighted = not stream.chance(1, 4)
         self.parameters: dict[str, npt.NDArray[np.float64]] = {}
         self.x: npt.NDArray[np.float64] = np.empty(0)
-        self.targets: npt.NDArray[Any] | None = None
+        self.targets: np.ndarray | None = None
 
     def _place_of_the_activation(self) -> int:
         """Choose the layer of the cell's activation: the output only where the loss takes it."""
@@ -153,7 +157,7 @@ class ProblemBuilder:
         rows = self.stream.normal(self.batch, self.widths[0])
         self.x = np.rint(2 * rows) / 2 if lattice else rows * x
 
-    def draw_targets(self) -> npt.NDArray[Any]:
+    def draw_targets(self) -> np.ndarray:
         """Return targets of a kind that the loss takes."""
         stream, shape = self.stream, (self.batch, self.widths[-1])
         match stream.choice(self.loss.targets):

@@ -5,16 +5,15 @@ branches have other values or slopes, there is a kink. The sign is scanned over 
 points and the change is bisected down to one float.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.operation import InvalidInput, Operation
-from reference.arithmetic.balls import precision
+from manual_backprop.operation import ByName, InvalidInput, Operation
+from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import Definition, PointDerivative, at_number, constants
 
 _BITS = 192
@@ -24,7 +23,7 @@ _POINTS = sorted(
     {k / 2 for k in range(-64, 65)} | {s * 2.0**k for s in (-1, 1) for k in range(-12, 11)}
 )
 
-Parameters = tuple[tuple[str, Any], ...]
+Parameters = tuple[tuple[str, float], ...]
 
 
 @cache
@@ -34,7 +33,7 @@ def kinks(name: str, parameters: Parameters = (), target: float = 0.0) -> tuple[
     For a loss they are kinks in the prediction, at the given target. An operation on rows has its
     kinks where entries tie, at no one number: the result is empty.
     """
-    before: tuple[Any, ...] = ()
+    before: tuple[Ball, ...] = ()
     if name in ACTIVATIONS:
         if ACTIVATIONS[name].rowwise:
             return ()
@@ -51,7 +50,7 @@ def kinks(name: str, parameters: Parameters = (), target: float = 0.0) -> tuple[
 
 
 def find(
-    definition: Definition, parameters: Mapping[str, Any], before: tuple[Any, ...] = ()
+    definition: Definition, parameters: Mapping[str, float], before: tuple[Ball, ...] = ()
 ) -> tuple[float, ...]:
     """Scan one definition for kinks."""
     arguments = constants(parameters)
@@ -74,10 +73,10 @@ def find(
 
 def one_sided(
     definition: Definition,
-    x: Any,
+    x: Ball,
     decision: int,
-    before: tuple[Any, ...] = (),
-    arguments: Mapping[str, Any] | None = None,
+    before: tuple[Ball, ...] = (),
+    arguments: ByName | None = None,
 ) -> tuple[PointDerivative, PointDerivative]:
     """Return the operation at x with one decision taken each way: first negative, then positive."""
     below, above = (
@@ -88,7 +87,7 @@ def one_sided(
 
 
 def _is_kink(
-    definition: Definition, x: float, decision: int, before: tuple[Any, ...], arguments: Any
+    definition: Definition, x: float, decision: int, before: tuple[Ball, ...], arguments: ByName
 ) -> bool:
     """Say whether the two branches differ at x, beyond what one float of x can make them differ."""
     below, above = one_sided(definition, _ball(x), decision, before, arguments)
@@ -97,7 +96,7 @@ def _is_kink(
     return any(not p.overlaps(q) and abs(float(p - q)) > 8 * spacing for p, q in pairs)
 
 
-def _bisect(signs: Any, i: int, left: float, right: float) -> float:
+def _bisect(signs: Callable[[float], list[int]], i: int, left: float, right: float) -> float:
     """Return the float where decision i is zero, or else the last float left of its change."""
     at_left = signs(left)[i]
     while (middle := left + (right - left) / 2) not in (left, right):
@@ -108,11 +107,11 @@ def _bisect(signs: Any, i: int, left: float, right: float) -> float:
     return left
 
 
-def _near(parameters: Mapping[str, Any], before: tuple[Any, ...]) -> list[float]:
+def _near(parameters: Mapping[str, float], before: tuple[Ball, ...]) -> list[float]:
     """Return the points where a parameter or the target is likely to make a kink."""
-    numbers = [float(p) for p in (*parameters.values(), *before)]
+    numbers = [*map(float, parameters.values()), *map(float, before)]
     return [0.0, *numbers, *(-p for p in numbers), *(p + q for p in numbers for q in numbers)]
 
 
-def _ball(x: float) -> Any:
-    return constants({"x": float(x)})["x"]
+def _ball(x: float) -> Ball:
+    return exact(float(x))

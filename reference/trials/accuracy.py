@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.operation import Activation, FloatArray, Loss
+from manual_backprop.operation import Activation, ByName, FloatArray, Loss
 from reference.conventions.pointwise import (
     IMPLEMENTATIONS,
     Batch,
@@ -62,7 +62,7 @@ def measure(
                 for name in implementations:
                     if quantity == "second" and replies[name][k].seconds is None:
                         continue
-                    curve: dict[str, Any] = {}
+                    curve: ByName = {}
                     if batch.operation.name in drawn and quantity != "second":
                         place, truth = drawn[batch.operation.name]
                         answer = replies[name][len(batches) + place]
@@ -155,7 +155,7 @@ def _inputs(
     return np.asarray(-np.abs(x) if domain == "log_simplex" else x)
 
 
-def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) -> npt.NDArray[Any]:
+def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) -> np.ndarray:
     match loss.targets[0]:
         case "labels":
             return stream.integers(0, shape[1], shape[0])
@@ -180,7 +180,7 @@ def _of(one: Point | PointAnswers, quantity: Quantity) -> Any:
 
 def _errors(
     batch: Batch, certified: Sequence[Point], reply: PointAnswers, quantity: Quantity, dtype: str
-) -> tuple[Any, Any, Any, Any]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return truth, error, allowed error and whether to count, flat over points."""
     balls = [_of(p, quantity) for p in certified]
     flat = [ball for row in balls for ball in row]
@@ -202,7 +202,7 @@ def _errors(
     return truth, error, allowed, counts
 
 
-def _ulps(error: Any, truth: Any, dtype: str) -> Any:
+def _ulps(error: np.ndarray, truth: np.ndarray, dtype: str) -> Any:
     with np.errstate(all="ignore"):
         return error / np.spacing(np.abs(truth).astype(dtype)).astype(np.float64)
 
@@ -211,10 +211,10 @@ def _row(
     batch: Batch,
     certified: Sequence[Point],
     reply: PointAnswers,
-    quantity: Any,
+    quantity: Quantity,
     dtype: str,
     name: str,
-    curve: dict[str, Any],
+    curve: ByName,
 ) -> Accuracy:
     truth, error, allowed, counts = _errors(batch, certified, reply, quantity, dtype)
     ulps = np.where(counts, _ulps(error, truth, dtype), -1.0)
@@ -250,8 +250,8 @@ def _input(batch: Batch, point: int) -> str:
 
 
 def _curve(
-    batch: Batch, certified: Sequence[Point], reply: PointAnswers, quantity: Any, dtype: str
-) -> dict[str, Any]:
+    batch: Batch, certified: Sequence[Point], reply: PointAnswers, quantity: Quantity, dtype: str
+) -> ByName:
     """Return errors along the number line, and the function itself, for a chart."""
     truth, error, _, counts = _errors(batch, certified, reply, quantity, dtype)
     ulps = np.where(counts, _ulps(error, truth, dtype), 0.0)

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.operation import Registry
+from manual_backprop.operation import FloatArray, Registry
 from reference.judge import judge_all
 from reference.oracles import Answer, Oracle, load
 from reference.problems import Selection, draw
@@ -107,26 +108,28 @@ def _answer(side: Oracle, problem: Problem) -> Answer:
 # Each gets the right backward first, then what that is called with.
 
 
-def _of_slope(where: Callable[[Any], Any], factor: float) -> Backward:
+def _of_slope(where: Callable[[FloatArray], npt.ArrayLike], factor: float) -> Backward:
     """Return an activation's slope wrong by a factor in one region."""
 
-    def wrong(right: Backward, x: Any, y: Any, dy: Any, **named: Any) -> Any:
+    def wrong(right: Backward, x: FloatArray, y: FloatArray, dy: FloatArray, **named: float) -> Any:
         return np.where(where(x), factor, 1).astype(x.dtype) * right(x, y, dy, **named)
 
     return wrong
 
 
-def _of_loss(where: Callable[[Any], Any], factor: float) -> Backward:
+def _of_loss(where: Callable[[FloatArray], npt.ArrayLike], factor: float) -> Backward:
     """Return a loss's gradient wrong by a factor for some predictions."""
 
-    def wrong(right: Backward, y: Any, t: Any, dy: Any, **named: Any) -> Any:
+    def wrong(
+        right: Backward, y: FloatArray, t: np.ndarray, dy: FloatArray, **named: object
+    ) -> Any:
         made = right(y, t, dy, **named)
         return made * made.dtype.type(factor) if where(y) else made
 
     return wrong
 
 
-def _wide(right: Backward, *given: Any, **named: Any) -> Any:
+def _wide(right: Backward, *given: object, **named: object) -> Any:
     made = right(*given, **named)
     if made.get("bias") is not None and made["bias"].shape[-1] > WIDE:
         made["bias"] = made["bias"] * 0
@@ -136,7 +139,7 @@ def _wide(right: Backward, *given: Any, **named: Any) -> Any:
 def _of_state() -> Backward:
     calls = count(1)
 
-    def wrong(right: Backward, *given: Any, **named: Any) -> Any:
+    def wrong(right: Backward, *given: object, **named: object) -> Any:
         made = right(*given, **named)
         if next(calls) % EVERY == 0:
             made["weight"] = made["weight"] * 2
@@ -145,11 +148,11 @@ def _of_state() -> Backward:
     return wrong
 
 
-def _crash(right: Backward, *given: Any, **named: Any) -> Any:
+def _crash(right: Backward, *given: object, **named: object) -> NoReturn:
     raise RuntimeError("injected")
 
 
-def _whole_in_six(y: Any) -> bool:
+def _whole_in_six(y: FloatArray) -> bool:
     return len(y) == 6 and y.dtype == np.float32 and bool(((y == 0) | (y == 1)).any())
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from types import FunctionType
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from reference.problems import AnyProblem
 from reference.trials.mutants import Mutant, injected, mutate
 from reference.trials.second_order import problems_of
 
-Arrays = Mapping[str, Any]
+Arrays = Mapping[str, np.ndarray]
 Bank = Sequence[tuple[AnyProblem, Answer]]
 """Problems with the right answers."""
 _USES, _REGIMES = {"few uses": range(8), "many uses": range(8, 120)}, 240
@@ -43,19 +42,21 @@ def of_layers() -> Iterator[Mutant]:
             yield Mutant("layer", name, change, function)
 
 
-def mutate_helpers(method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
+def mutate_helpers(method: Callable[..., object]) -> Iterator[tuple[str, Callable[..., object]]]:
     """Yield a method with each mutant of each helper that it calls, and what was changed.
 
     The helpers of helpers are among them.
     """
-    helpers: dict[str, tuple[dict[str, Any], FunctionType]] = {}
+    helpers: dict[str, tuple[dict[str, object], FunctionType]] = {}
     _find_helpers(method, helpers)
     for name, (known, right) in helpers.items():
         for change, function in mutate(right):
             yield f"{name}, {change}", _with_helper(method, known, name, function)
 
 
-def _find_helpers(method: Any, found: dict[str, tuple[dict[str, Any], FunctionType]]) -> None:
+def _find_helpers(
+    method: Callable[..., object], found: dict[str, tuple[dict[str, object], FunctionType]]
+) -> None:
     """Add the functions of the subject that a method calls by name, and the names known there."""
     for name in method.__code__.co_names:
         helper = method.__globals__.get(name)
@@ -67,11 +68,14 @@ def _find_helpers(method: Any, found: dict[str, tuple[dict[str, Any], FunctionTy
 
 
 def _with_helper(
-    method: Any, known: dict[str, Any], name: str, helper: Callable[..., Any]
-) -> Callable[..., Any]:
+    method: Callable[..., object],
+    known: dict[str, object],
+    name: str,
+    helper: Callable[..., object],
+) -> Callable[..., object]:
     """Return the method with one of its helpers changed while it runs, in the names `known`."""
 
-    def changed(*arrays: Any, **options: Any) -> Any:
+    def changed(*arrays: object, **options: object) -> object:
         right, known[name] = known[name], helper
         try:
             return method(*arrays, **options)

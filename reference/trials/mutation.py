@@ -61,7 +61,9 @@ def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
                 row = TrialRow(section="survivors", row=name, columns={"why": explanation})
                 survivors.append(row)
         for group, counts in killed.items():
-            columns: dict[str, Any] = {k: counts[k] for k in ("injected", "killed", "equivalent")}
+            columns: dict[str, float | int | str | None] = {
+                k: counts[k] for k in ("injected", "killed", "equivalent")
+            }
             yield TrialRow(section="mutants", row=group, columns=columns)
     yield from survivors
 

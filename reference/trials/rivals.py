@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.network import Problem, forward
+from manual_backprop.operation import FloatArray
 from reference.oracles import Answer
 from reference.oracles.jax_x64 import double_precision
 
@@ -41,7 +42,7 @@ def _tensor(problem: Problem, answer: Answer) -> str:
     return "layers.0.weight"
 
 
-def _loss(problem: Problem, name: str, value: Any) -> Any:
+def _loss(problem: Problem, name: str, value: np.ndarray) -> FloatArray:
     value = value.reshape(problem.x.shape if name == "x" else problem.parameters[name].shape)
     value = value.astype(problem.dtype)
     if name == "x":
@@ -62,11 +63,11 @@ def gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
 
     class WithGradient(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
+        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
             return torch.as_tensor(np.asarray(_loss(problem, name, x.detach().numpy())))
 
         @staticmethod
-        def backward(ctx: Any, dy: Any) -> Any:
+        def backward(ctx: object, dy: torch.Tensor) -> torch.Tensor:
             return dy * gradient
 
     x = torch.from_numpy(start.copy()).requires_grad_()
@@ -93,7 +94,7 @@ def check_grads(problem: Problem, answer: Answer) -> bool:
         inputs, zeros, data = arguments_of(problem)
 
         @jax.custom_vjp
-        def loss(x: Any) -> Any:
+        def loss(x: jax.Array) -> jax.Array:
             return whole({**inputs, name: x}, zeros, data)[0]
 
         loss.defvjp(lambda x: (loss(x), None), lambda _, dy: (dy * gradient,))

@@ -5,11 +5,11 @@ Each is injected into its operation alone, in both dtypes and every regime.
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
+from manual_backprop.operation import FloatArray
 from reference.conventions.uses import draw, problem_of
 from reference.drawing.builder import Stream
 from reference.formats import DTYPES
@@ -30,7 +30,7 @@ _USES = 160
 def of_second() -> Iterator[Mutant]:
     """Yield every mutant of every operation's `tangent` and `second`."""
     for group, registry in (("activation", ACTIVATIONS), ("loss", LOSSES), ("layer", LAYERS)):
-        operations: Any = registry
+        operations = registry
         for name, operation in operations.items():
             for method in ("tangent", "second"):
                 right = getattr(operation, method, None)
@@ -56,5 +56,5 @@ def result_of_second(mutant: Mutant) -> tuple[bool, str]:
     return result_of(mutant, (_bank(mutant.operation, n) for n in _SIZES), _moves)
 
 
-def _moves(answer: Answer) -> dict[str, Any]:
+def _moves(answer: Answer) -> dict[str, FloatArray]:
     return {**answer.tangents, **{f"product {n}": p for n, p in answer.products.items()}}

@@ -8,7 +8,6 @@ less than the spacing of the smallest numbers, or nothing in the tensor is finit
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -60,7 +59,7 @@ def sensitivity(
 
 def _columns(
     problems: Sequence[Problem], seed: int, each: int
-) -> tuple[dict[str, Any], list[Answer]]:
+) -> tuple[dict[str, float | int | str | None], list[Answer]]:
     """Make errors in the answers to some problems; return the share caught, and the answers."""
     stream = np.random.default_rng([seed, len(problems), each])
     right = Manual().answers(problems)
@@ -75,7 +74,11 @@ def _columns(
                 wrong.append((MutationProblem(problem, answer), found))
     hits = [hit for k in range(0, len(wrong), 50) for hit in caught(wrong[k : k + 50])]
     share = sum(hits) / len(hits) if hits else None
-    columns = {"injected": len(hits), "manual-backprop": share, "below the floor": floor}
+    columns: dict[str, float | int | str | None] = {
+        "injected": len(hits),
+        "manual-backprop": share,
+        "below the floor": floor,
+    }
     return columns, [answer for _, answer in wrong]
 
 

@@ -8,18 +8,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.arithmetic import Tensor
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
 from manual_backprop.operation import Operation
 from reference.judge import judge_all, operation_at
 from reference.oracles import counterparts, jax_grad, load, torch_autograd
-from reference.oracles.counterparts import Framework
+from reference.oracles.counterparts import Framework, Resolved
 from reference.problems import Selection, draw
 from reference.translation import settle_translation
 from reports.records import TrialRow
@@ -107,7 +108,7 @@ def named(injected: Sequence[TranslationFault], problems: int) -> list[Counter[s
 
 
 def _call_of(
-    operation: Operation, framework: Framework, fault: Callable[[Any], Any]
+    operation: Operation, framework: Framework, fault: Callable[[Resolved], Resolved]
 ) -> Callable[[], AbstractContextManager[None]]:
     """Return what replaces the framework's function of an operation by a faulty call of it."""
 
@@ -124,10 +125,10 @@ def _call_of(
     return injected
 
 
-def _at_default(parameter: str, operation: Operation) -> Callable[[Any], Any]:
-    def fault(right: Any) -> Any:
+def _at_default(parameter: str, operation: Operation) -> Callable[[Resolved], Resolved]:
+    def fault(right: Resolved) -> Resolved:
         @wraps(right)  # torch's own reductions are found by its signature and its identity
-        def wrong(*given: Any, **named: Any) -> Any:
+        def wrong(*given: object, **named: object) -> object:
             return right(*given, **{**named, parameter: operation.defaults()[parameter]})
 
         return wrong
@@ -135,9 +136,9 @@ def _at_default(parameter: str, operation: Operation) -> Callable[[Any], Any]:
     return fault
 
 
-def _bias_twice(right: Any) -> Any:
-    def wrong(a: Any, weight: Any, bias: Any) -> Any:
-        z = right(a, weight, bias)
+def _bias_twice(right: Resolved) -> Resolved:
+    def wrong(a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        z: Tensor = right(a, weight, bias)
         return z if bias is None else z + bias
 
     return wrong
@@ -147,7 +148,7 @@ def _bias_twice(right: Any) -> Any:
 def _torch_sums() -> Iterator[None]:
     right = torch_autograd._own_reduction
 
-    def wrong(problem: Problem, function: Any) -> str | None:
+    def wrong(problem: Problem, function: Resolved) -> str | None:
         return "sum" if problem.network.loss == "mse" else right(problem, function)
 
     torch_autograd._own_reduction = wrong
@@ -161,7 +162,7 @@ def _torch_sums() -> Iterator[None]:
 def _jax_divides_twice() -> Iterator[None]:
     right = jax_grad.divisor
 
-    def wrong(problem: Problem) -> Any:
+    def wrong(problem: Problem) -> np.floating:
         return right(problem) * problem.dtype.type(2 if problem.network.loss == "mse" else 1)
 
     jax_grad.divisor = wrong

@@ -8,12 +8,13 @@ diagnosis (injected mistakes located and named), false alarms (correct networks)
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from manual_backprop.network import Layer, Network, Problem, forward
+from manual_backprop.network import Layer, Network, Problem, Reduction, Trace, forward
+from manual_backprop.operation import ByName, FloatArray
 from reference.diagnosis.closeness import difference
 from reference.diagnosis.mistakes import CATALOGUE, FaultSite, backward_with, places
 from reference.formats import DTYPES
@@ -86,7 +87,7 @@ def false_alarms(
     for dtype in DTYPES:
         for regime in sorted(regime for found, regime in counts if found == dtype):
             count = counts[dtype, regime]
-            columns: dict[str, Any] = {
+            columns: dict[str, float | int | str | None] = {
                 k: count[k] for k in ("networks", "digits lost", "false alarms")
             }
             yield TrialRow(section="false alarms", row=f"{dtype}, {regime}", columns=columns)
@@ -94,7 +95,7 @@ def false_alarms(
 
 # -- what cannot be seen --------------------------------------------------------------------------
 
-_HIDING: dict[str, dict[str, Any]] = {
+_HIDING: dict[str, ByName] = {
     "as drawn by default": {},
     "one sample": {"batch": 1},
     "every width 1": {"widths": (1, 1, 1)},
@@ -127,12 +128,18 @@ def hiding_places(seed: int = 0) -> Iterator[TrialRow]:
             injected += tried is not None
             if tried is False and not any(shows):
                 unseen.append(mistake.name)
-        columns: dict[str, Any] = {"injected": injected, "unseen": len(unseen)}
+        columns: dict[str, float | int | str | None] = {"injected": injected, "unseen": len(unseen)}
         columns["which"] = ", ".join(unseen[:6]) + (", …" if len(unseen) > 6 else "")
         yield TrialRow(section="hiding places", row=name, columns=columns)
 
 
-def _shows(problem: Problem, trace: Any, right: Any, mistake: Any, place: FaultSite) -> bool:
+def _shows(
+    problem: Problem,
+    trace: Trace,
+    right: Mapping[str, FloatArray],
+    mistake: Any,
+    place: FaultSite,
+) -> bool:
     with np.errstate(all="ignore"):
         wrong = backward_with(problem, trace, {place: mistake})
     unit = 64 * float(np.finfo(problem.dtype).eps)
@@ -148,7 +155,7 @@ def _hiding(
     widths: tuple[int, ...] = (3, 5, 4),
     symmetric: bool = False,
     weighted: bool = True,
-    reduction: Any = "mean",
+    reduction: Reduction = "mean",
     scale: float = 1.0,
     shift: float = 0.0,
 ) -> Problem:
@@ -162,7 +169,7 @@ def _hiding(
         for name in ("layers.0.weight", "layers.1.weight"):
             parameters[name] = parameters[name] + parameters[name].T
     shape = (batch, widths[-1])
-    targets: Any = {
+    targets: np.ndarray = {
         "cross_entropy": stream.integers(0, widths[-1], batch),
         "bce_with_logits": stream.uniform(0, 1, shape),
     }.get(loss, stream.standard_normal(shape))
@@ -241,5 +248,5 @@ def text(records: Sequence[Record]) -> str:
     return "\n".join(lines).strip()
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return "-" if value is None else f"{value:.0%}" if isinstance(value, float) else str(value)

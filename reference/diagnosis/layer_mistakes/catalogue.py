@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
-from manual_backprop.operation import FloatArray, InvalidInput, LayerOperation
+from manual_backprop.operation import ByName, FloatArray, InvalidInput, LayerOperation
 from reference.diagnosis.closeness import same_to_rounding
 from reference.oracles import Answer
 
@@ -24,11 +23,11 @@ class LayerLine:
 
     operation: LayerOperation
     argument: str
-    arrays: Mapping[str, npt.NDArray[Any]]
-    options: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+    options: ByName
     dy: FloatArray
 
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+    def __getitem__(self, name: str) -> np.ndarray:
         """Return an array by the name of the argument."""
         return self.arrays[name]
 
@@ -47,19 +46,19 @@ class LayerLine:
         """The right cotangent of the argument."""
         return self.right[self.argument]
 
-    def value(self, **changes: Any) -> FloatArray:
+    def value(self, **changes: object) -> FloatArray:
         """Return the right value, with some arrays or options changed."""
         arrays, options = self._changed(changes)
         found: FloatArray = self.operation.apply("stable", arrays, options)
         return found
 
-    def pulled(self, dy: FloatArray | None = None, **changes: Any) -> Mapping[str, FloatArray]:
+    def pulled(self, dy: FloatArray | None = None, **changes: object) -> Mapping[str, FloatArray]:
         """Return the right cotangents, with some arrays, options or dy changed."""
         arrays, options = self._changed(changes)
         dy = self.dy if dy is None else dy
         return self.operation.pull_back("stable", arrays, self.value(**changes), dy, options)
 
-    def _changed(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _changed(self, changes: ByName) -> tuple[ByName, ByName]:
         arrays = {**self.arrays, **{n: c for n, c in changes.items() if n not in self.options}}
         options = {n: changes.get(n, option) for n, option in self.options.items()}
         return {n: array for n, array in arrays.items() if array is not None}, options

@@ -1,7 +1,5 @@
 """Mistakes of losses that are layers of a graph."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.operation import FloatArray
@@ -66,7 +64,7 @@ triplet_positive("triplet_sides_exchanged", "δp and δn exchanged",
 # -- scores ---------------------------------------------------------------------------------------
 
 
-def _at_label(c: LayerLine) -> tuple[Any, Any]:
+def _at_label(c: LayerLine) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(c["x"])), c["target"]
 
 

@@ -11,10 +11,9 @@ from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.layers import Dense
-from manual_backprop.operation import Activation, FloatArray, InvalidInput, Loss
+from manual_backprop.operation import Activation, ByName, FloatArray, InvalidInput, Loss
 
 LineName = Literal["loss", "activation", "weight", "bias", "below"]
 """The lines of a backward: δa of the last layer, δz, ∂L/∂W, ∂L/∂b, and δa of the layer below."""
@@ -125,9 +124,9 @@ class LossLine:
     """
 
     operation: Loss
-    arguments: Mapping[str, Any]
+    arguments: ByName
     y: FloatArray
-    targets: npt.NDArray[Any]
+    targets: np.ndarray
     losses: FloatArray
     dL: FloatArray
     divisor: float = 1.0
@@ -137,8 +136,8 @@ class LossLine:
     def gradient(
         self,
         dL: FloatArray | None = None,
-        targets: npt.NDArray[Any] | None = None,
-        **arguments: Any,
+        targets: np.ndarray | None = None,
+        **arguments: object,
     ) -> FloatArray:
         """Return the right formula, at another cotangent, other targets or other arguments."""
         found: FloatArray = self.operation.backward(
