@@ -5,16 +5,17 @@ the runs comes from the gradients. In exact arithmetic they would stay together;
 their last bits, and training may amplify the difference.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import Layer, Network, Problem, forward
-from manual_backprop.operation import FloatArray, InvalidInput
+from manual_backprop.operation import ByName, FloatArray, InvalidInput
 from manual_backprop.optimisers import (
     Adam,
     GradientDescent,
@@ -47,9 +48,9 @@ class Task:
     title: str
     network: Network
     x: FloatArray
-    targets: npt.NDArray[Any]
+    targets: np.ndarray
     held_out_x: FloatArray
-    held_out_targets: npt.NDArray[Any]
+    held_out_targets: np.ndarray
     batch: int
     optimiser: GradientDescent | Momentum | Adam
     steps: int
@@ -186,7 +187,7 @@ def _initial(network: Network, stream: np.random.Generator, dtype: str) -> dict[
     }
 
 
-def _batches(task: Task, stream: np.random.Generator) -> Any:
+def _batches(task: Task, stream: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield the rows of each step's batch: everything, or one pass after another, shuffled."""
     size, order = len(task.x), np.arange(0)
     for _ in range(task.steps):
@@ -215,7 +216,7 @@ def load(name: str, dtype: str = "float64") -> Task:
     return TASKS[name](data, dtype)
 
 
-def _split(x: Any, t: Any, dtype: str) -> dict[str, Any]:
+def _split(x: np.ndarray, t: np.ndarray, dtype: str) -> dict[str, np.ndarray]:
     """Hold every fifth sample out, after a fixed shuffle."""
     order = np.random.Generator(np.random.Philox(key=5)).permutation(len(x))
     held_out, kept = order[::5], np.setdiff1d(np.arange(len(x)), order[::5])
@@ -229,7 +230,7 @@ def _split(x: Any, t: Any, dtype: str) -> dict[str, Any]:
     }
 
 
-def _digits(data: Any, dtype: str) -> Task:
+def _digits(data: ModuleType, dtype: str) -> Task:
     found = data.load_digits()
     network = Network(64, (Layer(32, "tanh"), Layer(10)), "cross_entropy")
     return Task(
@@ -243,7 +244,7 @@ def _digits(data: Any, dtype: str) -> Task:
     )
 
 
-def _iris(data: Any, dtype: str) -> Task:
+def _iris(data: ModuleType, dtype: str) -> Task:
     found = data.load_iris()
     network = Network(4, (Layer(8, "tanh"), Layer(3)), "cross_entropy")
     x = (found.data - found.data.mean(axis=0)) / found.data.std(axis=0)
@@ -258,7 +259,7 @@ def _iris(data: Any, dtype: str) -> Task:
     )
 
 
-def _moons(data: Any, dtype: str) -> Task:
+def _moons(data: ModuleType, dtype: str) -> Task:
     x, labels = data.make_moons(300, noise=0.15, random_state=0)
     network = Network(
         2, (Layer(500, "tanh"), Layer(2, "softmax")), "categorical_cross_entropy", reduction="mean"
@@ -274,7 +275,11 @@ def _moons(data: Any, dtype: str) -> Task:
     )
 
 
-TASKS: dict[str, Callable[[Any, str], Task]] = {"digits": _digits, "iris": _iris, "moons": _moons}
+TASKS: dict[str, Callable[[ModuleType, str], Task]] = {
+    "digits": _digits,
+    "iris": _iris,
+    "moons": _moons,
+}
 
 
 def training_text(done: Training) -> str:
@@ -298,7 +303,7 @@ def training_text(done: Training) -> str:
     return "\n".join(lines)
 
 
-def training_data(done: Training) -> dict[str, Any]:
+def training_data(done: Training) -> dict[str, object]:
     """Return the runs as plain data: losses and distances by step, and the figures."""
     return {
         "task": done.task.name,
@@ -341,7 +346,7 @@ def picture(done: Training, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     plane = done.task.network.input_width == 2
-    settings: dict[Any, Any] = {
+    settings: dict[Any, object] = {
         "svg.hashsalt": "manual-backprop",
         "font.size": 10,
         "axes.spines.top": False,
@@ -359,7 +364,7 @@ def picture(done: Training, path: Path) -> None:
 
 
 _COLOURS = {"manual": "#1b1b1b", "torch": "#d1495b", "jax": "#2e86ab"}
-_STYLES: dict[str, Any] = {
+_STYLES: dict[str, ByName] = {
     "manual": {"linewidth": 4, "alpha": 0.35},
     "torch": {"linewidth": 1.6},
     "jax": {"linewidth": 1.6, "linestyle": (0, (3, 3))},

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -48,7 +48,7 @@ def clipped(record: R) -> R:
     return found
 
 
-def _clip(value: Any) -> Any:
+def _clip(value: object) -> object:
     if isinstance(value, str):
         return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + " … (clipped)"
     if isinstance(value, dict):

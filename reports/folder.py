@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from reports.badge import render_badge
 from reports.diff import Difference
@@ -223,7 +222,7 @@ def is_check(folder: str | Path) -> bool:
         if read_bytes(folder / MARKER, len(CHECK_MARKER_TEXT)) == CHECK_MARKER_TEXT.encode():
             return True
     with suppress(OSError, ReportError):
-        found: Any = read_json(folder / CHECK, object)
+        found = read_json(folder / CHECK, object)
         every = found if isinstance(found, list) else [found]
         return bool(every) and all(isinstance(c, dict) and "exit_code" in c for c in every)
     return False
@@ -232,7 +231,7 @@ def is_check(folder: str | Path) -> bool:
 def _others(folder: Path) -> set[str]:
     """Return the scripts and pages that an earlier check wrote, as its check.json names them."""
     try:
-        found: Any = read_json(folder / CHECK, object)
+        found = read_json(folder / CHECK, object)
     except FileNotFoundError:
         return set()
     names: set[str] = set()

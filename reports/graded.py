@@ -4,7 +4,7 @@ A teacher's record holds everything. A student sees a `View`, made at one feedba
 shows something to a student gets a `View` and nothing else.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -131,7 +131,7 @@ class Class(msgspec.Struct, frozen=True):
 def read_class(text: bytes | str) -> Class:
     """Return the class of a grades.json; raises ReportError for other content."""
     try:
-        found: Any = msgspec.json.decode(text)
+        found: object = msgspec.json.decode(text)
         return msgspec.convert(found, Class, strict=False)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise ReportError(f"not a grades.json: {error}") from None

@@ -50,7 +50,7 @@ from reports.text import one_line
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
 MAX_SIDES = 8
 MAX_BENCHED = 16
-BUDGETS: Mapping[Any, int] = {
+BUDGETS: Mapping[object, int] = {
     Cell: 3_000_000,
     Finding: 160_000,
     Convention: 150_000,
@@ -255,7 +255,7 @@ def _nested(value: Nested, depth: int = 0) -> str:
     return "[" + (",\n" + " " * (depth + 1)).join(rows) + "]"
 
 
-def _visible(value: Any) -> Any:
+def _visible(value: object) -> object:
     """Make what a template prints visible; what is marked up already was made so before."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(value)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient
@@ -31,7 +32,7 @@ from reference.checks.objective import Objective, Truth, truths
 from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS
-from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
+from reference.grading.correspondence import ByPath, Correspondence, Placement, found_in, proposals
 from reference.grading.dialect import handed_on, lost_in_types
 from reference.grading.kinds import KindSolution, hold_kind, is_slope, leaf_name
 from reference.grading.records import (
@@ -97,8 +98,8 @@ def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
 
 def _of_another_forward(
     run: ProblemRun,
-    theirs: Mapping[Path, Any],
-    others: Mapping[Path, Any],
+    theirs: ByPath,
+    others: ByPath,
     solution: Solution,
     session: Session,
     reference: Reference,
@@ -118,7 +119,7 @@ def own_slope(run: ProblemRun) -> bool:
     """Whether what was claimed is the slope of the submission's own forward, by differences."""
     if run.up is None or run.down is None or not run.moved or run.up.shape != run.down.shape:
         return False
-    weight: Any = run.cotangents[0][1] if run.cotangents else np.ones(run.up.shape)
+    weight: np.ndarray = run.cotangents[0][1] if run.cotangents else np.ones(run.up.shape)
     if np.shape(weight) != run.up.shape:
         return False
     change = float(np.sum(weight * np.subtract(run.up, run.down))) / 2
@@ -134,8 +135,8 @@ def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Any]:
 
 def _tries(
     run: ProblemRun,
-    theirs: Mapping[Path, Any],
-    others: Mapping[Path, Any],
+    theirs: ByPath,
+    others: ByPath,
     solution: Solution,
     session: Session,
     reference: Reference,
@@ -167,7 +168,7 @@ def _tries(
             continue
 
 
-def _numbers(run: ProblemRun, layout: Mapping[str, Any]) -> dict[Path, Any]:
+def _numbers(run: ProblemRun, layout: Mapping[str, object]) -> dict[Path, Any]:
     return {(k,): v for k, v in run.numbers.items() if k in layout}
 
 
@@ -233,7 +234,7 @@ def _as_theirs(
     return outcome
 
 
-def _returned(place: Placement, ours: RunOutcome, shape: tuple[int, ...]) -> Any:
+def _returned(place: Placement, ours: RunOutcome, shape: tuple[int, ...]) -> np.ndarray:
     value = ours.inputs[place.ours]
     array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
     back = place.way.back(array, shape)
@@ -267,8 +268,8 @@ class _Inner:
     """A wrong gradient of one of the forward's own values."""
 
     name: str
-    value: Any
-    off: Any
+    value: object
+    off: np.ndarray
     """What was claimed, less the truth."""
 
 
@@ -305,17 +306,17 @@ def _wrong_inner(assessed: _Assessed, run: ProblemRun) -> Iterator[_Inner]:
             yield one
 
 
-def _agrees(got: Any, truth: Truth, scale: float) -> bool:
+def _agrees(got: npt.ArrayLike, truth: Truth, scale: float) -> bool:
     value = np.asarray(got, dtype=float)
     return value.shape == truth.value.shape and bool(close(value, truth, scale).all())
 
 
-def _cause(row: Row, inner: list[_Inner], scale: float, leaf: Any) -> str:
+def _cause(row: Row, inner: list[_Inner], scale: float, leaf: object) -> str:
     """Return the inner gradient whose mistake alone makes this one wrong, "" where none does."""
     return next((one.name for one in inner if _follows(row, one, scale, leaf)), "")
 
 
-def _follows(row: Row, inner: _Inner, scale: float, leaf: Any) -> bool:
+def _follows(row: Row, inner: _Inner, scale: float, leaf: object) -> bool:
     moved = gradient([inner.value], [inner.off], [leaf])[0]
     if row.got.shape != row.truth.value.shape or not np.any(moved.midpoint):
         return False

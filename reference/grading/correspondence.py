@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reference.balls import values
 from reference.checks.matching import same_shape
@@ -20,7 +21,9 @@ from reference.checks.vocabulary import is_target, plain, same_thing
 
 MAX_TRIES = 400
 
-Turn = Callable[[Any], Any]
+ByPath = Mapping[Path, Any]
+"""Arrays by path: NumPy's, or those of balls."""
+Turn = Callable[[npt.ArrayLike], Any]
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,11 @@ class Way:
 
     name: str
     there: Turn
-    back: Callable[[Any, tuple[int, ...]], Any]
+    back: Callable[[npt.ArrayLike, tuple[int, ...]], np.ndarray]
     """Of the turned array and the shape that it had."""
 
 
-def _reshaped(array: Any, shape: tuple[int, ...]) -> Any:
+def _reshaped(array: npt.ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(array).reshape(shape)
 
 
@@ -54,7 +57,7 @@ CHANNELS_LAST = Way(
 )
 
 
-def ways(array: Any, dimensions: int, same_layout: bool) -> Iterator[Way]:
+def ways(array: npt.ArrayLike, dimensions: int, same_layout: bool) -> Iterator[Way]:
     """Yield the ways in which an array may become one of so many dimensions."""
     shape = np.shape(array)
     if len(shape) == dimensions:
@@ -110,9 +113,7 @@ class Correspondence:
         """Whether every array is called as in the reference solution, or like it."""
         return all(likeness(p.theirs, p.ours) >= 2 and p.way is AS_IT_IS for p in self.places)
 
-    def given(
-        self, inputs: Mapping[Path, Any], others: Mapping[Path, Any], like: Mapping[Path, Any]
-    ) -> dict[Path, Any]:
+    def given(self, inputs: ByPath, others: ByPath, like: ByPath) -> dict[Path, Any]:
         """Return the numbers that the reference solution is run on, by its own paths.
 
         Raises KeyError or IndexError where this problem has no such array.
@@ -125,10 +126,10 @@ class Correspondence:
 
 
 def proposals(
-    theirs: Mapping[Path, Any],
-    their_others: Mapping[Path, Any],
-    ours: Mapping[Path, Any],
-    our_others: Mapping[Path, Any],
+    theirs: ByPath,
+    their_others: ByPath,
+    ours: ByPath,
+    our_others: ByPath,
     same_layout: bool,
 ) -> Iterator[Correspondence]:
     """Yield the ways to give a submission's numbers to the reference solution, likely ones first.
@@ -153,7 +154,7 @@ def proposals(
 
 
 def _places(
-    path: Path, array: Any, theirs: Mapping[Path, Any], same_layout: bool
+    path: Path, array: np.ndarray, theirs: ByPath, same_layout: bool
 ) -> Iterator[Placement]:
     order = sorted(theirs, key=lambda p: -likeness(p, path))
     if same_layout and order and likeness(order[0], path) >= 2:
@@ -163,7 +164,7 @@ def _places(
             yield Placement(other, path, way)
 
 
-def _targets(path: Path, array: Any, among: Mapping[Path, Any]) -> Iterator[tuple[Path, Path, int]]:
+def _targets(path: Path, array: np.ndarray, among: ByPath) -> Iterator[tuple[Path, Path, int]]:
     order = sorted(among, key=lambda p: (-likeness(p, path), not is_target(p[-1])))
     for other in order:
         for which, _ in enumerate(_labels(among[other], array)):
@@ -180,7 +181,7 @@ def likeness(one: Path, other: Path) -> float:
     return 1.0 if a[:1] == b[:1] else 0.0
 
 
-def found_in(value: Any, among: Mapping[Path, Any]) -> Any:
+def found_in(value: npt.ArrayLike, among: ByPath) -> np.ndarray | None:
     """Return the tracked value of the reference solution that is this plain one, in its shape.
 
     None where there is none: a value that only this submission computes.
@@ -194,7 +195,7 @@ def found_in(value: Any, among: Mapping[Path, Any]) -> Any:
     return None
 
 
-def way_to(have: Any, wanted: Any) -> Way | None:
+def way_to(have: np.ndarray, wanted: np.ndarray) -> Way | None:
     """Return how an array is turned into one of the same numbers, None where it is another."""
     for way in (AS_IT_IS, TURNED, CHANNELS_FIRST, CHANNELS_LAST):
         if way in (CHANNELS_FIRST, CHANNELS_LAST) and have.ndim != 4:
@@ -205,11 +206,11 @@ def way_to(have: Any, wanted: Any) -> Way | None:
     return None
 
 
-def _array(value: Any) -> Any:
+def _array(value: object) -> np.ndarray:
     return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
-def agree(one: Any, other: Any) -> bool:
+def agree(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two arrays of numbers are the same to rounding."""
     scale = float(np.max(np.abs(other), initial=0.0))
     with np.errstate(invalid="ignore"):

@@ -1,7 +1,5 @@
 """What an assignment may ask for beside right gradients: types, and what a forward hands on."""
 
-from typing import Any
-
 import numpy as np
 
 from reference.balls import values
@@ -36,7 +34,7 @@ def _lost(found: Array | None, exact: Array | None, dtype: str) -> str:
     return "" if bool(np.all(off <= IN_FLOAT32 * scale)) else "its digits are lost"
 
 
-def handed_on(theirs: tuple[Array, ...], made: Any) -> str:
+def handed_on(theirs: tuple[Array, ...], made: object) -> str:
     """Return how what a forward hands on differs from the reference solution's, "" where it is as.
 
     theirs: the items that the submission's forward returned beside its output. made: all that the

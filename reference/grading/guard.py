@@ -55,7 +55,7 @@ class Guard:
         """Begin to watch; there is no end to it."""
         sys.addaudithook(self._hook)
 
-    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
         if self._inside:
             return
         self._inside = True
@@ -67,7 +67,7 @@ class Guard:
             self._note(kind, detail)
             raise PermissionError(f"{event} is not allowed in a submission")
 
-    def _judge(self, event: str, arguments: tuple[Any, ...]) -> tuple[str, str]:
+    def _judge(self, event: str, arguments: tuple[object, ...]) -> tuple[str, str]:
         """Return what kind of attempt it is, ("", "") for none."""
         if event == "open":
             return self._opened(arguments)
@@ -85,7 +85,7 @@ class Guard:
             return "files", f"changes files outside its folder ({event})"
         return "", ""
 
-    def _opened(self, arguments: tuple[Any, ...]) -> tuple[str, str]:
+    def _opened(self, arguments: tuple[object, ...]) -> tuple[str, str]:
         path, mode = arguments[0], arguments[1]
         if not isinstance(path, str | bytes | os.PathLike):
             return "", ""

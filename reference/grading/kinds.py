@@ -8,9 +8,9 @@ that follows from a wrong one of a named step is right given that one, as in `ho
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reference.checks.kinds import Question, Questioned, RightAnswer
 from reference.checks.kinds import row as row_of
@@ -79,7 +79,9 @@ def own_slope(asked: Answered) -> bool:
     return is_slope([(claims[p], w) for p, w in ways.items() if p in claims], len(ways), change)
 
 
-def is_slope(pairs: Sequence[tuple[Any, Any]], inputs: int, change: float) -> bool:
+def is_slope(
+    pairs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], inputs: int, change: float
+) -> bool:
     """Whether gradients explain how an output changes; each is beside the step of its input.
 
     Not exact: it asks whether a right gradient of a wrong forward was written, and a forward that

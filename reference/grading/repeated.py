@@ -7,14 +7,13 @@ import ast
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from reference.checks.routine import Path, Routine, is_numeric
 
 
 def repeated(
-    backward: Routine, variables: Mapping[Path, Any], instance: Any = None
-) -> dict[Path, Any]:
+    backward: Routine, variables: Mapping[Path, object], instance: object = None
+) -> dict[Path, object]:
     """Return the values of expressions that stand in a backward's source at least twice.
 
     variables: its local variables by path, as they were at its end. instance: its `self`.
@@ -26,7 +25,7 @@ def repeated(
     counts = Counter(ast.unparse(n) for n in ast.walk(backward.node) if isinstance(n, ast.BinOp))
     known = {path[0]: value for path, value in variables.items() if len(path) == 1}
     names = {**getattr(backward.function, "__globals__", {}), "self": instance, **known}
-    found: dict[Path, Any] = {}
+    found: dict[Path, object] = {}
     for text, node in nodes.items():
         if counts[text] > 1:
             with suppress(Exception):  # a name that is none at its end

@@ -184,7 +184,7 @@ def _in_type(subject: ReadingSubject, run: ProblemRun, dtype: str) -> Coarse:
 
 def _moved(
     subject: ReadingSubject, seed: int, index: int, outcome: RunOutcome
-) -> tuple[tuple[NamedArray, ...], Any, Any]:
+) -> tuple[tuple[NamedArray, ...], np.ndarray | None, np.ndarray | None]:
     """Run the forward a little before and behind the inputs, along a random direction."""
     if subject.objective.kind not in ("cotangents", "loss"):
         return (), None, None
@@ -203,7 +203,7 @@ def _moved(
     return _named(way), _plain(found[0]), _plain(found[1])
 
 
-def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Any]:
+def _inner(subject: ReadingSubject, outcome: RunOutcome) -> Mapping[Path, object]:
     """Return the backward's own gradients: variables as dZ1 and delta2, what it computes twice."""
     claimed = {p[-1] for p in outcome.claims}
     named = {
@@ -214,7 +214,7 @@ def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Any]:
     return named | repeated(subject.reading.unit.backward, outcome.middle, outcome.instance)
 
 
-def _handed_on(made: Any) -> tuple[Array, ...]:
+def _handed_on(made: object) -> tuple[Array, ...]:
     """Return the arrays and numbers that a forward returned beside its output, in order."""
     if not isinstance(made, tuple | list) or len(made) < 2:
         return ()
@@ -230,10 +230,10 @@ def _named(values: Mapping[Path, Any]) -> tuple[NamedArray, ...]:
     )
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     return np.asarray(value).dtype.kind in "fiub"
 
 
-def _plain(value: Any) -> np.ndarray[Any, np.dtype[Any]]:
+def _plain(value: object) -> np.ndarray:
     array = np.asarray(value)
     return np.array(array, dtype=float if array.dtype.kind == "f" else array.dtype)

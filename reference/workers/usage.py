@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from typing import Any
 
 TICK = 0.5
 """Seconds between two looks at the clock. A machine that slept in between counts as two."""
@@ -22,7 +21,7 @@ def processor_seconds(pid: int) -> float | None:
     with suppress(Exception):  # psutil need not be installed, and the process need not be there
         import psutil
 
-        times: Any = psutil.Process(pid).cpu_times()
+        times = psutil.Process(pid).cpu_times()
         return float(times.user + times.system)
     return None
 
