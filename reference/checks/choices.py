@@ -6,7 +6,7 @@ A rule returns specs, or None where it does not apply to the argument.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -129,6 +129,12 @@ class Argument:
 Rule = Callable[[Argument], list[Spec] | None]
 
 
+@lru_cache(maxsize=4096)
+def _found(pattern: str, text: str, flags: int = 0) -> re.Match[str] | None:
+    """Search as re.search does; each layout of the same arguments asks the same of the code."""
+    return re.search(pattern, text, flags)
+
+
 def choices_of(one: Argument) -> list[Spec]:
     """Return what an argument may be drawn as, the likely ones first."""
     found = next(found for rule in RULES if (found := rule(one)))
@@ -138,7 +144,7 @@ def choices_of(one: Argument) -> list[Spec]:
 def _of_two_axes(one: Argument, found: list[Spec]) -> list[Spec]:
     """Keep what has two axes, of an argument that is transposed or asked for its second axis."""
     bare = re.escape(one.full.partition("[")[0].removeprefix("init."))
-    if not re.search(rf"\b{bare}\.(T\b|transpose|shape\[1\])", one.text):
+    if not _found(rf"\b{bare}\.(T\b|transpose|shape\[1\])", one.text):
         return found
     return [s for s in found if len(s.dims) > 1 or s.kind in ("list", "value", "made")] or found
 
@@ -146,7 +152,7 @@ def _of_two_axes(one: Argument, found: list[Spec]) -> list[Spec]:
 def _of_its_axes(one: Argument, found: list[Spec]) -> list[Spec]:
     """Keep what has as many axes as the code takes its shape apart into: N, T, H = h.shape."""
     name = re.escape(one.full.partition("[")[0])
-    apart = re.search(rf"^\s*\(?([\w, ]+),?\)? = {name}\.shape\s*$", one.text, re.M)
+    apart = _found(rf"^\s*\(?([\w, ]+),?\)? = {name}\.shape\s*$", one.text, re.M)
     if apart is None or "," not in apart[0].partition("=")[0] or one.is_part or one.of_constructor:
         return found
     count = len([n for n in apart[1].split(",") if n.strip()])
@@ -171,7 +177,7 @@ def _sample_weights(one: Argument) -> list[Spec] | None:
     rows = len(one.dims) > 1 and one.mode.samples == "rows" and not one.image
     column = rf"\b{re.escape(one.name)}\[:, (None|np\.newaxis)\]"
     used = rf"{column} \*|\* {column}"
-    found = rows and not one.of_constructor and re.search(used, one.text)
+    found = rows and not one.of_constructor and _found(used, one.text)
     return [Spec("positive", one.dims[:1])] if found else None
 
 
@@ -195,7 +201,7 @@ def _bias(one: Argument) -> list[Spec] | None:
     if not one.weights and one.bare in ("b", "b1", "b2") and others & {"a", "a1"}:
         return [one.mode.data, floats(*one.dims[-1:])]
     if one.image:
-        if re.search(rf"\b{one.name}\[:, :, None, None\]", one.text):
+        if _found(rf"\b{one.name}\[:, :, None, None\]", one.text):
             return [floats("N", "I")]
         if not one.weights:  # a normalisation's shift
             return [floats("I"), floats("1", "I", "1", "1")]
@@ -240,8 +246,8 @@ def _noise(one: Argument) -> list[Spec] | None:
     """An eps that is multiplied, and added to nothing: the noise of mu + std * eps."""
     if one.bare not in ("eps", "epsilon", "noise", "xi") or one.of_constructor or one.is_part:
         return None
-    factor = re.search(rf"\* {one.name}\b|\b{one.name} \*", one.text)
-    return [one.mode.data] if factor and not re.search(rf"[+-] {one.name}\b", one.text) else None
+    factor = _found(rf"\* {one.name}\b|\b{one.name} \*", one.text)
+    return [one.mode.data] if factor and not _found(rf"[+-] {one.name}\b", one.text) else None
 
 
 def _scale(one: Argument) -> list[Spec] | None:
@@ -249,7 +255,7 @@ def _scale(one: Argument) -> list[Spec] | None:
         return None
     width = "I" if one.image else (one.dims[-1] if one.dims else "")
     shapes: tuple[Dims, ...] = ((width,), ("1", width), (width, "1"), ("1", width, "1", "1"))
-    if re.search(rf"\b{one.name}\[:, :, None, None\]", one.text):  # one for each sample
+    if _found(rf"\b{one.name}\[:, :, None, None\]", one.text):  # one for each sample
         shapes = (("N", width),)
     return [Spec("positive", s) for s in (shapes if width else ((),))]
 
@@ -260,7 +266,7 @@ def _module(one: Argument) -> list[Spec] | None:
 
 
 def _kernel_size(one: Argument) -> list[Spec] | None:
-    known = one.image and re.search(SIZES[0][0], one.bare) and one.full not in one.weights
+    known = one.image and _found(SIZES[0][0], one.bare) and one.full not in one.weights
     return [Spec("size", ("K",))] if known else None
 
 
@@ -291,7 +297,7 @@ def _size_of_constructor(one: Argument) -> list[Spec] | None:
         return [Spec("sizes", dims) for dims in lists]
     sizes = [Spec("size", (one.name,))] if one.name in POOLS else size_specs(one.full)
     maker = rf"(zeros|ones|empty|full|rand|randn|normal|uniform)\([^\n]*\b{one.name}\b"
-    if not sizes and one.name in _SIZE_LETTERS and re.search(maker, one.text):
+    if not sizes and one.name in _SIZE_LETTERS and _found(maker, one.text):
         sizes = [Spec("size", (_SIZE_LETTERS[one.name],))]
     return sizes or one.numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
 
@@ -300,26 +306,26 @@ def _is_listed(one: Argument) -> bool:
     """Whether a constructor's argument is a list of layer sizes by what the code does with it."""
     name = re.escape(one.name)
     joined = rf"len\({name}\)|\] \+ {name}\b|\b{name} \+ \[|\*{name}\b(?=[,\]])"
-    return bool(one.of_constructor and re.search(joined, one.text))
+    return bool(one.of_constructor and _found(joined, one.text))
 
 
 def _unpacked(one: Argument) -> list[Spec] | None:
     """A shape that a constructor takes apart: d, h, w = X_dim."""
     name = re.escape(one.name)
-    found = re.search(rf"^\s*([\w., ]+?) = (self\.)?{name}$", one.text, re.M)
+    found = _found(rf"^\s*([\w., ]+?) = (self\.)?{name}$", one.text, re.M)
     count = len([n for n in found[1].split(",") if n.strip()]) if found and "," in found[1] else 0
     by_index = [int(i) + 1 for i in re.findall(rf"\b{name}\[(\d)\]", one.text)]
     count = count or max(by_index, default=0)
     if not one.of_constructor or not count:
         return None
-    window = re.search(r"kernel|filter|pool|stride|pad|size", one.bare)
+    window = _found(r"kernel|filter|pool|stride|pad|size", one.bare)
     shapes: dict[int, tuple[Dims, ...]] = {
         1: (("D",),),
         2: (("K", "K"),) if window else (("D", "H"), ("Y", "X")),
         3: (("I", "Y", "X"), ("Y", "X", "I")),
         4: (("K", "K", "I", "F"), ("F", "I", "K", "K")),
     }
-    if re.search(r"stride", one.bare):
+    if _found(r"stride", one.bare):
         return [Spec("value", value=(1,) * count)]
     return [Spec("shape", dims) for dims in shapes.get(count, ())] or None
 
@@ -339,7 +345,7 @@ def _is_a_sign(one: Argument) -> bool:
     name = re.escape(one.name)
     product = rf"\(?((self\.)?\w+ \* (self\.)?{name}\b|(self\.)?{name} \* )"
     return bool(
-        re.search(
+        _found(
             rf"\b1(\.0*)? - {product}|exp\(-{product}|1(\.0*)? \+ (np\.)?exp\({product}", one.text
         )
     )
@@ -360,7 +366,7 @@ def _plain_targets(one: Argument) -> list[Spec]:
 def _picks(one: Argument) -> list[Spec] | None:
     """An argument that picks a column of each row: scores[np.arange(n), answers]."""
     rows = r"\[(np\.arange|torch\.arange|range|list)\([^\[\]]*\), "
-    if one.of_constructor or not re.search(rf"{rows}{re.escape(one.name)}\]", one.text):
+    if one.of_constructor or not _found(rf"{rows}{re.escape(one.name)}\]", one.text):
         return None
     feature = one.dims[0] if one.mode.samples == "columns" else (one.dims or ("",))[-1]
     samples = one.dims[-1] if one.mode.samples == "columns" else (one.dims or ("N",))[0]
@@ -370,7 +376,7 @@ def _picks(one: Argument) -> list[Spec] | None:
 def _mask(one: Argument) -> list[Spec] | None:
     if "mask" in one.bare and len(one.dims) == 3 and not one.image:
         return [Spec("mask", one.dims[:-1]), Spec("mask", one.dims)]
-    if not re.search(r"mask|^d\d$|dropout", one.bare):
+    if not _found(r"mask|^d\d$|dropout", one.bare):
         return None
     width = "H" if len(one.weights) > 1 else "D"
     if one.mode.samples == "columns":
@@ -380,7 +386,7 @@ def _mask(one: Argument) -> list[Spec] | None:
 
 def _of_the_module(one: Argument) -> list[Spec] | None:
     """A state or a sequence, where the module holds the weights."""
-    if one.request.shapes and re.search(r"h_?prev|prev|^h0?$|state|memory", one.bare):
+    if one.request.shapes and _found(r"h_?prev|prev|^h0?$|state|memory", one.bare):
         return [Spec("normal", tuple(map(str, shape))) for shape in one.request.shapes]
     sequences = ("inputs", "x", "xs", "targets", "y", "input", "target")
     if one.request.shapes and one.bare in sequences:
@@ -421,13 +427,13 @@ def _data(one: Argument) -> list[Spec] | None:
     found = [one.mode.data]
     if bare in words.PREDICTION_NAMES or bare == "y":
         inside = Spec("unit", one.dims)
-        sure = re.search(r"clip\(|entropy|1e-\d|log\(", one.text) and not re.search(
+        sure = _found(r"clip\(|entropy|1e-\d|log\(", one.text) and not _found(
             r"exp\(|sigmoid\(|softmax\(", one.text
         )
         found = [inside, one.mode.data] if sure else [one.mode.data, inside]
     if one.dims == ("T", "D") and bare in ("inputs", "x", "xs"):
         found.append(Spec("label", ("T",), "V"))
-    if bare.startswith("x") and re.search(r"lstm|rnn|gru", one.text, re.I):
+    if bare.startswith("x") and _found(r"lstm|rnn|gru", one.text, re.I):
         found += [Spec("list", parts=(Spec("normal", d),) * 3) for d in (("D",), ("D", "1"))]
     return found
 
@@ -449,12 +455,12 @@ _NAMED: tuple[tuple[str, tuple[Spec | None, ...]], ...] = (
 
 def _named(one: Argument) -> list[Spec] | None:
     bare = _unnumbered(one)
-    found = next((specs for pattern, specs in _NAMED if re.search(pattern, bare)), ())
+    found = next((specs for pattern, specs in _NAMED if _found(pattern, bare)), ())
     return [one.mode.data if spec is None else spec for spec in found] or None
 
 
 def _size(one: Argument) -> list[Spec] | None:
-    known = re.search(r"_size$|^num_|^n_(in|out|hid|lab|cla|feat)", _unnumbered(one))
+    known = _found(r"_size$|^num_|^n_(in|out|hid|lab|cla|feat)", _unnumbered(one))
     return size_specs(one.full) if known else None
 
 
@@ -463,7 +469,7 @@ def _unknown(one: Argument) -> list[Spec]:
     if one.request.shapes and not one.is_part:
         return [one.mode.data, *one.columns]
     if one.is_part:
-        sizes = size_specs(one.full) if re.search(SIZES[0][0], _unnumbered(one)) else []
+        sizes = size_specs(one.full) if _found(SIZES[0][0], _unnumbered(one)) else []
         return [*(sizes or one.numbers[:1]), one.mode.data]
     if "T" in one.dims and len(one.dims) == 3:
         return [one.mode.data, Spec("label", one.dims[:-1], one.dims[-1])]
@@ -545,17 +551,17 @@ def _objects(one: Argument) -> list[Spec]:
         return [Spec("made", value=one.request.builders[bare])]
     if bare in ("ctx", "context"):
         return [Spec("made", value=lambda sizes: SavingContext())]
-    if re.search(r"optimi[sz]er|^optim$|^opt$", bare):
+    if _found(r"optimi[sz]er|^optim$|^opt$", bare):
         return [Spec("made", value=lambda sizes: Steps())]
-    called = re.search(rf"\b{re.escape(bare)}\(", one.text)
-    if called and re.search(r"prime|deriv|grad|slope|^df$|^d_", bare):
+    called = _found(rf"\b{re.escape(bare)}\(", one.text)
+    if called and _found(r"prime|deriv|grad|slope|^df$|^d_", bare):
         return [Spec("value", value=_tanh_slope)]
-    if called and re.search(r"activ|func|^f$|^g$|nonlin|^act$|sigma", bare):
+    if called and _found(r"activ|func|^f$|^g$|nonlin|^act$|sigma", bare):
         return [Spec("value", value=_tanh)]
-    if re.search(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
+    if _found(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
         of_batch = len(one.dims) > 1 and one.dims[0] == "N"
         return [Spec("shape", one.dims[of_batch:]), Spec("shape", one.dims)]
-    if re.search(r"^depth$", bare) and one.image:
+    if _found(r"^depth$", bare) and one.image:
         return [Spec("size", ("F",))]
     return []
 

@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -59,6 +60,10 @@ class Routine:
 
     def text(self) -> str:
         """Return its source as the tree spells it, "" where it is not known."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         return ast.unparse(self.node) if self.node is not None else ""
 
 

@@ -374,16 +374,15 @@ def _runnable(
     """Yield the readings that run, one layout after another, all bindings of each."""
     before = failure.tried
     modules = modules_of(unit, target)
+    ways = [tuple(one.items()) for one in bindings(forward, unit.backward)]
     for request, constructor, fixed in requests(unit, forward, target, shapes):
         good = 0
         for mode, layout in itertools.islice(layouts(request), MAX_LAYOUTS):
             if failure.tried - before > MAX_TRIES:
                 return
             best = -1.0
-            for binding in bindings(forward, unit.backward):
-                reading = Reading(
-                    unit, forward, mode, layout, tuple(binding.items()), constructor, fixed, modules
-                )
+            for binding in ways:
+                reading = Reading(unit, forward, mode, layout, binding, constructor, fixed, modules)
                 failure.tried += 1
                 one = _tried(reading, seed, failure)
                 if one is None:
