@@ -21,16 +21,18 @@ import numpy.typing as npt
 
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient
-from reference.checks.assess import assess
-from reference.checks.assessment import Assessment, Row, close
-from reference.checks.experiment import perform
-from reference.checks.inventory import units_of
-from reference.checks.losses import LOSSES
-from reference.checks.matching import matched
-from reference.checks.names import claim_name, path_name
-from reference.checks.objective import Objective, Truth, truths
-from reference.checks.outcome import RunOutcome
-from reference.checks.routine import Path
+from reference.checks.code import Path, claim_name, path_name, units_of
+from reference.checks.comparing import (
+    LOSSES,
+    Assessment,
+    Objective,
+    Row,
+    Truth,
+    assess,
+    close,
+    truths,
+)
+from reference.checks.running import RunOutcome, matched, perform
 from reference.checks.tolerances import DIGITS
 from reference.grading.correspondence import ByPath, Correspondence, Placement, found_in, proposals
 from reference.grading.dialect import handed_on, lost_in_types

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reference.balls import values
-from reference.checks.matching import same_shape
-from reference.checks.routine import Path
+from reference.checks.code import Path, is_target, plain, same_thing
+from reference.checks.running import same_shape
 from reference.checks.tolerances import DIGITS, FORWARD
-from reference.checks.vocabulary import is_target, plain, same_thing
 
 MAX_TRIES = 400
 

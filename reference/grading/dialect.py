@@ -3,7 +3,7 @@
 import numpy as np
 
 from reference.balls import values
-from reference.checks.routine import Path, leaves_of
+from reference.checks.code import Path, leaves_of
 from reference.checks.tolerances import IN_FLOAT32
 from reference.grading.correspondence import TURNED, agree
 from reference.grading.records import Array, NamedArray, ProblemRun

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import msgspec
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.vocabulary import stem_of
+from reference.checks.code import stem_of
 from reference.grading.assignment import Assignment, Function
 from reference.grading.marking import FunctionEvidence, copied, marks_of
 from reference.grading.records import (

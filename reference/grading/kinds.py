@@ -12,11 +12,10 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from reference.checks.code import Path, path_name
+from reference.checks.comparing import Truth
 from reference.checks.kinds import Question, Questioned, RightAnswer
 from reference.checks.kinds import row as row_of
-from reference.checks.names import path_name
-from reference.checks.objective import Truth
-from reference.checks.routine import Path
 from reference.checks.tolerances import OWN_SLOPE
 from reference.grading.correspondence import AS_IT_IS, Correspondence, Way, proposals, way_to
 from reference.grading.records import Answered, Array, ComparedGradient, Judged, KindRun, Reference

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 
-from reference.checks.routine import Path, Routine, is_numeric
+from reference.checks.code import Path, Routine, is_numeric
 
 
 def repeated(

@@ -14,18 +14,13 @@ import msgspec
 import numpy as np
 
 from manual_backprop.operation import InvalidInput
-from reference.checks import session, source
-from reference.checks.experiment import perform
-from reference.checks.inventory import units_of
+from reference.checks import session
+from reference.checks.code import Target, is_gradient_name, is_numeric, leaves_of, source, units_of
+from reference.checks.judging import ReadingSubject, Subject
 from reference.checks.kinds import Question, Questioned
-from reference.checks.outcome import RunOutcome, Unreadable
-from reference.checks.records import CheckRequest, Refused
-from reference.checks.routine import is_numeric, leaves_of
-from reference.checks.source import Target
-from reference.checks.subject import ReadingSubject, Subject
-from reference.checks.surroundings import Library
+from reference.checks.results import CheckRequest, Refused
+from reference.checks.running import Library, RunOutcome, Unreadable, perform
 from reference.checks.tolerances import MOVED
-from reference.checks.vocabulary import is_gradient_name
 from reference.grading.guard import Guard
 from reference.grading.records import (
     Answered,
