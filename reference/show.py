@@ -9,6 +9,7 @@ from reference.campaign import judge_one
 from reference.compare import compare
 from reference.evidence import gather, tensor_of
 from reference.findings import spelled
+from reference.formats import Array
 from reference.judge import Judgement
 from reference.oracles import ORACLES, SECOND_ORDER, Answer
 from reference.problems import AnyDrawn, AnyProblem, arrays_of, draw_any, parse_address
@@ -108,7 +109,7 @@ def _with_parameters(name: str, parameters: Mapping[str, float]) -> str:
     return f"{name}({inside})" if inside else name
 
 
-def _numbers(array: np.ndarray) -> str:
+def _numbers(array: Array) -> str:
     return np.array2string(
         array, max_line_width=100, precision=_PRECISION.get(array.dtype, 17), floatmode="unique"
     )

@@ -10,15 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from reports.badge import render_badge
 from reports.diff import Difference
 from reports.diff_pages import render_diff_html, render_diff_markdown, render_diff_text
 from reports.html import render_html
-from reports.markdown import render_markdown
 from reports.reading import read_bytes, read_json, read_lines
 from reports.reading import show as _show
 from reports.records import AnyRecord, Record, ReportError, Run, decode, decode_all, encode_all
 from reports.summary import Summary, summary_json
+from reports.text import render_badge, render_markdown
 
 RECORDS = "records.jsonl"
 SUMMARY = "summary.json"

@@ -9,8 +9,7 @@ import json
 import re
 from xml.etree import ElementTree
 
-from reports.graded import Class, Graded, points
-from reports.views import GradeView, SeenItem
+from reports.graded import Class, Graded, GradeView, SeenItem, points
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -6,7 +6,7 @@ many gradients of its own side a product costs.
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,31 +15,30 @@ import numpy as np
 
 from manual_backprop.fast import compile_product, compile_step
 from manual_backprop.network import Problem
-from manual_backprop.operation import FloatArray
 from manual_backprop.second_order import hessian_vector_product
-from reference.bench.cases import SHAPES, BenchCase, problem_of
-from reference.bench.frameworks import jax_loss, torch_loss
+from reference.bench.contestants import SHAPES, BenchCase, jax_loss, problem_of, torch_loss
 from reference.bench.measure import limited, on_one_core
+from reference.formats import Tensor
 
 Pair = tuple[Callable[[], object], Callable[[], object]]
 """A gradient and a Hessian-vector product, of one side."""
 
 
-def _by_hand(problem: Problem, direction: Mapping[str, FloatArray]) -> dict[str, Pair]:
+def _by_hand(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, Pair]:
     step, product = compile_step(problem), compile_product(problem)
     x, targets = step.inputs["x"], step.inputs["targets"]
     product(direction)
     return {"by hand, fast": (lambda: step(x, targets), lambda: product({}))}
 
 
-def _plain(problem: Problem, direction: Mapping[str, FloatArray]) -> dict[str, Pair]:
+def _plain(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, Pair]:
     from manual_backprop.network import backward, forward
 
     return {"by hand, plain": (lambda: backward(problem, forward(problem)),
                                lambda: hessian_vector_product(problem, direction))}  # fmt: skip
 
 
-def _torch_side(problem: Problem, direction: Mapping[str, FloatArray]) -> dict[str, Pair]:
+def _torch_side(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, Pair]:
     import torch
 
     torch.set_num_threads(1)
@@ -48,16 +47,16 @@ def _torch_side(problem: Problem, direction: Mapping[str, FloatArray]) -> dict[s
     wanted, along = list(leaves.values()), [torch.tensor(direction[n]) for n in names]
     data = torch.tensor(problem.x), torch.tensor(problem.targets)
 
-    def gradient(again: bool = False) -> "tuple[torch.Tensor, ...]":
+    def gradient(again: bool = False) -> tuple[Tensor, ...]:
         return torch.autograd.grad(of_data(leaves, *data), wanted, create_graph=again)
 
-    def product() -> "tuple[torch.Tensor, ...]":
+    def product() -> tuple[Tensor, ...]:
         return torch.autograd.grad(gradient(again=True), wanted, grad_outputs=along)
 
     return {"PyTorch, double backward": (gradient, product)}
 
 
-def _jax_side(problem: Problem, direction: Mapping[str, FloatArray]) -> dict[str, Pair]:
+def _jax_side(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, Pair]:
     import jax
 
     config: Any = jax.config

@@ -3,26 +3,29 @@
 from collections.abc import Callable
 from typing import Any
 
-from reference.arithmetic.balls import DefinitionArithmetic, Dual, exact
+from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, exact
+
+Value = Ball | Dual[Any]
+"""A ball or a Dual."""
 
 
 class Undecided(Exception):
     """The formula says nothing at this sample: a condition is open, or a label is not there."""
 
 
-def _logistic(m: DefinitionArithmetic, x: Any) -> Any:
+def _logistic(m: DefinitionArithmetic, x: Value) -> Value:
     return 1 / (1 + m.exp(-x))
 
 
-def _normal(m: DefinitionArithmetic, x: Any) -> Any:
+def _normal(m: DefinitionArithmetic, x: Value) -> Value:
     return m.erfc(-x / m.sqrt(exact(2))) / 2
 
 
-def _density(m: DefinitionArithmetic, x: Any) -> Any:
+def _density(m: DefinitionArithmetic, x: Value) -> Value:
     return m.exp(x * x / -2) / m.sqrt(2 * m.pi)
 
 
-def _sign(m: DefinitionArithmetic, x: Any) -> Any:
+def _sign(m: DefinitionArithmetic, x: Value) -> Value:
     ball = x.value if isinstance(x, Dual) else exact(x)
     if ball > 0:
         return exact(1)
@@ -33,7 +36,7 @@ def _sign(m: DefinitionArithmetic, x: Any) -> Any:
     raise Undecided("a sign is open")
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Value]] = {
     "exp": lambda m, x: m.exp(x),
     "log": lambda m, x: m.log(x),
     "log1p": lambda m, x: m.log1p(x),

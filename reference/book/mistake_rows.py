@@ -22,8 +22,7 @@ from reference.diagnosis.mistakes import (
     LossLine,
     Mistake,
 )
-from reference.diagnosis.mistakes.catalogue import right_of
-from reference.diagnosis.mistakes.code import statements
+from reference.diagnosis.mistakes.catalogue import right_of, statements
 from reference.trials.accuracy import batch_of
 from reports.book import MistakeRow
 
@@ -114,7 +113,6 @@ def _lines(operation: Activation | Loss) -> list[Line]:
         y = operation.forward(x, **parameters)
         dy, below = _cotangent(y.shape), _cotangent(x.shape)
         return [ActivationLine(operation, parameters, x, y, dy, below)]
-    assert isinstance(operation, Loss)
     assert given.targets is not None
     targets, arrays = given.targets, given.arrays
     if "ignore_index" in parameters and np.issubdtype(targets.dtype, np.integer):

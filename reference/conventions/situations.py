@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.operation import Activation, ByName, FloatArray, Loss, Operation
+from manual_backprop.operation import Activation, FloatArray, Loss, Operation
 from reference.conventions.pointwise import Batch
-from reference.drawing.kinks import kinks
+from reference.drawing.regimes import kinks
 
 SWEEP = "somewhere"
 """The situation of points that lie anywhere: a row is made only where an answer is far off."""
+
+Target = int | float | tuple[float, ...] | None
+"""A label, a number, a row of them, or none."""
 
 _INF, _NAN = np.inf, np.nan
 _LOGITS = {
@@ -41,15 +44,12 @@ _LOG_SIMPLEX = {
 }
 
 
-Target = float | tuple[float, ...] | None
-
-
 @dataclass
 class Situations:
     """Points of one operation with one setting of its parameters, each with its name."""
 
     operation: Activation | Loss
-    arguments: ByName
+    arguments: dict[str, float]
     names: list[str] = field(default_factory=list)
     x: list[tuple[float, ...]] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
@@ -87,14 +87,13 @@ def situations(operation: Activation | Loss, dtype: npt.DTypeLike) -> Iterator[S
         if isinstance(operation, Activation):
             yield _of_activation(operation, arguments, dtype)
             continue
-        labels = "labels" in operation.targets and not operation.elementwise
-        for kind in {"labels"} if operation.targets == ("labels",) else {"numbers"}:
-            yield _of_loss(operation, arguments, dtype, labels=kind == "labels")
-        if labels and operation.targets != ("labels",):
+        labels_alone = operation.targets == ("labels",)
+        yield _of_loss(operation, arguments, dtype, labels=labels_alone)
+        if "labels" in operation.targets and not (operation.elementwise or labels_alone):
             yield _of_loss(operation, arguments, dtype, labels=True)
 
 
-def settings(operation: Operation) -> Iterator[ByName]:
+def settings(operation: Operation) -> Iterator[dict[str, float]]:
     """Yield the usual parameters, then each other choice by itself."""
     usual = operation.defaults()
     yield usual
@@ -125,17 +124,19 @@ def _sweep() -> list[float]:
 
 
 def _aimed(
-    name: str, arguments: ByName, dtype: npt.DTypeLike, target: float = 0.0
+    name: str, arguments: dict[str, float], dtype: npt.DTypeLike, target: float = 0.0
 ) -> Iterator[tuple[str, float]]:
     """Yield the kinks, and the floats beside them."""
     for kink in kinks(name, tuple(sorted(arguments.items())), target):
-        at = np.asarray(kink, dtype)[()]
+        at, far = np.asarray(kink, dtype), np.asarray(_INF, dtype)
         yield "kink", float(at)
-        yield "1 ulp below a kink", float(np.nextafter(at, -at.dtype.type(_INF)))
-        yield "1 ulp above a kink", float(np.nextafter(at, at.dtype.type(_INF)))
+        yield "1 ulp below a kink", float(np.nextafter(at, -far))
+        yield "1 ulp above a kink", float(np.nextafter(at, far))
 
 
-def _of_activation(operation: Activation, arguments: ByName, dtype: npt.DTypeLike) -> Situations:
+def _of_activation(
+    operation: Activation, arguments: dict[str, float], dtype: npt.DTypeLike
+) -> Situations:
     found = Situations(operation, arguments)
     if operation.rowwise:
         for name, row in _LOGITS.items():
@@ -151,7 +152,9 @@ def _of_activation(operation: Activation, arguments: ByName, dtype: npt.DTypeLik
     return found
 
 
-def _of_loss(operation: Loss, arguments: ByName, dtype: npt.DTypeLike, labels: bool) -> Situations:
+def _of_loss(
+    operation: Loss, arguments: dict[str, float], dtype: npt.DTypeLike, labels: bool
+) -> Situations:
     found = Situations(operation, arguments)
     if not operation.elementwise:
         rows = {"simplex": _SIMPLEX, "log_simplex": _LOG_SIMPLEX}.get(
@@ -182,8 +185,8 @@ def _of_loss(operation: Loss, arguments: ByName, dtype: npt.DTypeLike, labels: b
         }
     elif operation.predictions == "log_simplex":
         places = {"probability 1": (0.0,), "probability 0": (-_INF,), "far": (-1e5,)}
-    variances = {"entries": (1.0, 0.0, 1e-7, 1e-4)}
     names = [name for name, extent in operation.arrays.items() if extent == "entries"]
+    variances = (1.0, 0.0, 1e-7, 1e-4) if names else (1.0,)
     for target in _targets(operation):
         aimed = list(_aimed(operation.name, arguments, dtype, target))
         points = [*aimed, *((name, x) for name, xs in places.items() for x in xs)]
@@ -191,7 +194,7 @@ def _of_loss(operation: Loss, arguments: ByName, dtype: npt.DTypeLike, labels: b
             points += [("on the target", target), *((SWEEP, x) for x in _sweep()[::4])]
         suffix = ", zero target" if target == 0 else ""
         for name, x in points:
-            for value in variances["entries"] if names else (1.0,):
+            for value in variances:
                 label = name if name == SWEEP else name + suffix
                 if value != 1.0 and name not in ("inside", "on the target"):
                     continue

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from reference.formats import Array
 from reference.judge import REPRODUCES, SUMMANDS
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> float:
+def difference(a: Array, b: Array) -> float:
     """Return max |a − b| over the larger magnitude; infinity where shapes or infinities differ."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape:
@@ -25,7 +26,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
     return largest / scale if largest else 0.0
 
 
-def same_to_rounding(a: np.ndarray, b: np.ndarray, among: float = 0.0) -> bool:
+def same_to_rounding(a: Array, b: Array, among: float = 0.0) -> bool:
     """Say whether two arrays are one but for rounding, in the precision of the coarser.
 
     `among` is the size of the numbers that they were made from: a sum that cancels holds nothing

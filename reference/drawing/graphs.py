@@ -16,9 +16,8 @@ from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.layers import LAYERS
 from manual_backprop.operation import InvalidInput, LayerOperation, Takes
 from reference.drawing.builder import ProblemCell, Stream
-from reference.formats import format_of
+from reference.formats import Array, format_of
 
-Array = np.ndarray
 Shape = tuple[int, ...]
 
 SHARED = 256

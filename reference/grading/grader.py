@@ -22,9 +22,8 @@ from reference.grading.records import (
     SolutionFailed,
 )
 from reference.grading.screening import Screened, screen_text
-from reference.grading.store import GradeStore
 from reference.grading.submission_process import SubmissionResult, run_apart
-from reference.grading.submissions import Submission
+from reference.grading.submissions import GradeStore, Submission
 from reference.listing import derivation
 from reference.workers import Died, Finished, Hung, Limits, Pool, Raised, Worker
 from reports.checked import Part

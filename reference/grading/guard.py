@@ -9,7 +9,6 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Any
 
 from reference.grading.records import Attempt
 
@@ -97,11 +96,10 @@ class Guard:
             return "", ""
         return ("files", "reads a file outside its folder") if self._by_submission() else ("", "")
 
-    def _inside_own(self, path: Any) -> bool:
-        try:
-            return _within(os.path.realpath(os.fsdecode(path)), (self._own,))
-        except TypeError:
+    def _inside_own(self, path: object) -> bool:
+        if not isinstance(path, str | bytes | os.PathLike):
             return True
+        return _within(os.path.realpath(os.fsdecode(path)), (self._own,))
 
     def _by_submission(self) -> bool:
         """Whether the submission called, through the standard library alone."""

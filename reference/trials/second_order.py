@@ -4,7 +4,7 @@ An activation and a layer are a graph of one step. A loss is that of drawn chain
 activation goes through `multiply`, with f in a step of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.operation import ByName
 from reference.drawing.builder import Stream
 from reference.drawing.graphs import Structure, alone, fill
 from reference.drawing.regimes import REGIMES
@@ -40,7 +39,7 @@ def structures(name: str, dtype: str) -> list[Structure]:
     ]
 
 
-def _of_activation(name: str, dtype: str, options: ByName) -> Structure:
+def _of_activation(name: str, dtype: str, options: Mapping[str, float]) -> Structure:
     operation = ACTIVATIONS[name.removesuffix(POWER)]
     steps = [Step("f", operation.name, {"x": "x"}, options)]
     if name.endswith(POWER):

@@ -28,10 +28,9 @@ from reference.running.report import Interrupted, _begin, command_of, report
 from reference.running.store import NAME, Store
 from reports.folder import TIMING, WRITING
 from reports.html import render_html
-from reports.markdown import render_markdown
 from reports.records import ReportError, Run
 from reports.summary import Summary
-from reports.text import render_text
+from reports.text import render_markdown, render_text
 
 SMALL = Plan(problems=24, losses=("mse", "cross_entropy"), regimes=("ordinary", "lattice"))
 LIGHT = msgspec.structs.replace(SMALL, oracles=("manual", "torch"))

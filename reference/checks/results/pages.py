@@ -10,7 +10,7 @@ import msgspec
 from manual_backprop.operation import InvalidInput
 from reference.checks.results.result import Result
 from reference.listing import derivation
-from reports.check_folder import INDEX, write_checks
+from reports.check_page import INDEX, write_checks
 from reports.checked import Checked, plain, read_checked
 from reports.folder import refuse_for_check
 from reports.records import ReportError

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
-from manual_backprop.operation import ByName, FloatArray, InvalidInput, LayerOperation
+from manual_backprop.operation import FloatArray, InvalidInput, LayerOperation
 from reference.diagnosis.closeness import same_to_rounding
+from reference.formats import Array
 from reference.oracles import Answer
 
 WrongArray = npt.ArrayLike
@@ -23,11 +25,11 @@ class LayerLine:
 
     operation: LayerOperation
     argument: str
-    arrays: Mapping[str, np.ndarray]
-    options: ByName
+    arrays: Mapping[str, Array]
+    options: Mapping[str, Any]
     dy: FloatArray
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> Array:
         """Return an array by the name of the argument."""
         return self.arrays[name]
 
@@ -58,7 +60,9 @@ class LayerLine:
         dy = self.dy if dy is None else dy
         return self.operation.pull_back("stable", arrays, self.value(**changes), dy, options)
 
-    def _changed(self, changes: ByName) -> tuple[ByName, ByName]:
+    def _changed(
+        self, changes: Mapping[str, object]
+    ) -> tuple[dict[str, object], dict[str, object]]:
         arrays = {**self.arrays, **{n: c for n, c in changes.items() if n not in self.options}}
         options = {n: changes.get(n, option) for n, option in self.options.items()}
         return {n: array for n, array in arrays.items() if array is not None}, options
