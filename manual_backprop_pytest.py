@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +32,7 @@ _LINES = 25  # of an assertion's message
 _HERE = Path(__file__).resolve().parent
 _PACKAGES = ("manual_backprop", "reference", "reports")
 
-RESULTS = pytest.StashKey[list[Any]]()
+RESULTS = pytest.StashKey["list[Result]"]()
 UNWRITTEN = pytest.StashKey[str]()
 _SETTINGS = ("problems", "seed", "like", "allow_unchecked", "strict")
 _SENT = "backprop_results"
@@ -41,7 +42,7 @@ class Shadowed(Exception):
     """Another module has the name of one of our packages."""
 
 
-def ours(name: str) -> Any:
+def ours(name: str) -> ModuleType:
     """Import and return a module of ours.
 
     Raises Shadowed where the name of one of our packages means something else in this interpreter.
@@ -118,7 +119,7 @@ def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
     settings = _settings(marker) if marker else {}
 
     def check_gradient(
-        target: Any, like: str | None = None, problems: int | None = None,
+        target: object, like: str | None = None, problems: int | None = None,
         seed: int | None = None, allow_unchecked: bool | None = None, strict: bool | None = None,
     ) -> Result:  # fmt: skip
         __tracebackhide__ = True
@@ -144,7 +145,7 @@ def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
     return check_gradient
 
 
-def _settings(marker: pytest.Mark) -> dict[str, Any]:
+def _settings(marker: pytest.Mark) -> dict[str, object]:
     """Return a marker's settings; what check_gradient would not heed is an error."""
     unknown = [repr(a) for a in marker.args]
     unknown += [f"{k}={v!r}" for k, v in marker.kwargs.items() if k not in _SETTINGS]
@@ -157,7 +158,7 @@ def _settings(marker: pytest.Mark) -> dict[str, Any]:
     return dict(marker.kwargs)
 
 
-def _first(*values: Any) -> Any:
+def _first(*values: object) -> object:
     """Return the first value that was given; 0 is one, which the check then refuses by name."""
     return next((value for value in values if value is not None), None)
 
@@ -171,7 +172,7 @@ def message(result: Result) -> str:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: Any) -> None:
+def pytest_testnodedown(node: Any, error: object) -> None:
     """Collect what an xdist worker checked."""
     sent = getattr(node, "workeroutput", {}).get(_SENT, [])
     node.config.stash[RESULTS].extend(sent)
@@ -199,7 +200,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Say where the page is, or why there is none."""
     folder = config.getoption("--backprop-report")
     if unwritten := config.stash.get(UNWRITTEN, ""):

@@ -7,9 +7,8 @@ gradient's largest entry, injected into one of its entries where that is above i
 
 import argparse
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=11)
     arguments.add_argument("--sides", nargs="+", default=["manual", "torch"])
     given = arguments.parse_args()
-    drawn: list[Any] = [
+    drawn = [
         draw_any(given.seed, GRAPHS + first_graph(s) + STRUCTURES * k)
         for s in range(given.first, given.first + given.structures)
         for k in range(given.each)
@@ -51,7 +50,7 @@ def main() -> None:
     _print_caught(drawn, answers["manual"], given.seed)
 
 
-def _counted(names: Any) -> dict[str, int]:
+def _counted(names: Iterable[str]) -> dict[str, int]:
     found: defaultdict[str, int] = defaultdict(int)
     for name in names:
         found[name] += 1
@@ -60,7 +59,7 @@ def _counted(names: Any) -> dict[str, int]:
 
 def _print_needed(problems: Sequence[GraphProblem], answers: Sequence[Answer]) -> None:
     """Print how often FORMULA 1 would do, and the most that is needed, by operation."""
-    groups: defaultdict[Any, list[int]] = defaultdict(list)
+    groups: defaultdict[object, list[int]] = defaultdict(list)
     for k, answer in enumerate(answers):
         if answer.status == "ok":
             groups[_key(problems[k])].append(k)
@@ -135,7 +134,7 @@ def _print_caught(drawn: Sequence[DrawnGraph], answers: Sequence[Answer], seed: 
             print(f"   {name:28} {len(caught):5}  {wrong_:7.1%} {seen:7.1%}")
 
 
-def _rounding(problem: GraphProblem, answer: Answer, name: str) -> Any:
+def _rounding(problem: GraphProblem, answer: Answer, name: str) -> np.ndarray:
     """Return what *strict* allows the entries of a gradient: a sum of large terms, a subnormal."""
     stack = stack_of([problem], [(0, answer)])
     rows = rows_of_stack(stack)

@@ -15,7 +15,6 @@ import platform
 import sys
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -39,7 +38,7 @@ class GuardEntry(msgspec.Struct):
 
 def vector_unit() -> str:
     """Return the widest level that NumPy found, as x86_v3 or x86_v4; elsewhere the machine."""
-    known: Any = np.show_config(mode="dicts")
+    known = np.show_config(mode="dicts")
     found = [*known["SIMD Extensions"]["baseline"], *known["SIMD Extensions"]["found"]]
     levels = [name for name in found if name.startswith("X86_V")]
     return max(levels, default=platform.machine()).lower()

@@ -6,7 +6,7 @@ units of what *strict* allows, times ULPS; and which model of rounding each answ
 
 import argparse
 from collections import Counter, defaultdict
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -25,11 +25,13 @@ def main() -> None:
     arguments.add_argument("--problems", type=int, default=1000)
     arguments.add_argument("--seed", type=int, default=11)
     given = arguments.parse_args()
-    needed: dict[str, list[Any]] = defaultdict(list)
+    needed: dict[str, list[np.ndarray]] = defaultdict(list)
     problems = [draw(given.seed, 7919 * i).problem for i in range(given.problems)]
     strict = weighing.Weighing._strict
 
-    def measured(self: Any, check: Any, name: str) -> Any:
+    def measured(
+        self: weighing.Weighing, check: weighing.Check, name: str
+    ) -> Iterator[tuple[weighing.Check, np.ndarray, str]]:
         unit = self._units(check.columns.dtype)[0]
         with np.errstate(all="ignore"):
             ratio = ULPS * check.error / check.allowed(unit)

@@ -6,7 +6,7 @@ and ends with 1 if there are any.
 """
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from flint import arb
@@ -67,7 +67,7 @@ def of_columns(problems: list[Problem], answers: list[tuple[int, Answer]]) -> tu
     return claims, violations, undecided
 
 
-def numbers(columns: Columns, m: int) -> Any:
+def numbers(columns: Columns, m: int) -> Iterator[tuple[np.floating, np.floating, arb]]:
     """Return each number of a column: its middle, its radius, and its ball at 400 bits."""
     tape, found = columns.tapes[int(columns.tape[m])], columns.found
     assert found is not None
@@ -79,7 +79,7 @@ def numbers(columns: Columns, m: int) -> Any:
             yield found.slope[k, j, m], found.slope_radius[k, j, m], balls[slope]
 
 
-def exactly(number: Any) -> Any:
+def exactly(number: float | np.longdouble) -> arb:
     """Return a float or a long double as it is: their range is wider than that of float()."""
     mantissa, exponent = np.frexp(number)
     return arb(int(mantissa * 2.0**64)) * arb(2) ** (int(exponent) - 64)

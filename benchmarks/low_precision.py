@@ -17,17 +17,16 @@ import argparse
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import Arrays, Graph, GraphProblem, Step, forward
 from manual_backprop.network import Layer, Network, Problem
+from manual_backprop.operation import Activation
 from reference.blocks.columns import SlopeCheck, certify_columns
 from reference.blocks.gather import Gathered
 from reference.blocks.graph_truth import Truths, certify_rows, rows_of_stack
@@ -44,7 +43,7 @@ from reference.problems import AnyProblem, Selection, draw, draw_any, in_dtype
 from reference.rounding import RoundingUnit
 from reference.trials.sensitivity import deep, inject
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 Answers = dict[str, list[Answer]]
 Pair = tuple[AnyProblem, Answer]
 
@@ -232,7 +231,7 @@ def ulps() -> None:
 
 
 def _needed(
-    operation: Any, x: Array, unit: RoundingUnit, framework: Framework
+    operation: Activation, x: Array, unit: RoundingUnit, framework: Framework
 ) -> tuple[float, float]:
     """Return the ulps that a framework's value and slope need, at the worst of many numbers."""
     options, exact = operation.defaults(), x.astype(np.float64)

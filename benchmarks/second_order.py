@@ -14,13 +14,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from reference.evidence import gather
 from reference.judge import Judgement, judge_all, operation_at
-from reference.oracles import SECOND_ORDER, Answer, load
+from reference.oracles import SECOND_ORDER, Answer, Oracle, load
 from reference.problems import AnyProblem
 from reference.repro_second import script_of_second
 from reference.trials.second_order import NAMES, POWER, problems_of
@@ -29,7 +28,7 @@ BLOCK = 250
 
 
 def judged(
-    name: str, count: int, oracles: Mapping[str, Any]
+    name: str, count: int, oracles: Mapping[str, Oracle]
 ) -> Iterator[tuple[int, AnyProblem, Mapping[str, Answer], Judgement]]:
     """Yield every problem of an operation with its answers and its verdict."""
     problems = list(problems_of(name, count))
@@ -41,7 +40,7 @@ def judged(
             yield start + k, some[k], {who: a[k] for who, a in answers.items()}, found
 
 
-def row(name: str, count: int, oracles: Mapping[str, Any], scripts: Path | None) -> bool:
+def row(name: str, count: int, oracles: Mapping[str, Oracle], scripts: Path | None) -> bool:
     """Print one operation's row, write its scripts, and say whether something is wrong."""
     kinds: Counter[str] = Counter()
     others: Counter[str] = Counter()

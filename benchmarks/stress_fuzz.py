@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 from unittest import mock
 
 from stress_kills import message_of
 
 from manual_backprop.operation import InvalidInput
 from reports.folder import write_report
-from reports.records import Case, Cell, Finding, NetworkShape, ReportError, Run
+from reports.records import Case, Cell, Finding, NetworkShape, Record, ReportError, Run
 
 SECONDS = 30
 STORE = "campaign.sqlite"
@@ -55,7 +55,7 @@ ORACLES = (
     "os:path", "os:getcwd", ":X", ".foo:X", "numpy:array", "builtins:list", "builtins:object",
     "nowhere:X", "json:tool", "a:b:c", ":",
 )  # fmt: skip
-VALUES: tuple[Any, ...] = (
+VALUES: tuple[object, ...] = (
     None, True, -1, 0, 2**63, 2**64, -(2**70), 1e308, float("inf"), float("nan"), "", [], {}, [[]],
     {"": {}}, *HOSTILE[:8],
 )  # fmt: skip
@@ -95,7 +95,7 @@ def refused(what: str, case: Callable[[], object]) -> bool:
     return False
 
 
-def example() -> list[Any]:
+def example() -> list[Record]:
     """Return the records of a small run."""
     shape = NetworkShape(input_width=2, layers=(), loss="mse", loss_parameters={}, reduction="mean")
     case = Case(at="0:1", network=shape, batch=2, dtype="float64", regime="ordinary", values={})
@@ -178,10 +178,11 @@ def _store(folder: Path) -> bytes:
 def fuzz_options(folder: Path, count: int, chance: random.Random) -> Tried:
     """Give every option of every quick command hostile values, through the command line's door."""
     from reference import cli
+    from reference.campaign import Plan
     from reference.oracles import load
     from reference.running import report
 
-    def nothing_is_run(plan: Any, out: Path, **_: Any) -> None:
+    def nothing_is_run(plan: Plan, out: Path, **_: object) -> None:
         """What a run does before its first block: the blocks are listed, the oracles loaded."""
         plan.blocks()
         load(plan.oracles)
@@ -234,7 +235,7 @@ def fuzz_names(folder: Path, count: int, chance: random.Random) -> Tried:
         shutil.rmtree(out, ignore_errors=True)
         before = {path for path in folder.rglob("*") if out not in path.parents}
 
-        def pages(out: Path = out, records: list[Any] = records) -> None:
+        def pages(out: Path = out, records: list[Record] = records) -> None:
             write_report(out, records)
             rebuild(out)
             for there, back in ((source, out), (out, source)):
@@ -251,7 +252,7 @@ def fuzz_names(folder: Path, count: int, chance: random.Random) -> Tried:
     return count, 0
 
 
-def _named(name: str) -> list[Any]:
+def _named(name: str) -> list[Record]:
     from msgspec.structs import replace
 
     run, cell, finding = example()
@@ -325,7 +326,7 @@ ALL = {
 }
 
 
-def _one_command(what: str, arguments: list[str], cli: Any) -> bool:
+def _one_command(what: str, arguments: list[str], cli: ModuleType) -> bool:
     output, errors = io.StringIO(), io.StringIO()
     code: object = 0
     with limit(what), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
@@ -370,7 +371,7 @@ def _damaged(data: bytes, chance: random.Random) -> bytes:
 def _revalued(lines: bytes, chance: random.Random) -> bytes:
     """Return the records with one value, key or line exchanged for a hostile one."""
     records = [json.loads(line) for line in lines.splitlines()]
-    where: Any = chance.choice(records)
+    where = chance.choice(records)
     value = chance.choice(VALUES if chance.random() < 0.97 else HOSTILE)
     while True:
         key = (

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -48,7 +47,7 @@ def resume_of(out: Path) -> list[str]:
     return ["report", "--resume", "--out", str(out)]
 
 
-def run(arguments: Sequence[str], **more: Any) -> "subprocess.CompletedProcess[str]":
+def run(arguments: Sequence[str], **more: object) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end, with more of what `subprocess.run` takes."""
     return subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=HANG, cwd=ROOT, **more

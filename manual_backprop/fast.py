@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.network import Problem, backward, check_problem, forward
-from manual_backprop.operation import FloatArray, Form, InvalidInput
+from manual_backprop.operation import ByName, FloatArray, Form, InvalidInput
 from manual_backprop.second_order import product_along, variables
 from manual_backprop.tape import Array, CallTape, Traced, replay
 
@@ -32,7 +32,7 @@ class CompiledStep:
         tape = CallTape()
         given = {"x": problem.x, "targets": problem.targets, "weights": problem.weights}
         given |= {**problem.arrays, **problem.parameters}
-        traced: dict[str, Any] = {n: tape.note(n, v) for n, v in given.items() if v is not None}
+        traced = {n: tape.note(n, v) for n, v in given.items() if v is not None}
         symbolic = _with_inputs(problem, traced)
         trace = forward(symbolic, form)
         found: dict[str, Any] = {"loss": trace.loss, **backward(symbolic, trace)}
@@ -56,7 +56,7 @@ class CompiledStep:
         replay(self._calls)
         return self.loss, self.gradients
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # A copy or a pickle is traced again: otherwise a view would become a separate array.
         return CompiledStep, (_with_inputs(self._problem, self.inputs), self._wanted, self._form)
 
@@ -73,11 +73,11 @@ class ProductStep:
         tape = CallTape()
         given = {"x": problem.x, "targets": problem.targets, "weights": problem.weights}
         given |= {**problem.arrays, **problem.parameters}
-        traced: dict[str, Any] = {n: tape.note(n, v) for n, v in given.items() if v is not None}
+        traced = {n: tape.note(n, v) for n, v in given.items() if v is not None}
         known = variables(problem)
         zeros = {n: np.zeros_like(v) for n, v in known.items() if n not in names}
         moved = {n: tape.note(f"direction of {n}", np.zeros_like(known[n])) for n in names}
-        direction: dict[str, Any] = {**zeros, **moved}
+        direction: ByName = {**zeros, **moved}
         found = product_along(_with_inputs(problem, traced), direction)
         outputs: dict[str, Any] = {"loss": found.loss, **{n: found.products[n] for n in names}}
         for name, value in outputs.items():
@@ -134,7 +134,7 @@ def compile_step(
     return CompiledStep(problem, names, form)
 
 
-def _with_inputs(problem: Problem, inputs: Mapping[str, Any]) -> Problem:
+def _with_inputs(problem: Problem, inputs: ByName) -> Problem:
     given: dict[str, Any] = {name: inputs.get(name) for name in ("x", "targets", "weights")}
     parameters = {name: inputs[name] for name in problem.parameters}
     arrays = {name: inputs[name] for name in problem.arrays}

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
@@ -27,7 +26,7 @@ from manual_backprop.operation import (
     is_float,
 )
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+Arrays = Mapping[str, np.ndarray]
 
 
 class Step(NamedTuple):
@@ -47,11 +46,11 @@ class Step(NamedTuple):
         """The description of the step's operation; see operation.py."""
         return operation_named(self.operation)
 
-    def arrays(self, values: ByName) -> dict[str, Any]:
+    def arrays(self, values: ByName) -> ByName:
         """Return the operation's arrays by the names of its arguments."""
         return {argument: values[name] for argument, name in self.inputs.items()}
 
-    def moving(self, moves: ByName) -> dict[str, Any]:
+    def moving(self, moves: ByName) -> dict[str, FloatArray]:
         """Return the tangents of the arguments that have one, by the names of the arguments.
 
         `moves` has the tangents of values, by the names of the values.
@@ -110,7 +109,7 @@ class Graph:
         return tuple(dict.fromkeys(found))
 
 
-def apply_step(step: Step, arrays: ByName, form: Form) -> Any:
+def apply_step(step: Step, arrays: ByName, form: Form) -> FloatArray:
     """Return a step's value: the default for the argument `apply` of `forward`.
 
     Other arithmetics pass another function.
@@ -118,20 +117,23 @@ def apply_step(step: Step, arrays: ByName, form: Form) -> Any:
     return step.record.apply(form, arrays, step.options)
 
 
-def pull_back_step(step: Step, arrays: ByName, y: Any, dy: Any, form: Form) -> ByName:
+def pull_back_step(step: Step, arrays: ByName, y: FloatArray, dy: FloatArray, form: Form) -> ByName:
     """Return the cotangents of a step's arguments."""
     return step.record.pull_back(form, arrays, y, dy, step.options)
 
 
 def forward(
-    graph: Graph, given: ByName, form: Form = "stable", apply: Callable[..., Any] = apply_step
-) -> dict[str, Any]:
+    graph: Graph,
+    given: ByName,
+    form: Form = "stable",
+    apply: Callable[..., FloatArray] = apply_step,
+) -> dict[str, FloatArray]:
     """Return the value of every step, by its name; `given` are the arrays that no step computes.
 
     `apply` computes one step, with the formulas that `form` names.
     """
     values = dict(given)
-    made: dict[str, Any] = {}
+    made: dict[str, FloatArray] = {}
     for step in graph.steps:
         made[step.name] = apply(step, step.arrays(values), form)
         values[step.name] = made[step.name]
@@ -145,7 +147,7 @@ def backward(
     cotangents: ByName,
     form: Form = "stable",
     pull: Callable[..., ByName] = pull_back_step,
-) -> dict[str, Any]:
+) -> dict[str, FloatArray]:
     """Return the cotangent of every step and given array of floats that an output depends on.
 
     `made` is what `forward` returned, `cotangents` has that of each output, `pull` does one step.
@@ -153,7 +155,7 @@ def backward(
     value come after it.
     """
     values = {**given, **made}
-    found: dict[str, Any] = dict(cotangents)
+    found: dict[str, FloatArray] = dict(cotangents)
     for step in reversed(graph.steps):
         if step.name not in found:
             continue
@@ -164,13 +166,17 @@ def backward(
     return found
 
 
-def push_forward_step(step: Step, arrays: ByName, y: Any, moving: ByName) -> Any:
+def push_forward_step(step: Step, arrays: ByName, y: FloatArray, moving: ByName) -> FloatArray:
     """Return the tangent of a step's value, as its arguments move by `moving`."""
     return step.record.push_forward(arrays, y, moving, step.options)
 
 
 def pull_back_step_along(
-    step: Step, arrays: ByName, y: Any, cotangents: tuple[Any, Any], moving: ByName
+    step: Step,
+    arrays: ByName,
+    y: FloatArray,
+    cotangents: tuple[FloatArray, FloatArray | None],
+    moving: ByName,
 ) -> ByName:
     """Return the directional derivatives of the cotangents of a step's arguments.
 
@@ -179,7 +185,7 @@ def pull_back_step_along(
     itself at tdy, and its own derivative at dy, for the arguments that change.
     """
     (dy, tdy), record = cotangents, step.record
-    found: dict[str, Any] = {}
+    found: dict[str, FloatArray] = {}
     if tdy is not None:
         found |= record.pull_back("stable", arrays, y, tdy, step.options)
     if moving:
@@ -193,8 +199,8 @@ def tangents(
     given: ByName,
     made: ByName,
     direction: ByName,
-    push: Callable[..., Any] = push_forward_step,
-) -> dict[str, Any]:
+    push: Callable[..., FloatArray] = push_forward_step,
+) -> dict[str, FloatArray]:
     """Return the tangent of every step whose value changes along `direction`, except of losses.
 
     `direction` has the tangents of the given arrays that change. With y = f(a, b, …),
@@ -215,7 +221,7 @@ def products(
     cotangents: ByName,
     moves: ByName,
     move: Callable[..., ByName] = pull_back_step_along,
-) -> dict[str, Any]:
+) -> dict[str, FloatArray]:
     """Return the Hessian-vector products: the directional derivatives of the cotangents.
 
     Those that are zero are left out; the cotangents of the outputs are constant. `cotangents` is
@@ -223,7 +229,7 @@ def products(
     `backward`, if several steps contribute to the same value, their contributions are added.
     """
     values = {**given, **made}
-    found: dict[str, Any] = {}
+    found: dict[str, FloatArray] = {}
     for step in reversed(graph.steps):
         if step.name not in cotangents:
             continue
@@ -247,7 +253,7 @@ class GraphProblem:
     cotangents: Mapping[str, FloatArray]
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype:
         """The floating type that everything is computed in."""
         return next(iter(self.cotangents.values())).dtype
 
@@ -256,7 +262,7 @@ class GraphProblem:
         """The names of the arrays that have a gradient: those of floats."""
         return tuple(name for name in self.graph.given if is_float(self.arrays[name]))
 
-    def change(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> "GraphProblem":
+    def change(self, change: Callable[[np.ndarray], np.ndarray]) -> "GraphProblem":
         """Return the problem with each of its arrays changed."""
         arrays, cotangents = (
             {name: change(array) for name, array in given.items()}
@@ -268,7 +274,7 @@ class GraphProblem:
 def gradients(
     problem: GraphProblem,
     form: Form = "stable",
-    apply: Callable[..., Any] = apply_step,
+    apply: Callable[..., FloatArray] = apply_step,
     pull: Callable[..., ByName] = pull_back_step,
 ) -> tuple[Arrays, Arrays]:
     """Return the values of the steps, and every cotangent: zeros where nothing depends on it."""
@@ -308,7 +314,7 @@ def check_graph_problem(problem: GraphProblem) -> None:
             raise InvalidInput(f"cotangents: {name!r} has {cotangent.shape}, expected {shape}")
 
 
-def _computed(problem: GraphProblem) -> dict[str, Any]:
+def _computed(problem: GraphProblem) -> dict[str, FloatArray]:
     values = dict(problem.arrays)
     for step in problem.graph.steps:
         try:

@@ -11,13 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop import graph as graphs
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.graph import Graph, Step
+from manual_backprop.graph import Arrays, Graph, Step
 from manual_backprop.losses import LOSSES
-from manual_backprop.operation import Activation, FloatArray, Form, InvalidInput, Loss, Operation
+from manual_backprop.operation import (
+    Activation,
+    ByName,
+    FloatArray,
+    Form,
+    InvalidInput,
+    Loss,
+    Operation,
+)
 
 Reduction = Literal["none", "sum", "mean", "batch_mean"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
@@ -131,12 +138,12 @@ class Problem:
     network: Network
     parameters: Mapping[str, FloatArray]
     x: FloatArray
-    targets: npt.NDArray[Any]
+    targets: np.ndarray
     weights: FloatArray | None = None
     arrays: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.floating]:
         """The floating type that everything is computed in."""
         return self.x.dtype
 
@@ -145,7 +152,7 @@ class Problem:
         """N, the number of samples."""
         return int(self.x.shape[-2])
 
-    def loss_arguments(self) -> dict[str, Any]:
+    def loss_arguments(self) -> ByName:
         """Return the loss's parameters and array arguments together."""
         return {**self.network.loss_parameters, **self.arrays}
 
@@ -196,7 +203,7 @@ def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
     return cotangents
 
 
-def network_graph(problem: Problem) -> tuple[Graph, dict[str, Any]]:
+def network_graph(problem: Problem) -> tuple[Graph, Arrays]:
     """Return the network as a graph, and the arrays it takes; a missing array is an error."""
     shapes = problem.network.parameter_shapes()
     parameters = problem.parameters
@@ -234,7 +241,7 @@ def _per_sample(problem: Problem, weights: FloatArray) -> FloatArray:
     return weights[:, None] if problem.network.loss_operation.elementwise else weights
 
 
-def loss_divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
+def loss_divisor(problem: Problem, losses: FloatArray, dtype: np.dtype) -> Any:
     """Return what the sum of the losses is divided by, in the problem's own arithmetic."""
     match problem.network.reduction:
         case "mean":
@@ -250,14 +257,14 @@ def loss_divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> 
             return dtype.type(1)
 
 
-def _width(name: str, value: Any) -> int:
+def _width(name: str, value: object) -> int:
     """Return a width as a Python integer; NumPy integers are accepted, too."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise InvalidInput(f"{name}={value!r}: expected an integer of at least 1")
     return int(value)
 
 
-def _tuple(layers: Any) -> tuple[Any, ...]:
+def _tuple(layers: object) -> tuple[object, ...]:
     if not isinstance(layers, tuple | list):
         raise InvalidInput(f"layers={layers!r}: expected a tuple of Layer")
     return tuple(layers)
@@ -285,7 +292,7 @@ def _complete(argument: str, operation: Operation, given: Mapping[str, float]) -
     return complete
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """Return a number as a Python int or float; None if it is not a real number."""
     if isinstance(value, float | np.floating):
         return float(value)
@@ -343,19 +350,19 @@ def _missing(argument: str, name: str, shape: tuple[int, ...]) -> InvalidInput:
     return InvalidInput(f"{argument}: {name!r} is missing, expected shape {shape}")
 
 
-def _check_type(name: str, value: Any, kind: type, expected: str) -> None:
+def _check_type(name: str, value: object, kind: type, expected: str) -> None:
     if not isinstance(value, kind):
         raise InvalidInput(f"{name}: a {type(value).__name__}, expected {expected}")
 
 
-def _check_plain(name: str, value: Any) -> None:
+def _check_plain(name: str, value: object) -> None:
     """Refuse other types than arrays, and subclasses with other rules: masked arrays, np.matrix."""
     if type(value) not in (np.ndarray, np.memmap):
         kind = "a plain NumPy array" if isinstance(value, np.ndarray) else "a NumPy array"
         raise InvalidInput(f"{name}: a {type(value).__name__}, expected {kind}")
 
 
-def _check_array(name: str, value: Any, dtype: Any) -> FloatArray:
+def _check_array(name: str, value: FloatArray, dtype: object) -> FloatArray:
     _check_plain(name, value)
     array: FloatArray = value
     if array.dtype not in (np.float32, np.float64):
@@ -368,7 +375,7 @@ def _check_array(name: str, value: Any, dtype: Any) -> FloatArray:
     return array
 
 
-def _check_shape(name: str, value: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+def _check_shape(name: str, value: np.ndarray, shape: tuple[int, ...]) -> None:
     if value.shape != shape:
         raise InvalidInput(f"{name}: shape {value.shape}, expected {shape}")
 

@@ -11,14 +11,15 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating[Any]]
+FloatArray = npt.NDArray[np.floating]
 
 ByName = Mapping[str, Any]
 """Arrays by name: NumPy's, or what computes as they do (traced, balls); or options by name."""
@@ -52,7 +53,7 @@ of axes in the result; nothing: it is not a batch of samples but, for example, a
 layer cannot follow another one (it is drawn alone)."""
 
 
-def is_float(array: npt.NDArray[Any]) -> bool:
+def is_float(array: np.ndarray) -> bool:
     """Say whether an array holds floats; NumPy does not count bfloat16 among its own."""
     return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
@@ -84,7 +85,7 @@ COMPOSED = Counterpart("composition")
 
 
 def counterpart(
-    name: str, *, renamed: Mapping[str, str] | None = None, **keywords: Any
+    name: str, *, renamed: Mapping[str, str] | None = None, **keywords: object
 ) -> Counterpart:
     """Name a framework's function together with fixed keywords and renamed parameters."""
     return Counterpart(name, MappingProxyType(keywords), MappingProxyType(dict(renamed or {})))
@@ -166,20 +167,24 @@ class Operation(Formulas):
         """Whether the class gives `second`."""
         return not isinstance(self.second, partial)
 
-    def apply(self, form: Form, arrays: ByName, options: ByName) -> Any:
+    def apply(self, form: Form, arrays: ByName, options: ByName) -> FloatArray:
         """Return the operation's value; arrays by the names of its arguments."""
         raise NotImplementedError
 
-    def pull_back(self, form: Form, arrays: ByName, y: Any, dy: Any, options: ByName) -> ByName:
+    def pull_back(
+        self, form: Form, arrays: ByName, y: FloatArray, dy: FloatArray, options: ByName
+    ) -> ByName:
         """Return the cotangents of the arguments from that of the value, by name."""
         raise NotImplementedError
 
-    def push_forward(self, arrays: ByName, y: Any, tangents: ByName, options: ByName) -> Any:
+    def push_forward(
+        self, arrays: ByName, y: FloatArray, tangents: ByName, options: ByName
+    ) -> FloatArray:
         """Return the tangent of the value; `tangents` has those of the arguments that change."""
         raise NotImplementedError
 
     def pull_back_along(
-        self, arrays: ByName, y: Any, dy: Any, tangents: ByName, options: ByName
+        self, arrays: ByName, y: FloatArray, dy: FloatArray, tangents: ByName, options: ByName
     ) -> ByName:
         """Return the directional derivatives of the results of `pull_back`, with dy constant.
 
@@ -210,20 +215,24 @@ class Activation(Operation):
     range: Domain
     tangent: Callable[..., FloatArray]
 
-    def apply(self, form: Form, arrays: ByName, options: ByName) -> Any:
+    def apply(self, form: Form, arrays: ByName, options: ByName) -> FloatArray:
         """Return y."""
         return self.formulas(form).forward(arrays["x"], **options)
 
-    def pull_back(self, form: Form, arrays: ByName, y: Any, dy: Any, options: ByName) -> ByName:
+    def pull_back(
+        self, form: Form, arrays: ByName, y: FloatArray, dy: FloatArray, options: ByName
+    ) -> ByName:
         """Return dx."""
         return {"x": self.formulas(form).backward(arrays["x"], y, dy, **options)}
 
-    def push_forward(self, arrays: ByName, y: Any, tangents: ByName, options: ByName) -> Any:
+    def push_forward(
+        self, arrays: ByName, y: FloatArray, tangents: ByName, options: ByName
+    ) -> FloatArray:
         """Return ty."""
         return self.tangent(arrays["x"], y, tangents["x"], **options)
 
     def pull_back_along(
-        self, arrays: ByName, y: Any, dy: Any, tangents: ByName, options: ByName
+        self, arrays: ByName, y: FloatArray, dy: FloatArray, tangents: ByName, options: ByName
     ) -> ByName:
         """Return the directional derivative of dx."""
         return {"x": self.second(arrays["x"], y, dy, tangents["x"], **options)}
@@ -245,21 +254,23 @@ class Loss(Operation):
     predictions: Domain
     targets: tuple[TargetKind, ...]
     arrays: Mapping[str, Extent]
-    count: Callable[..., Any]
-    count_definition: Callable[..., Any] | None
+    count: Callable[..., int | FloatArray]
+    count_definition: Callable[..., Fraction | int] | None
 
-    def apply(self, form: Form, arrays: ByName, options: ByName) -> Any:
+    def apply(self, form: Form, arrays: ByName, options: ByName) -> FloatArray:
         """Return the losses L of predictions y and targets t."""
         y, t, rest = _prediction(arrays)
         return self.formulas(form).forward(y, t, **options, **rest)
 
-    def pull_back(self, form: Form, arrays: ByName, y: Any, dy: Any, options: ByName) -> ByName:
+    def pull_back(
+        self, form: Form, arrays: ByName, y: FloatArray, dy: FloatArray, options: ByName
+    ) -> ByName:
         """Return the cotangent of the predictions `arrays["y"]`, from `dy`, that of the losses."""
         prediction, t, rest = _prediction(arrays)
         return {"y": self.formulas(form).backward(prediction, t, dy, **options, **rest)}
 
     def pull_back_along(
-        self, arrays: ByName, y: Any, dy: Any, tangents: ByName, options: ByName
+        self, arrays: ByName, y: FloatArray, dy: FloatArray, tangents: ByName, options: ByName
     ) -> ByName:
         """Return the directional derivative of the cotangent of the predictions."""
         prediction, t, rest = _prediction(arrays)
@@ -276,9 +287,9 @@ class Rows(NamedTuple):
     a window are inside. They depend only on the shapes and masks, so they have no gradient.
     """
 
-    inputs: Mapping[str, npt.NDArray[np.integer[Any]]]
-    output: npt.NDArray[np.integer[Any]]
-    numbers: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
+    inputs: Mapping[str, npt.NDArray[np.integer]]
+    output: npt.NDArray[np.integer]
+    numbers: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Sample(NamedTuple):
@@ -289,7 +300,7 @@ class Sample(NamedTuple):
     """
 
     shapes: Mapping[str, tuple[int, ...]]
-    arrays: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
+    arrays: Mapping[str, np.ndarray] = MappingProxyType({})
     options: ByName = MappingProxyType({})
 
 
@@ -320,28 +331,32 @@ class LayerOperation(Operation):
     rows: Callable[..., Rows] | None
     sample: Callable[..., Sample]
     edge: Callable[..., FloatArray] | None
-    with_torch: Callable[..., Any] | None
-    with_jax: Callable[..., Any] | None
+    with_torch: Callable[..., object] | None
+    with_jax: Callable[..., object] | None
 
-    def apply(self, form: Form, arrays: ByName, options: ByName) -> Any:
+    def apply(self, form: Form, arrays: ByName, options: ByName) -> FloatArray:
         """Return y."""
         given = [arrays.get(name) for name in self.arguments]
         return self.formulas(form).forward(*given, **options)
 
-    def pull_back(self, form: Form, arrays: ByName, y: Any, dy: Any, options: ByName) -> ByName:
+    def pull_back(
+        self, form: Form, arrays: ByName, y: FloatArray | None, dy: FloatArray, options: ByName
+    ) -> ByName:
         """Return the cotangents of the arguments."""
         known = {**arrays, "y": y, "dy": dy}
         given = [known.get(name) for name in self.needs]
         found: ByName = self.formulas(form).backward(*given, **options)
         return found
 
-    def push_forward(self, arrays: ByName, y: Any, tangents: ByName, options: ByName) -> Any:
+    def push_forward(
+        self, arrays: ByName, y: FloatArray, tangents: ByName, options: ByName
+    ) -> FloatArray:
         """Return ty."""
         known = {**arrays, "y": y, **_moving(tangents)}
         return self.tangent(*map(known.get, self.tangent_needs), **options)
 
     def pull_back_along(
-        self, arrays: ByName, y: Any, dy: Any, tangents: ByName, options: ByName
+        self, arrays: ByName, y: FloatArray, dy: FloatArray, tangents: ByName, options: ByName
     ) -> ByName:
         """Return the directional derivatives of the cotangents, without those that are zero."""
         known = {**arrays, "y": y, "dy": dy, **_moving(tangents)}
@@ -501,10 +516,10 @@ def layer(
 _LAYER_PARTS = ("rows", "sample", "edge", "with_torch", "with_jax")
 
 
-def _signature(function: Callable[..., Any]) -> tuple[dict[str, bool], dict[str, Any]]:
+def _signature(function: Callable[..., object]) -> tuple[dict[str, bool], dict[str, object]]:
     """Return the arrays that a function takes (True: may be left out), and its options."""
     arrays: dict[str, bool] = {}
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             arrays[name] = parameter.default is None
@@ -513,17 +528,17 @@ def _signature(function: Callable[..., Any]) -> tuple[dict[str, bool], dict[str,
     return arrays, options
 
 
-def _moving(tangents: ByName) -> dict[str, Any]:
+def _moving(tangents: ByName) -> ByName:
     """Return the tangents under the names by which a layer's methods take them."""
     return {f"t{name}": tangent for name, tangent in tangents.items()}
 
 
-def _prediction(arrays: ByName) -> tuple[Any, Any, dict[str, Any]]:
+def _prediction(arrays: ByName) -> tuple[FloatArray, np.ndarray, ByName]:
     rest = {name: array for name, array in arrays.items() if name not in ("y", "t")}
     return arrays["y"], arrays["t"], rest
 
 
-def _number_of_terms(losses: FloatArray, t: npt.NDArray[Any], **_: Any) -> int:
+def _number_of_terms(losses: FloatArray, t: np.ndarray, **_: object) -> int:
     return losses.size
 
 
@@ -563,7 +578,7 @@ def _common(
     }
 
 
-def _lacks(kind: str, name: str, method: str, *_: Any, **__: Any) -> Any:
+def _lacks(kind: str, name: str, method: str, *_: object, **__: object) -> NoReturn:
     raise InvalidInput(f"{kind} {name!r} has no method {method}: second order is not available")
 
 

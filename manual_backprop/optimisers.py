@@ -6,13 +6,13 @@ An optimiser is a frozen record of its constants. `start(w)` makes its state for
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from manual_backprop.operation import FloatArray, InvalidInput
 
-State = tuple[Any, ...]
+State = tuple[FloatArray | int, ...]
 
 
 class Optimiser(Protocol):
@@ -107,7 +107,7 @@ class Adam:
         return w - self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon), (t, m, v)
 
 
-OPTIMISERS: dict[str, type[Any]] = {
+OPTIMISERS: dict[str, type[GradientDescent | Momentum | Adam]] = {
     "gradient_descent": GradientDescent,
     "momentum": Momentum,
     "adam": Adam,

@@ -11,7 +11,6 @@ and `products` every intermediate number is there under its step.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from manual_backprop.network import (
     losses_cotangent,
     network_graph,
 )
-from manual_backprop.operation import FloatArray, InvalidInput
+from manual_backprop.operation import ByName, FloatArray, InvalidInput
 
 Direction = Mapping[str, FloatArray]
 """Tangents by name, of parameters and of "x", each in the shape of what it moves."""
@@ -67,8 +66,8 @@ def hessian_vector_product(problem: Problem | GraphProblem, direction: Direction
 def product_along(
     problem: Problem,
     direction: Direction,
-    push: Callable[..., Any] = graphs.push_forward_step,
-    move: Callable[..., Mapping[str, Any]] = graphs.pull_back_step_along,
+    push: Callable[..., FloatArray] = graphs.push_forward_step,
+    move: Callable[..., ByName] = graphs.pull_back_step_along,
 ) -> HessianProduct:
     """Walk along a direction of x and every parameter, which is not checked and may be traced.
 

@@ -21,15 +21,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import starmap
-from typing import Any, cast
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from manual_backprop.operation import InvalidInput
+from manual_backprop.operation import ByName, InvalidInput
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
+Operand: TypeAlias = "Traced | Array | float"
 Call = tuple[Any, ...]
 """A function and its arguments."""
 Emit = Callable[..., list[Call]]
@@ -59,10 +60,10 @@ class Traced(NDArrayOperatorsMixin):
 
     tape: "CallTape"
     value: Array
-    operands: tuple[Any, ...] = ()
+    operands: "tuple[Traced | Array, ...]" = ()
     emit: Emit | None = None
     shown: Callable[[Array], Array] | None = None
-    reuses: tuple[Any, ...] = ()
+    reuses: "tuple[Traced | Array, ...]" = ()
 
     def __post_init__(self) -> None:
         # A result lies in memory as its place will, row by row, so that views of both agree.
@@ -75,25 +76,25 @@ class Traced(NDArrayOperatorsMixin):
         self.real = self  # complex numbers are not traced
 
     @property
-    def T(self) -> Any:
+    def T(self) -> "Traced":
         """The transposed array, a view."""
-        return np.transpose(cast(Any, self))
+        return self.tape.view(np.transpose, (self,), {})
 
-    def astype(self, dtype: npt.DTypeLike) -> Any:
+    def astype(self, dtype: npt.DTypeLike) -> "Traced | Array":
         """Return the array in another dtype."""
         return self.tape.cast(self, np.dtype(dtype))
 
-    def view(self, dtype: npt.DTypeLike) -> Any:
+    def view(self, dtype: npt.DTypeLike) -> "Traced":
         """Return the same memory read as another dtype."""
         return self.tape.view(np.ndarray.view, (self, np.dtype(dtype)), {})
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> "Callable[..., Traced]":
         # x.sum(axis=-1) is np.sum(x, axis=-1), and so for every method that is also a function.
         if name.startswith("_") or not hasattr(np.ndarray, name) or not hasattr(np, name):
             raise AttributeError(name)
         return partial(getattr(np, name), self)
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> "Traced":
         # With the dots one number, too, is a view and not a copy.
         keys = key if isinstance(key, tuple) else (key,)
         dots = () if any(k is ... for k in keys) else (...,)
@@ -102,7 +103,7 @@ class Traced(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self.value)
 
-    def _refuse(self, *_: Any, **__: Any) -> Any:
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise InvalidInput(
             "the fast step is traced once for all data, so a formula cannot turn an array into "
             "a Python number or branch on one: use np.where"
@@ -111,7 +112,9 @@ class Traced(NDArrayOperatorsMixin):
     __hash__ = object.__hash__
     __array__ = __bool__ = __float__ = __int__ = __index__ = __iter__ = _refuse
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *given: Any, **keywords: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *given: Any, **keywords: Any
+    ) -> "Traced":
         if method == "__call__" and not keywords and ufunc.nout == 1:
             return self.tape.ufunc(ufunc, given)
         if method == "reduce":
@@ -120,8 +123,8 @@ class Traced(NDArrayOperatorsMixin):
         raise InvalidInput(f"the fast step does not know {call}")
 
     def __array_function__(
-        self, function: Any, _: Any, given: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> Any:
+        self, function: Callable[..., Array], _: object, given: tuple[Any, ...], keywords: ByName
+    ) -> "Traced | Array":
         if function in _OF_SHAPE:
             return function(*map(_plain, given), **keywords)
         if function is np.where:
@@ -136,11 +139,19 @@ class CallTape:
 
     def __init__(self) -> None:
         self.order: list[Traced] = []
-        self._known: dict[Any, Traced] = {}
+        self._known: dict[object, Traced] = {}
 
-    def note(self, name: Any, plain: Any, *rest: Any, **more: Any) -> Traced:
+    def note(
+        self,
+        name: object,
+        plain: Array,
+        operands: "tuple[Traced | Array, ...]" = (),
+        emit: Emit | None = None,
+        shown: Callable[[Array], Array] | None = None,
+        reuses: "tuple[Traced | Array, ...]" = (),
+    ) -> Traced:
         """Return what was noted for the same call before, or else note it."""
-        new = Traced(self, plain, *rest, **more)
+        new = Traced(self, plain, operands, emit, shown, reuses)
         call = (name, new.dtype, new.shape, *map(_identity, new.operands))
         traced = self._known.setdefault(call, new)
         if traced is new:
@@ -164,10 +175,15 @@ class CallTape:
         return self.note(ufunc, plain, tuple(operands), emit, reuses=tuple(operands))
 
     def reduce(
-        self, ufunc: Any, x: Traced, axis: Any = None, dtype: Any = None, keepdims: Any = False
-    ) -> Any:
+        self,
+        ufunc: np.ufunc,
+        x: Traced,
+        axis: int | tuple[int, ...] | None = None,
+        dtype: npt.DTypeLike | None = None,
+        keepdims: bool = False,
+    ) -> Traced:
         """Note a sum, a maximum and the like along axes."""
-        plain = ufunc.reduce(x.value, axis, dtype, None, keepdims)
+        plain = ufunc.reduce(x.value, axis, dtype, keepdims=keepdims)
         if ufunc is np.maximum and axis == -1 and x.size <= TINY:
             running = self.note("running", ufunc.accumulate(x.value, -1), (x,), _running)
             return running[..., -1:] if keepdims else running[..., -1]
@@ -177,7 +193,7 @@ class CallTape:
 
         return self.note((ufunc, axis, keepdims), plain, (self.cast(x, plain.dtype),), emit)
 
-    def where(self, condition: Any, yes: Any, no: Any) -> Any:
+    def where(self, condition: Operand, yes: Operand, no: Operand) -> "Traced | Array":
         """Note a choice entry by entry."""
         plain = np.where(*map(_plain, (condition, yes, no)))
         condition = self.cast(condition, np.dtype(bool))
@@ -193,7 +209,7 @@ class CallTape:
 
         return self.note("where", plain, (condition, yes, no), emit, reuses=(no,))
 
-    def cast(self, operand: Any, dtype: np.dtype[Any]) -> Any:
+    def cast(self, operand: Operand, dtype: np.dtype) -> "Traced | Array":
         """Return the operand in the dtype; a number becomes an array."""
         if not isinstance(operand, Traced):
             return np.asarray(operand, dtype)
@@ -201,15 +217,17 @@ class CallTape:
             return operand
         return self.note("cast", operand.value.astype(dtype), (operand,), _copy)
 
-    def fill(self, operand: Any, shape: tuple[int, ...]) -> Any:
+    def fill(self, operand: "Traced | Array", shape: tuple[int, ...]) -> "Traced | Array":
         """Return the operand repeated to the shape, entry after entry in memory."""
-        plain = _plain(operand)
+        plain = operand.value if isinstance(operand, Traced) else operand
         if plain.shape == shape and plain.flags.forc:
             return operand
         plain, name = np.broadcast_to(plain, shape).copy(), ("fill", shape)
         return self.note(name, plain, (operand,), _copy) if isinstance(operand, Traced) else plain
 
-    def view(self, function: Any, given: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def view(
+        self, function: Callable[..., Array], given: tuple[Any, ...], keywords: ByName
+    ) -> Traced:
         """Note a function of NumPy that returns a view."""
         plain = function(*map(_plain, given), **keywords)
         x, *rest = given
@@ -232,7 +250,7 @@ class CallTape:
 
         calls: list[Call] = []
         places: dict[int, Array] = {}
-        free: dict[Any, list[Array]] = defaultdict(list)
+        free: dict[tuple[np.dtype, tuple[int, ...]], list[Array]] = defaultdict(list)
 
         def release(numbers: set[int]) -> None:
             for place in (places[number] for number in sorted(numbers)):
@@ -241,7 +259,7 @@ class CallTape:
         for t in live:
             operands = [places[o.number] if isinstance(o, Traced) else o for o in t.operands]
             if t.shown:
-                places[t.number] = t.shown(operands[0])
+                places[t.number] = t.shown(places[t.sources[0].number])
                 continue
             read = [root for _, root in {(s.number, s.root) for s in t.sources}]
             dying = {root for root in read if last_read[root] == t.number} - kept
@@ -268,22 +286,24 @@ def replay(calls: Iterable[Call]) -> None:
     deque(starmap(operator.call, calls), maxlen=0)
 
 
-def _plain(operand: Any) -> Any:
+def _plain(operand: Operand) -> Array | float:
     return operand.value if isinstance(operand, Traced) else operand
 
 
-def _number_again(operand: Any) -> Any:
+def _number_again(operand: Operand) -> Operand:
     """Return a number that was repeated by broadcasting as a number: NumPy's loops prefer that."""
     plain = np.asarray(_plain(operand))
-    return operand[(0,) * plain.ndim] if plain.ndim and not any(plain.strides) else operand
+    if isinstance(operand, int | float) or not plain.ndim or any(plain.strides):
+        return operand
+    return operand[(0,) * plain.ndim]
 
 
-def _kind(operand: Any) -> Any:
+def _kind(operand: Operand) -> type | np.dtype:
     """What an operand counts as in type promotion: Python's numbers are weak, as in NumPy."""
     return type(operand) if type(operand) in (int, float) else np.asarray(_plain(operand)).dtype
 
 
-def _identity(operand: Any) -> Any:
+def _identity(operand: Traced | Array) -> object:
     if isinstance(operand, Traced):
         return operand.number
     return operand.dtype, operand.shape, operand.tobytes()

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 """An array of any dtype: floats, labels, masks."""
 
 Tensor = Any
@@ -41,12 +41,12 @@ class Format:
         return self.inside != self.name
 
     @cached_property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype:
         """The NumPy dtype."""
         return np.dtype(self.name)
 
     @cached_property
-    def _info(self) -> Any:
+    def _info(self) -> np.finfo:
         return ml_dtypes.finfo(self.dtype)  # type: ignore[no-untyped-call]
 
     @property
@@ -91,10 +91,10 @@ def format_of(dtype: npt.DTypeLike) -> Format:
 
 
 @cache
-def _format_of(dtype: np.dtype[Any]) -> Format:
+def _format_of(dtype: np.dtype) -> Format:
     return FORMATS[dtype.name]  # NumPy puts a dtype's name together each time it is asked for
 
 
-def inside(dtype: npt.DTypeLike) -> np.dtype[Any]:
+def inside(dtype: npt.DTypeLike) -> np.dtype:
     """Return the type that an operation on a dtype computes in."""
     return np.dtype(format_of(dtype).inside)

@@ -5,10 +5,9 @@ sum cancels: below x = -37 it has no correct digit. Here the slope is computed f
 its digits.
 """
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import Math, N
 from manual_backprop.operation import FloatArray, Parameter, activation
 
 # Klambauer et al., 2017: the fixed point of mean 0 and variance 1 under selu.
@@ -47,7 +46,7 @@ class Elu:
         return dy * bend * tx
 
     @staticmethod
-    def definition(m: Any, x: Any, alpha: float) -> Any:
+    def definition(m: Math[N], x: N, alpha: float) -> N:
         """Return x if x > 0, else α (e^x - 1)."""
         return m.where(x, x, m.number(alpha) * m.expm1(x))
 
@@ -78,7 +77,7 @@ class Selu:
         return dy * bend * tx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return λ x if x > 0, else λ α (e^x - 1), the constants to all printed digits."""
         scale = m.number("1.0507009873554804934193349852946")
         alpha = m.number("1.6732632423543772848170429916717")
@@ -116,6 +115,6 @@ class Celu:
         return dy * bend * tx
 
     @staticmethod
-    def definition(m: Any, x: Any, alpha: float) -> Any:
+    def definition(m: Math[N], x: N, alpha: float) -> N:
         """Return x if x > 0, else α (e^{x/α} - 1)."""
         return m.where(x, x, m.number(alpha) * m.expm1(x / m.number(alpha)))

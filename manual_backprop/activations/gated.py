@@ -7,12 +7,11 @@ the textbook formula cancels. There the slope is written with d = x - x₀ and
 e^x = e^{x₀} (1 + expm1(d)): the constants cancel exactly, and the other terms have the same sign.
 """
 
-from typing import Any
-
 import numpy as np
 from scipy.special import erf, erfcx
 
 from manual_backprop.activations.sigmoid import log_one_plus_exp, logistic
+from manual_backprop.arithmetic import Math, N
 from manual_backprop.operation import FloatArray, activation, counterpart
 
 
@@ -75,7 +74,7 @@ class Silu:
         return dy * (curvature / ((1.0 + e) * (1.0 + e))) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return x / (1 + e^-x)."""
         return x * logistic(m, x)
 
@@ -155,7 +154,7 @@ class Mish:
         return dy * np.where(x > 0, above, below) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return x tanh(log(1 + e^x))."""
         return x * m.tanh(log_one_plus_exp(m, x))
 
@@ -247,7 +246,7 @@ class Gelu:
         return dy * (bracket * (DENSITY * near) * far) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return x (1 + erf(x/√2))/2, which is x erfc(-x/√2)/2."""
         return x * m.erfc(-x / m.sqrt(m.number(2))) / 2
 
@@ -325,6 +324,6 @@ class GeluTanh:
         return dy * (curvature / ((1.0 + e) * (1.0 + e))) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return x σ(2u), which is x (1 + tanh u)/2."""
         return x * logistic(m, 2 * m.sqrt(2 / m.pi) * (x + m.number("0.044715") * x * x * x))

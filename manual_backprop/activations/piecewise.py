@@ -4,10 +4,9 @@ A kink's slope is a choice; ours is PyTorch's: the slope of the side on which th
 `backward` puts the kink itself. The definitions say nothing about it: there both slopes count.
 """
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, Parameter, activation
 
 
@@ -34,7 +33,7 @@ class Identity:
         return np.zeros_like(x)
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return x."""
         return x
 
@@ -63,7 +62,7 @@ class Relu:
         return np.zeros_like(x)
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return max(x, 0)."""
         return m.max(x, m.number(0))
 
@@ -99,7 +98,7 @@ class LeakyRelu:
         return np.zeros_like(x)
 
     @staticmethod
-    def definition(m: Any, x: Any, negative_slope: float) -> Any:
+    def definition(m: Math[N], x: N, negative_slope: float) -> N:
         """Return x if x > 0, else s x."""
         return m.where(x, x, m.number(negative_slope) * x)
 
@@ -127,7 +126,7 @@ class Relu6:
         return np.zeros_like(x)
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return min(max(x, 0), 6)."""
         return m.min(m.max(x, m.number(0)), m.number(6))
 
@@ -155,7 +154,7 @@ class Hardtanh:
         return np.zeros_like(x)
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return min(max(x, -1), 1)."""
         return m.min(m.max(x, m.number(-1)), m.number(1))
 
@@ -185,7 +184,7 @@ class HardSigmoid:
         return np.zeros_like(x)
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return min(max(x + 3, 0), 6) / 6."""
         return m.min(m.max(x + 3, m.number(0)), m.number(6)) / 6
 
@@ -218,7 +217,7 @@ class HardSwish:
         return dy * tx * ((x > -3) & (x < 3)) / 3.0
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return x min(max(x + 3, 0), 6) / 6."""
         return x * m.min(m.max(x + 3, m.number(0)), m.number(6)) / 6
 
@@ -253,13 +252,13 @@ class Softshrink:
         return np.zeros_like(x)
 
     @staticmethod
-    def definition(m: Any, x: Any, lambd: float) -> Any:
+    def definition(m: Math[N], x: N, lambd: float) -> N:
         """Return x - λ, x + λ or 0."""
         threshold = m.number(lambd)
         return m.max(x - threshold, m.number(0)) + m.min(x + threshold, m.number(0))
 
     @staticmethod
-    def composition(xp: Any, x: Any, lambd: float) -> Any:
+    def composition(xp: Backend, x: Tensor, lambd: float) -> Tensor:
         """Return the three pieces by `where`."""
         inside = xp.where(x < -lambd, x + lambd, xp.zeros_like(x))
         return xp.where(x > lambd, x - lambd, inside)
@@ -295,11 +294,11 @@ class Hardshrink:
         return np.zeros_like(x)
 
     @staticmethod
-    def definition(m: Any, x: Any, lambd: float) -> Any:
+    def definition(m: Math[N], x: N, lambd: float) -> N:
         """Return x if |x| > λ, else 0."""
         return m.where(m.abs(x) - m.number(lambd), x, m.number(0))
 
     @staticmethod
-    def composition(xp: Any, x: Any, lambd: float) -> Any:
+    def composition(xp: Backend, x: Tensor, lambd: float) -> Tensor:
         """Return the two pieces by `where`."""
         return xp.where((x > lambd) | (x < -lambd), x, xp.zeros_like(x))

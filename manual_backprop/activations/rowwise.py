@@ -3,11 +3,10 @@
 Shapes: x, y, dy (…, N, C); each row of C numbers by itself.
 """
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.activations.sigmoid import log_add_exp, log_one_plus_exp, logistic
+from manual_backprop.arithmetic import Math, N
 from manual_backprop.operation import FloatArray, activation, counterpart
 
 
@@ -24,8 +23,7 @@ def exponentials(x: FloatArray) -> FloatArray:
     back = s - x
     lost = (x - (s - back)) - (top + back)
     e: FloatArray = np.exp(s)
-    corrected: FloatArray = e + np.where(e == 0.0, e, e * lost)
-    return corrected
+    return e + np.where(e == 0.0, e, e * lost)
 
 
 def _probabilities(x: FloatArray) -> FloatArray:
@@ -45,7 +43,7 @@ def centred(p: FloatArray, v: FloatArray, axis: int | tuple[int, ...] = -1) -> F
     return difference
 
 
-def logs_of_others(m: Any, x: list[Any]) -> list[Any]:
+def logs_of_others(m: Math[N], x: list[N]) -> list[N]:
     """Return log Σ_{j≠i} e^{x_j} for each i of a row of two or more, over the arithmetic m.
 
     From sums from the left and sums from the right.
@@ -119,7 +117,7 @@ class Softmax:
         return y * centred(y, a * b)
 
     @staticmethod
-    def definition(m: Any, x: list[Any]) -> list[Any]:
+    def definition(m: Math[N], x: list[N]) -> list[N]:
         """Return e^{x_i} / Σ_j e^{x_j}, as 1 / (1 + e^{log Σ_{j≠i} e^{x_j} - x_i})."""
         if len(x) == 1:
             return [0 * x[0] + 1]
@@ -205,7 +203,7 @@ class LogSoftmax:
         return bend
 
     @staticmethod
-    def definition(m: Any, x: list[Any]) -> list[Any]:
+    def definition(m: Math[N], x: list[N]) -> list[N]:
         """Return x_i - log Σ_j e^{x_j}, as -log(1 + e^{log Σ_{j≠i} e^{x_j} - x_i})."""
         if len(x) == 1:
             return [0 * x[0]]

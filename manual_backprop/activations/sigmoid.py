@@ -7,19 +7,19 @@ digit where the function saturates; written with e they lose none.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, Parameter, activation
 
 
-def logistic(m: Any, x: Any) -> Any:
+def logistic(m: Math[N], x: N | float) -> N:
     """Return 1/(1 + e^-x) over the arithmetic m; as e^x/(1 + e^x) below 0, where e^-x is huge."""
     return m.where(x, 1 / (1 + m.exp(-x)), m.exp(x) / (1 + m.exp(x)))
 
 
-def log_one_plus_exp(m: Any, x: Any) -> Any:
+def log_one_plus_exp(m: Math[N], x: N | float) -> N:
     """Return log(1 + e^x) over the arithmetic m; x + log(1 + e^-x) above 0, where e^x is huge.
 
     The branches have the same value and slope where they meet.
@@ -27,7 +27,7 @@ def log_one_plus_exp(m: Any, x: Any) -> Any:
     return m.where(x, x + m.log1p(m.exp(-x)), m.log1p(m.exp(x)))
 
 
-def log_add_exp(m: Any, a: Any, b: Any) -> Any:
+def log_add_exp(m: Math[N], a: N | float, b: N | float) -> N:
     """Return log(e^a + e^b) over the arithmetic m, the larger number first.
 
     So the small slope is e^-d/(1 + e^-d), d their distance, with all its digits; of
@@ -79,7 +79,7 @@ class Sigmoid:
         return dx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return 1 / (1 + e^-x)."""
         return logistic(m, x)
 
@@ -109,7 +109,7 @@ class LogSigmoid:
         return -dy * (e / ((1.0 + e) * (1.0 + e))) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return -log(1 + e^-x)."""
         return -log_one_plus_exp(m, -x)
 
@@ -153,12 +153,12 @@ class Softplus:
         return dy * (beta * e / ((1.0 + e) * (1.0 + e))) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any, beta: float) -> Any:
+    def definition(m: Math[N], x: N, beta: float) -> N:
         """Return log(1 + e^{βx}) / β."""
         return log_one_plus_exp(m, m.number(beta) * x) / m.number(beta)
 
     @staticmethod
-    def composition(xp: Any, x: Any, beta: float) -> Any:
+    def composition(xp: Backend, x: Tensor, beta: float) -> Tensor:
         """Return log(e^{βx} + e^0) / β."""
         return xp.logaddexp(beta * x, xp.zeros_like(x)) / beta
 
@@ -206,17 +206,16 @@ class Squareplus:
         the other, because s³ would overflow.
         """
         _, _, s = _size_and_root(x, b)
-        bend: FloatArray = dy * (0.5 * b / s / s / s) * tx
-        return bend
+        return dy * (0.5 * b / s / s / s) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any, b: float) -> Any:
+    def definition(m: Math[N], x: N, b: float) -> N:
         """Return (x + √(x² + b))/2, below 0 as b/(2 (√(x² + b) - x))."""
         s = m.sqrt(x * x + m.number(b))
         return m.where(x, (x + s) / 2, m.number(b) / (2 * (s - x)))
 
     @staticmethod
-    def composition(xp: Any, x: Any, b: float) -> Any:
+    def composition(xp: Backend, x: Tensor, b: float) -> Tensor:
         """Return (x + √(x² + b))/2."""
         return (x + xp.sqrt(x * x + b)) / 2
 
@@ -259,7 +258,7 @@ class Softsign:
         return dy * (-2.0 * np.sign(x) * (r * r * r)) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return x / (1 + |x|)."""
         return x / (1 + m.abs(x))
 
@@ -307,7 +306,7 @@ class Tanh:
         return dy * (-2.0 * np.tanh(x) / c / c) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return tanh x."""
         return m.tanh(x)
 
@@ -344,16 +343,15 @@ class Tanhshrink:
         """Return dy f'' tx with f'' = 2 tanh x/cosh² x, from f' = tanh² x."""
         largest = math.floor(math.log(np.finfo(x.dtype).max))
         c = np.cosh(np.minimum(np.abs(x), largest))
-        bend: FloatArray = dy * (2.0 * np.tanh(x) / c / c) * tx
-        return bend
+        return dy * (2.0 * np.tanh(x) / c / c) * tx
 
     @staticmethod
-    def definition(m: Any, x: Any) -> Any:
+    def definition(m: Math[N], x: N) -> N:
         """Return x - tanh x."""
         return x - m.tanh(x)
 
     @staticmethod
-    def composition(xp: Any, x: Any) -> Any:
+    def composition(xp: Backend, x: Tensor) -> Tensor:
         """Return x - tanh x."""
         return x - xp.tanh(x)
 

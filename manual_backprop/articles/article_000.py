@@ -5,18 +5,16 @@ marked so. Layer 1 is the input and layer l the output, as in "the 2nd neuron in
 `W3` is W^(3): to layer 3 from layer 2, its entry [j, k] to neuron j from neuron k.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_000 import CLAIMS, SYSTEM
 from manual_backprop.articles.project_form import LayerNames, ProjectForm
-from manual_backprop.articles.system import Quantities
+from manual_backprop.articles.system import Quantities, SlopeArithmetic
+from manual_backprop.operation import ByName
 
 
-def backward(m: Any, q: Quantities, g: Quantities) -> None:
+def backward(m: SlopeArithmetic, q: Quantities, g: Quantities) -> None:
     """Walk backward from layer l to layer 2 and, beyond the article, to the input."""
     for layer in range(q.l, 1, -1):
         if layer == q.l:
@@ -30,7 +28,7 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
     g.a1 = q.W2.T @ g.z2
 
 
-def example() -> dict[str, Any]:
+def example() -> ByName:
     """Return small numbers that can be followed by hand: 2 inputs, 3 sigmoid units, 2 classes."""
     return {
         "l": 3,
@@ -45,7 +43,7 @@ def example() -> dict[str, Any]:
     }
 
 
-def _layers(inputs: Mapping[str, Any]) -> list[LayerNames]:
+def _layers(inputs: ByName) -> list[LayerNames]:
     last = inputs["l"]
     return [
         LayerNames(f"W{i}", f"b{i}", f"z{i}", f"a{i}", "softmax" if i == last else inputs["g"])

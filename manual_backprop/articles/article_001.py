@@ -5,18 +5,16 @@ of l ends at L - 1; that is one of the claims). `w2` is w^2, its entry [j, k] is
 k count from 0, as printed.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_001 import CLAIMS, SYSTEM
 from manual_backprop.articles.project_form import LayerNames, ProjectForm
-from manual_backprop.articles.system import Quantities
+from manual_backprop.articles.system import Quantities, SlopeArithmetic
+from manual_backprop.operation import ByName
 
 
-def backward(m: Any, q: Quantities, g: Quantities) -> None:
+def backward(m: SlopeArithmetic, q: Quantities, g: Quantities) -> None:
     """Walk backward from layer L to layer 1 and, beyond the print, to the input."""
     for layer in range(q.L, 0, -1):
         above = f"z{layer + 1}"
@@ -28,7 +26,7 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
     g.a0 = q.w1.T @ g.z1
 
 
-def example() -> dict[str, Any]:
+def example() -> ByName:
     """Return small numbers that can be followed by hand: 2 inputs, 3 tanh units, 2 outputs."""
     return {
         "L": 2,
@@ -41,7 +39,7 @@ def example() -> dict[str, Any]:
     }
 
 
-def _layers(inputs: Mapping[str, Any]) -> list[LayerNames]:
+def _layers(inputs: ByName) -> list[LayerNames]:
     return [
         LayerNames(f"w{i}", "", f"z{i}", f"a{i}", inputs["g"][i]) for i in range(1, inputs["L"] + 1)
     ]

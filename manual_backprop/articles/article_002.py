@@ -3,26 +3,23 @@
 Printed weights are w_jk^(l): to unit j of layer l from unit k below. In code `w12_1` is w_12^(1).
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_002 import CLAIMS
-from manual_backprop.articles.system import Draw, Quantities, System
+from manual_backprop.articles.system import Arithmetic, Draw, Quantities, SlopeArithmetic, System
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.operation import FloatArray
+from manual_backprop.operation import ByName, FloatArray
 
 INPUTS = ("x1", "x2", "w11_1", "w12_1", "w21_1", "w22_1", "w11_2", "w12_2")
 
 
-def draw(d: Draw) -> dict[str, Any]:
+def draw(d: Draw) -> ByName:
     """Draw x1, x2, the six weights and a label."""
     return {**{name: d.array() for name in INPUTS}, "y": d.binary()}
 
 
-def forward(m: Any, q: Quantities) -> None:
+def forward(m: Arithmetic, q: Quantities) -> None:
     """Walk forward as printed, layer 1 then layer 2, and take the binary cross-entropy."""
     q.z1_1 = q.w11_1 * q.x1 + q.w12_1 * q.x2
     q.z2_1 = q.w21_1 * q.x1 + q.w22_1 * q.x2
@@ -33,7 +30,7 @@ def forward(m: Any, q: Quantities) -> None:
     q.L = -(q.y * m.log(q.yhat) + (1 - q.y) * m.log(1 - q.yhat))
 
 
-def backward(m: Any, q: Quantities, g: Quantities) -> None:
+def backward(m: SlopeArithmetic, q: Quantities, g: Quantities) -> None:
     """Walk backward: the printed steps, and by the same rule those the article leaves out."""
     g.yhat = (q.yhat - q.y) / (q.yhat * (1 - q.yhat))
     g.z1_2 = q.yhat - q.y
@@ -51,7 +48,7 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
     g.x2 = g.z1_1 * q.w12_1 + g.z2_1 * q.w22_1
 
 
-def example() -> dict[str, Any]:
+def example() -> ByName:
     """Return small numbers that can be followed by hand."""
     numbers = dict(zip(INPUTS, (-1.0, 1.0, 0.5, 2.0, 1.0, -0.5, 1.5, 0.5), strict=True))
     return {name: np.asarray(number) for name, number in {**numbers, "y": 1.0}.items()}
@@ -69,7 +66,7 @@ GRID: dict[str, list[list[str]]] = {
 """The article's scalars in the project's arrays."""
 
 
-def problem(inputs: Mapping[str, Any]) -> Problem:
+def problem(inputs: ByName) -> Problem:
     """Return the same network in the project's form, with the weights transposed."""
     layers = (Layer(2, "relu", bias=False), Layer(1, "sigmoid", bias=False))
     network = Network(2, layers, "binary_cross_entropy", reduction="sum")
@@ -77,12 +74,12 @@ def problem(inputs: Mapping[str, Any]) -> Problem:
     return Problem(network, read, x=read.pop("x"), targets=np.array([[float(inputs["y"])]]))
 
 
-def in_project(inputs: Mapping[str, Any], values: Quantities) -> dict[str, FloatArray]:
+def in_project(inputs: ByName, values: Quantities) -> dict[str, FloatArray]:
     """Read the article's scalars into the project's arrays."""
     return {name: _read(values, name) for name in GRID}
 
 
-def _read(values: Mapping[str, Any] | Quantities, name: str) -> FloatArray:
+def _read(values: ByName | Quantities, name: str) -> FloatArray:
     return np.array([[float(values[entry]) for entry in row] for row in GRID[name]])
 
 

@@ -4,20 +4,18 @@ A column is a sample. The article speaks of one sample (X is D×1) and leaves ba
 reader; the system takes N columns, and the claims are drawn with one unless they say otherwise.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_003 import CLAIMS, LATEX, draw, forward
 from manual_backprop.articles.project_form import LayerNames, ProjectForm
-from manual_backprop.articles.system import Quantities, System
+from manual_backprop.articles.system import Quantities, SlopeArithmetic, System
+from manual_backprop.operation import ByName
 
 SYSTEM = System("general g, sigmoid output", draw, forward, loss="J", samples=1, latex=LATEX)
 
 
-def backward(m: Any, q: Quantities, g: Quantities) -> None:
+def backward(m: SlopeArithmetic, q: Quantities, g: Quantities) -> None:
     """Walk backward, with the printed products put in the order that multiplies."""
     g.A2 = -(q.Y / q.A2) + (1 - q.Y) / (1 - q.A2)
     g.Z2 = q.A2 - q.Y
@@ -30,7 +28,7 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
     g.X = q.W1.T @ g.Z1
 
 
-def example() -> dict[str, Any]:
+def example() -> ByName:
     """Return small numbers that can be followed by hand: 3 inputs, 2 tanh units, 1 output."""
     return {
         "g": "tanh",
@@ -43,7 +41,7 @@ def example() -> dict[str, Any]:
     }
 
 
-def _layers(inputs: Mapping[str, Any]) -> list[LayerNames]:
+def _layers(inputs: ByName) -> list[LayerNames]:
     return [
         LayerNames("W1", "b1", "Z1", "A1", inputs["g"]),
         LayerNames("W2", "b2", "Z2", "A2", "sigmoid"),

@@ -5,19 +5,18 @@ system names all the readings (see `claims_004.forward`). What is minimised is E
 of the softmax, and its gradient is `backward`.
 """
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_004 import CLAIMS, LATEX, draw, forward
 from manual_backprop.articles.project_form import LayerNames, ProjectForm
-from manual_backprop.articles.system import Quantities, System
+from manual_backprop.articles.system import Quantities, SlopeArithmetic, System
+from manual_backprop.operation import ByName
 
 SYSTEM = System("2-h-2, tanh, softmax", draw, forward, loss="E", samples=0, latex=LATEX)
 
 
-def backward(m: Any, q: Quantities, g: Quantities) -> None:
+def backward(m: SlopeArithmetic, q: Quantities, g: Quantities) -> None:
     """Walk backward from E, with the sign and the order of (14) to (17) put right."""
     g.yhat = -(q.y / q.yhat)
     g.z2 = q.yhat - q.y
@@ -30,7 +29,7 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
     g.x = g.z1 @ q.W1.T
 
 
-def example() -> dict[str, Any]:
+def example() -> ByName:
     """Return small numbers that can be followed by hand, with 3 hidden units in place of 500."""
     return {
         "x": np.array([[1.0, -2.0]]),

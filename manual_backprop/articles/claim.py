@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from manual_backprop.articles.system import Arithmetic, Quantities, System
+from manual_backprop.articles.system import Arithmetic, Quantities, SlopeArithmetic, System
 from manual_backprop.network import Problem
-from manual_backprop.operation import FloatArray, InvalidInput
+from manual_backprop.operation import ByName, FloatArray, InvalidInput
 
-Expression = Callable[[Any, Quantities], Any]
+Expression = Callable[[Arithmetic, Quantities], Any]
+Jacobian = Callable[[str | Expression, str], np.ndarray]
 Side = Callable[["Evaluation"], Any]
 
 
@@ -34,9 +35,9 @@ class Evaluation:
 
     def __init__(
         self,
-        m: Arithmetic,
+        m: SlopeArithmetic,
         values: Quantities,
-        jacobian: Callable[[str | Expression, str], Any],
+        jacobian: Jacobian,
         same: Callable[[Any, Any], bool] | None = None,
     ) -> None:
         self.m, self._values, self._jacobian, self._same = m, values, jacobian, same
@@ -50,7 +51,7 @@ class Evaluation:
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
-    def d(self, of: str | Expression, by: str, reading: str = "") -> Any:
+    def d(self, of: str | Expression, by: str, reading: str = "") -> np.ndarray:
         """Return the true derivative of a quantity (or an expression `f(m, q)`) by a quantity.
 
         Its shape is that of `of` followed by that of `by`. A `reading` picks the entries that the
@@ -62,7 +63,7 @@ class Evaluation:
         jacobian = self._jacobian(of, by)
         return read(jacobian, reading, self._same) if reading else jacobian
 
-    def chain(self, *names: str) -> Any:
+    def chain(self, *names: str) -> np.ndarray:
         """Return the chain-rule product ∂a/∂b · ∂b/∂c · … of true derivatives, contracted."""
         product = self.d(names[0], names[1])
         for of, by in pairwise(names[1:]):
@@ -70,12 +71,12 @@ class Evaluation:
             product = np.tensordot(product, self.d(of, by), axes=axes)
         return product[()]
 
-    def slope(self, activation: str, x: Any) -> Any:
+    def slope(self, activation: str, x: np.ndarray) -> np.ndarray:
         """Return g'(x)."""
-        return self.m.slope(activation, x)  # type: ignore[attr-defined]
+        return self.m.slope(activation, x)
 
 
-def read(jacobian: Any, reading: str, same: Callable[[Any, Any], bool] | None = None) -> Any:
+def read(jacobian: np.ndarray, reading: str, same: Callable[[Any, Any], bool] | None = None) -> Any:
     """Pick entries of a Jacobian: one letter an axis, equal letters equal indices."""
     try:
         pair, wanted = reading.replace(" ", "").split("->")
@@ -132,7 +133,7 @@ def product(*parts: Factor | str) -> Product:
     return Product(factors, operators)
 
 
-def multiply(a: Any, operator: str, b: Any) -> Any:
+def multiply(a: np.ndarray, operator: str, b: np.ndarray) -> Any:
     """Multiply strictly: no broadcasting beyond a single number."""
     left, right = np.shape(a), np.shape(b)
     if operator == "*":
@@ -147,7 +148,7 @@ def multiply(a: Any, operator: str, b: Any) -> Any:
 def affine(left: str, right: str, bias: str) -> Side:
     """Return a matrix product plus a bias, which is a row or a column, written out by entries."""
 
-    def side(q: Evaluation) -> Any:
+    def side(q: Evaluation) -> np.ndarray:
         a, b = q[left], q[right]
         added = np.broadcast_to(q[bias], (len(a), b.shape[1]))
         entries = [
@@ -199,12 +200,12 @@ class Article:
     title: str
     system: System
     claims: tuple[Claim, ...]
-    backward: Callable[[Any, Quantities, Quantities], None] | None = None
+    backward: Callable[[SlopeArithmetic, Quantities, Quantities], None] | None = None
     forward_formulas: Mapping[str, str] = field(default_factory=dict)
     backward_formulas: Mapping[str, str] = field(default_factory=dict)
-    example: Callable[[], dict[str, Any]] | None = None
-    problem: Callable[[Mapping[str, Any]], Problem] | None = None
-    in_project: Callable[[Mapping[str, Any], Quantities], dict[str, FloatArray]] | None = None
+    example: Callable[[], ByName] | None = None
+    problem: Callable[[ByName], Problem] | None = None
+    in_project: Callable[[ByName, Quantities], dict[str, FloatArray]] | None = None
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

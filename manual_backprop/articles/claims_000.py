@@ -4,13 +4,13 @@ Every formula was a picture and is lost: each is reconstructed from the sentence
 """
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.articles import claim as _claim
-from manual_backprop.articles.claim import Evaluation
-from manual_backprop.articles.system import Draw, Quantities, System
+from manual_backprop.articles.claim import Evaluation, Side
+from manual_backprop.articles.system import Arithmetic, Draw, Quantities, System
+from manual_backprop.operation import ByName
 
 Claim = partial(_claim.Claim, reconstructed=True)
 
@@ -18,7 +18,7 @@ HIDDEN = ("tanh", "sigmoid", "softplus", "relu")
 """Activations that stand for the article's general g."""
 
 
-def draw(d: Draw) -> dict[str, Any]:
+def draw(d: Draw) -> ByName:
     """Draw 3 or 4 layers (the first is the input), widths, weights, biases and a one-hot target."""
     last = d.size(3, 4)
     widths = tuple(d.size(2 + (layer + 1) % 2, 4) for layer in range(last))
@@ -33,7 +33,7 @@ def draw(d: Draw) -> dict[str, Any]:
     }
 
 
-def forward(m: Any, q: Quantities) -> None:
+def forward(m: Arithmetic, q: Quantities) -> None:
     """Walk forward: weighted sums and g, softmax in the last layer, cross-entropy."""
     for layer in range(2, q.l + 1):
         q[f"z{layer}"] = q[f"W{layer}"] @ q[f"a{layer - 1}"] + q[f"b{layer}"]
@@ -46,15 +46,16 @@ LATEX = {f"{kind}{layer}": f"{kind}^{{({layer})}}" for kind in "Wbaz" for layer 
 SYSTEM = System("any depth, softmax", draw, forward, loss="L", latex=LATEX)
 
 
-def _a(q: Evaluation) -> Any:
-    return q[f"a{q.l}"]
+def _a(q: Evaluation) -> np.ndarray:
+    a: np.ndarray = q[f"a{q.l}"]
+    return a
 
 
-def _softmax_slopes(q: Evaluation) -> Any:
+def _softmax_slopes(q: Evaluation) -> np.ndarray:
     return q.d(f"a{q.l}", f"z{q.l}")
 
 
-def _quotient_rule(q: Evaluation) -> Any:
+def _quotient_rule(q: Evaluation) -> np.ndarray:
     """Return (g' h - g h')/h² with g = e^z_i and h = Σ e^z_k, for all i and j."""
     e = q.m.exp(q[f"z{q.l}"])
     h = sum(e)
@@ -66,11 +67,11 @@ def _quotient_rule(q: Evaluation) -> Any:
     )
 
 
-def _off_diagonal(matrix: Any) -> Any:
+def _off_diagonal(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(matrix)[~np.eye(len(matrix), dtype=bool)]
 
 
-def _backwards(q: Evaluation) -> Any:
+def _backwards(q: Evaluation) -> object:
     """Return ∂L/∂W^(2) by the general equations, from the last layer to the first."""
     dz = _a(q) - q.y
     for layer in range(q.l - 1, 1, -1):
@@ -79,7 +80,7 @@ def _backwards(q: Evaluation) -> Any:
     return dz[:, None] * q.a1[None, :]
 
 
-def _out(name: str) -> Any:
+def _out(name: str) -> Side:
     """Return the side ∂L/∂name^(l)."""
     return lambda q: q.d("L", f"{name}{q.l}")
 

@@ -1,17 +1,16 @@
 """The claims of article 001, in the order of the text; indices count from 0, as printed."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.articles.claim import Claim, Evaluation
-from manual_backprop.articles.system import Draw, Quantities, System
+from manual_backprop.articles.system import Arithmetic, Draw, Quantities, System
+from manual_backprop.operation import ByName
 
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "softplus", "relu")
 """Activations that stand for the article's general g."""
 
 
-def draw(d: Draw) -> dict[str, Any]:
+def draw(d: Draw) -> ByName:
     """Draw a depth, widths of at least 3 (the text uses the index 2), weights and targets."""
     depth = d.size(2, 3)
     widths = tuple(d.size(3 + layer % 2, 4 + layer % 2) for layer in range(depth + 1))
@@ -27,7 +26,7 @@ def draw(d: Draw) -> dict[str, Any]:
     }
 
 
-def forward(m: Any, q: Quantities) -> None:
+def forward(m: Arithmetic, q: Quantities) -> None:
     """Walk forward as printed, and sum the squared errors of the nodes."""
     for layer in range(1, q.L + 1):
         q[f"z{layer}"] = q[f"w{layer}"] @ q[f"a{layer - 1}"]
@@ -36,7 +35,7 @@ def forward(m: Any, q: Quantities) -> None:
     q.C0 = m.sum(error * error)
 
 
-def _forward_samples(m: Any, q: Quantities) -> None:
+def _forward_samples(m: Arithmetic, q: Quantities) -> None:
     """One output layer, N = 4 samples: the loss of each, and their average C."""
     losses = []
     for i in range(4):
@@ -61,24 +60,26 @@ _SAMPLES = System(
 )
 
 
-def _out(q: Evaluation, kind: str) -> Any:
-    return q[f"{kind}{q.L}"]
+def _out(q: Evaluation, kind: str) -> np.ndarray:
+    out: np.ndarray = q[f"{kind}{q.L}"]
+    return out
 
 
-def _below(q: Evaluation, kind: str) -> Any:
-    return q[f"{kind}{q.L - 1}"]
+def _below(q: Evaluation, kind: str) -> np.ndarray:
+    below: np.ndarray = q[f"{kind}{q.L - 1}"]
+    return below
 
 
-def _slope(q: Evaluation, layer: int, j: int) -> Any:
+def _slope(q: Evaluation, layer: int, j: int) -> np.ndarray:
     return q.slope(q.g[layer], q[f"z{layer}"][j])
 
 
-def _local(q: Evaluation, layer: int) -> Any:
+def _local(q: Evaluation, layer: int) -> np.ndarray:
     """Return ∂a_j/∂z_j of a layer."""
     return q.d(f"a{layer}", f"z{layer}", "j,j->j")
 
 
-def _recomputed(q: Evaluation) -> Any:
+def _recomputed(q: Evaluation) -> object:
     """Return C0 from a_j(z_j(w_j)) of layer l, row by row, and the layers after it."""
     rows = [sum(w * a for w, a in zip(row, q[f"a{q.l - 1}"], strict=True)) for row in q[f"w{q.l}"]]
     a = q.m.apply(q.g[q.l], q.m.stack(rows))
@@ -87,21 +88,21 @@ def _recomputed(q: Evaluation) -> Any:
     return sum((a_j - y_j) * (a_j - y_j) for a_j, y_j in zip(a, q.y, strict=True))
 
 
-def _weighted_sum(q: Evaluation) -> Any:
+def _weighted_sum(q: Evaluation) -> np.ndarray:
     """Return node 0 of layer 1: a1 w1 + a2 w2 + … + aN wN."""
-    total = q.a0[0] * q.w1[0, 0]
+    total: np.ndarray = q.a0[0] * q.w1[0, 0]
     for k in range(1, len(q.a0)):
         total = total + q.a0[k] * q.w1[0, k]
     return total
 
 
-def _nodes_above(q: Evaluation) -> Any:
+def _nodes_above(q: Evaluation) -> object:
     """Return Σ_j of the three derivatives, over the nodes of layer L."""
     first = q.d("C0", f"a{q.L}") * _local(q, q.L)
     return (first * q.d(f"z{q.L}", f"a{q.L - 1}")[:, 2]).sum()
 
 
-def _together(q: Evaluation) -> Any:
+def _together(q: Evaluation) -> object:
     total = sum(
         2 * (_out(q, "a")[j] - q.y[j]) * _slope(q, q.L, j) * _out(q, "w")[j, 2]
         for j in range(len(q.y))

@@ -1,18 +1,17 @@
 """The claims of article 002, in the order of the text."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.articles.claim import Claim, Evaluation
-from manual_backprop.articles.system import Draw, Quantities, System
+from manual_backprop.articles.system import Arithmetic, Draw, Quantities, System
+from manual_backprop.operation import ByName
 
 
-def _gears(d: Draw) -> dict[str, Any]:
+def _gears(d: Draw) -> ByName:
     return {"r1": np.float64(1), "r2": np.float64(2), "r3": np.float64(6), "pi": np.float64(np.pi)}
 
 
-def _turn(m: Any, q: Quantities) -> None:
+def _turn(m: Arithmetic, q: Quantities) -> None:
     """Gears that mesh cover the same distance: turns are inverse to radii."""
     q.distance = 2 * q.pi * q.r3
     q.turns2 = q.distance / (2 * q.pi * q.r2)
@@ -36,15 +35,16 @@ _DZ1DW1 = r"\frac{\partial z_1^{(1)}}{\partial w_{11}^{(1)}}"
 _HIDDEN = r"(\hat y - y)\, w_{11}^{(2)}\, \mathrm{ReLU}'(z_1^{(1)})"
 
 
-def _sigma(q: Evaluation) -> Any:
-    return 1 / (1 + q.m.exp(-q.z1_2))
+def _sigma(q: Evaluation) -> np.ndarray:
+    sigma: np.ndarray = 1 / (1 + q.m.exp(-q.z1_2))
+    return sigma
 
 
-def _hidden(q: Evaluation) -> Any:
+def _hidden(q: Evaluation) -> object:
     return (q.yhat - q.y) * q.w11_2 * q.slope("relu", q.z1_1)
 
 
-def _dldy(q: Evaluation) -> Any:
+def _dldy(q: Evaluation) -> object:
     return (q.yhat - q.y) / (q.yhat * (1 - q.yhat))
 
 

@@ -1,17 +1,16 @@
 """The claims of article 003, in the order of the text."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.articles.claim import Claim, Evaluation, Side, affine, product
-from manual_backprop.articles.system import Draw, Quantities, System
+from manual_backprop.articles.system import Arithmetic, Draw, Quantities, System
+from manual_backprop.operation import ByName
 
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "softplus", "relu")
 """Activations that stand for the article's general g."""
 
 
-def draw(d: Draw, samples: int = 1) -> dict[str, Any]:
+def draw(d: Draw, samples: int = 1) -> ByName:
     """Draw widths that all differ, so that only the right order multiplies, and the numbers."""
     d_in = d.size(4, 5)
     hidden, out = d.size(3, 3), d.size(2, 2)
@@ -27,7 +26,7 @@ def draw(d: Draw, samples: int = 1) -> dict[str, Any]:
     }
 
 
-def forward(m: Any, q: Quantities) -> None:
+def forward(m: Arithmetic, q: Quantities) -> None:
     """Walk forward as printed; J sums the printed cost over outputs and samples."""
     q.Z1 = q.W1 @ q.X + q.b1
     q.A1 = m.apply(q.g, q.Z1)
@@ -49,28 +48,29 @@ _BATCH = System(
 )
 
 
-def _sigma(q: Evaluation) -> Any:
-    return 1 / (1 + q.m.exp(-q.Z2))
+def _sigma(q: Evaluation) -> np.ndarray:
+    sigma: np.ndarray = 1 / (1 + q.m.exp(-q.Z2))
+    return sigma
 
 
-def _product_form(q: Evaluation) -> Any:
+def _product_form(q: Evaluation) -> object:
     e = q.m.exp(-q.Z2)
     return 1 / (1 + e) * ((1 + e - 1) / (1 + e))
 
 
-def _as_printed(q: Evaluation) -> Any:
+def _as_printed(q: Evaluation) -> object:
     return -(q.Y / q.A2) - (1 - q.Y) / (1 - q.A2)
 
 
-def _quotient(q: Evaluation) -> Any:
+def _quotient(q: Evaluation) -> object:
     return (q.A2 - q.Y) / (q.A2 * (1 - q.A2))
 
 
-def _delta(q: Evaluation) -> Any:
+def _delta(q: Evaluation) -> object:
     return q.A2 - q.Y
 
 
-def _ones(rows: int) -> Any:
+def _ones(rows: int) -> np.ndarray:
     return np.ones((rows, 1))
 
 

@@ -1,14 +1,13 @@
 """The claims of article 004, in the order of the text and by its equation numbers."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.articles.claim import Claim, Evaluation, affine, product
-from manual_backprop.articles.system import Draw, Quantities, System
+from manual_backprop.articles.system import Arithmetic, Draw, Quantities, System
+from manual_backprop.operation import ByName
 
 
-def draw(d: Draw, samples: int = 1, hidden: int = 0) -> dict[str, Any]:
+def draw(d: Draw, samples: int = 1, hidden: int = 0) -> ByName:
     """Draw 2 inputs, `hidden` units (a few, unless given) and 2 outputs, as printed."""
     hidden = hidden or d.size(3, 5)
     return {
@@ -21,7 +20,7 @@ def draw(d: Draw, samples: int = 1, hidden: int = 0) -> dict[str, Any]:
     }
 
 
-def forward(m: Any, q: Quantities) -> None:
+def forward(m: Arithmetic, q: Quantities) -> None:
     """Walk forward as printed, and take the loss in all the ways it can be read.
 
     Loss is (5) with σ the sigmoid, as its form says; Loss_s is (5) with σ(z2) = ŷ, as the line
@@ -58,16 +57,16 @@ _SIGN_OF_5 = "Loss has the sign of (5): Σ y ln ŷ, with the softmax of (4)"
 _CONTRACT = "the product of derivatives contracts the indices they share"
 
 
-def _delta(q: Evaluation) -> Any:
+def _delta(q: Evaluation) -> object:
     return q.y - q.yhat
 
 
-def _two_class(q: Evaluation) -> Any:
+def _two_class(q: Evaluation) -> object:
     """The softmax of two numbers is the sigmoid of their difference."""
     return q.m.sigmoid(q.z2 - q.z2[:, ::-1])
 
 
-def _ones(q: Evaluation, name: str) -> Any:
+def _ones(q: Evaluation, name: str) -> np.ndarray:
     return np.ones(np.shape(q[name]))
 
 

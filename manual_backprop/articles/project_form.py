@@ -1,14 +1,14 @@
 """An article's network in the project's own form, in which a row is a sample and z = x W + b."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from manual_backprop.articles.system import Quantities
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.operation import FloatArray
+from manual_backprop.operation import ByName, FloatArray
 
 
 class LayerNames(NamedTuple):
@@ -32,10 +32,10 @@ class ProjectForm:
     x: str
     targets: str
     loss: str
-    layers: Callable[[Mapping[str, Any]], Sequence[LayerNames]]
+    layers: Callable[[ByName], Sequence[LayerNames]]
     columns: bool
 
-    def problem(self, inputs: Mapping[str, Any]) -> Problem:
+    def problem(self, inputs: ByName) -> Problem:
         """Return the network with its numbers."""
         named = self.layers(inputs)
         read = self._read(inputs, named)
@@ -47,7 +47,7 @@ class ProjectForm:
         network = Network(x.shape[1], layers, self.loss, reduction="sum")
         return Problem(network, read, x=x, targets=targets)
 
-    def in_project(self, inputs: Mapping[str, Any], values: Quantities) -> dict[str, FloatArray]:
+    def in_project(self, inputs: ByName, values: Quantities) -> dict[str, FloatArray]:
         """Return values of the article's names, its gradient for example, under the project's."""
         named = self.layers(inputs)
         steps = {
@@ -58,7 +58,7 @@ class ProjectForm:
         return self._read(values, named) | steps
 
     def _read(
-        self, values: Mapping[str, Any] | Quantities, named: Sequence[LayerNames]
+        self, values: ByName | Quantities, named: Sequence[LayerNames]
     ) -> dict[str, FloatArray]:
         """Return x and the parameters."""
         found = {"x": self._rows(values[self.x])}

@@ -15,7 +15,7 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.operation import FloatArray, InvalidInput
+from manual_backprop.operation import ByName, FloatArray, InvalidInput
 
 
 class Undefined(LookupError):
@@ -29,7 +29,7 @@ class Quantities:
     at 0 is the derivative by the quantity.
     """
 
-    def __init__(self, values: Mapping[str, Any], probes: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, values: ByName, probes: ByName | None = None) -> None:
         object.__setattr__(self, "_values", dict(values))
         object.__setattr__(self, "_probes", dict(probes or {}))
         object.__setattr__(self, "_computed", [])
@@ -40,7 +40,7 @@ class Quantities:
         except KeyError:
             raise Undefined(f"the article gives no {name}") from None
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: np.ndarray) -> None:
         if name in self._values:
             raise InvalidInput(f"quantity {name!r} is defined twice")
         self._values[name] = value + self._probes[name] if name in self._probes else value
@@ -51,7 +51,7 @@ class Quantities:
             raise AttributeError(name)
         return self[name]
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: np.ndarray) -> None:
         self[name] = value
 
     def names(self) -> list[str]:
@@ -66,61 +66,69 @@ class Quantities:
 class Arithmetic(ABC):
     """What `forward` may use beside + - * / @ and `.T`: of NumPy's arrays, unless overridden."""
 
-    def exp(self, x: Any) -> Any:
+    def exp(self, x: np.ndarray) -> Any:
         """Return e to the x, entry by entry."""
         return np.exp(x)
 
-    def log(self, x: Any) -> Any:
+    def log(self, x: np.ndarray) -> Any:
         """Return the natural logarithm, entry by entry."""
         return np.log(x)
 
     @abstractmethod
-    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+    def apply(self, name: str, x: np.ndarray, **parameters: float) -> np.ndarray:
         """Return the registered activation `name` of x; its usual parameters unless given."""
 
     @abstractmethod
-    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+    def loss(self, name: str, y: np.ndarray, t: np.ndarray, **arguments: np.ndarray) -> np.ndarray:
         """Return the registered loss `name` before reduction; t are constants."""
 
-    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    def sum(self, x: np.ndarray, axis: int | None = None, keepdims: bool = False) -> Any:
         """Return the sum of all entries, or along one axis."""
         return np.sum(x, axis=axis, keepdims=keepdims)
 
-    def stack(self, entries: Sequence[Any]) -> Any:
+    def stack(self, entries: Sequence[np.ndarray]) -> np.ndarray:
         """Return the vector of the given numbers."""
         return np.array(list(entries))
 
-    def tanh(self, x: Any) -> Any:
+    def tanh(self, x: np.ndarray) -> np.ndarray:
         """Return the hyperbolic tangent."""
         return self.apply("tanh", x)
 
-    def relu(self, x: Any) -> Any:
+    def relu(self, x: np.ndarray) -> np.ndarray:
         """Return max(x, 0)."""
         return self.apply("relu", x)
 
-    def sigmoid(self, x: Any) -> Any:
+    def sigmoid(self, x: np.ndarray) -> Any:
         """Return 1/(1 + e^-x), spelled out as the articles spell it."""
         return 1 / (1 + self.exp(-x))
 
-    def softmax(self, x: Any) -> Any:
+    def softmax(self, x: np.ndarray) -> Any:
         """Return e^x_i / Σ e^x_j along the last axis."""
         e = self.exp(x)
         return e / self.sum(e, axis=-1, keepdims=True)
 
 
-class NumpyArithmetic(Arithmetic):
+class SlopeArithmetic(Arithmetic):
+    """An arithmetic that has the activations' slopes, too."""
+
+    @abstractmethod
+    def slope(self, name: str, x: np.ndarray) -> np.ndarray:
+        """Return g'(x) of the registered activation `name`."""
+
+
+class NumpyArithmetic(SlopeArithmetic):
     """The arithmetic of the subject: NumPy in float64, activations and slopes by hand."""
 
-    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+    def apply(self, name: str, x: np.ndarray, **parameters: float) -> np.ndarray:
         """Return the hand-written activation."""
         operation = ACTIVATIONS[name]
         return operation.forward(np.asarray(x), **{**operation.defaults(), **parameters})[()]
 
-    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+    def loss(self, name: str, y: np.ndarray, t: np.ndarray, **arguments: np.ndarray) -> np.ndarray:
         """Return the hand-written loss."""
         return LOSSES[name].forward(y, t, **arguments)
 
-    def slope(self, name: str, x: Any) -> Any:
+    def slope(self, name: str, x: np.ndarray) -> Any:
         """Return g'(x) by the hand-written backward."""
         operation, at = ACTIVATIONS[name], np.asarray(x)
         y = operation.forward(at, **operation.defaults())
@@ -167,7 +175,7 @@ class Draw:
         return options[0] if self.integers else options[int(self.stream.integers(len(options)))]
 
 
-Forward = Callable[[Any, Quantities], None]
+Forward = Callable[[Arithmetic, Quantities], None]
 
 
 @dataclass(frozen=True)
@@ -180,20 +188,20 @@ class System:
     """
 
     name: str
-    draw: Callable[[Draw], dict[str, Any]]
+    draw: Callable[[Draw], ByName]
     forward: Forward
     loss: str
     samples: int | None = None
     latex: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ("y", "Y")
 
-    def inputs(self, seed: int, index: int, integers: int = 0) -> dict[str, Any]:
+    def inputs(self, seed: int, index: int, integers: int = 0) -> ByName:
         """Return the inputs of problem (seed, index); arrays are float64, the rest is structure."""
         stream = np.random.Generator(np.random.Philox(key=[seed, index]))
         drawn = self.draw(Draw(stream, integers))
         return {n: np.asarray(v) if isinstance(v, float) else v for n, v in drawn.items()}
 
-    def run(self, inputs: Mapping[str, Any], m: Arithmetic = NUMPY) -> Quantities:
+    def run(self, inputs: ByName, m: Arithmetic = NUMPY) -> Quantities:
         """Compute every quantity from the inputs."""
         q = Quantities(inputs)
         self.forward(m, q)
@@ -204,6 +212,6 @@ class System:
         return self.latex.get(name, name)
 
 
-def differentiable(inputs: Mapping[str, Any]) -> list[str]:
+def differentiable(inputs: ByName) -> list[str]:
     """Return the names of the inputs that are numbers, leaving out sizes and choices."""
     return [name for name, value in inputs.items() if isinstance(value, np.ndarray)]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.activations.rowwise import Softmax, exponentials
+from manual_backprop.arithmetic import BoolArray, Function, Math, N, RandomSource, Tensor
 from manual_backprop.layers.elementwise import over_repeated
 from manual_backprop.operation import FloatArray, Rows, Sample, layer
 
@@ -38,13 +39,12 @@ class Attention:
         k: FloatArray,
         v: FloatArray,
         bias: FloatArray | None = None,
-        mask: Any = None,
+        mask: BoolArray | None = None,
         *,
         causal: bool = False,
     ) -> FloatArray:
         """Return y; bias and mask have a shape that is broadcast to (…, T, S)."""
-        y: FloatArray = _weights(q, k, bias, mask, causal)[1] @ v
-        return y
+        return _weights(q, k, bias, mask, causal)[1] @ v
 
     @staticmethod
     def backward(
@@ -53,7 +53,7 @@ class Attention:
         v: FloatArray,
         dy: FloatArray,
         bias: FloatArray | None = None,
-        mask: Any = None,
+        mask: BoolArray | None = None,
         *,
         causal: bool = False,
     ) -> dict[str, FloatArray]:
@@ -78,15 +78,14 @@ class Attention:
         tv: FloatArray,
         bias: FloatArray | None = None,
         tbias: FloatArray | None = None,
-        mask: Any = None,
+        mask: BoolArray | None = None,
         *,
         causal: bool = False,
     ) -> FloatArray:
         """Return tp v + p tv; p moves by softmax's own slope as the scores do."""
         scores, p = _weights(q, k, bias, mask, causal)
         tp = Softmax.backward(scores, p, _moved_scores(q, k, tq, tk, tbias))
-        ty: FloatArray = tp @ v + p @ tv
-        return ty
+        return tp @ v + p @ tv
 
     @staticmethod
     def second(
@@ -99,7 +98,7 @@ class Attention:
         tv: FloatArray,
         bias: FloatArray | None = None,
         tbias: FloatArray | None = None,
-        mask: Any = None,
+        mask: BoolArray | None = None,
         *,
         causal: bool = False,
     ) -> dict[str, FloatArray]:
@@ -125,16 +124,16 @@ class Attention:
 
     @staticmethod
     def definition(
-        m: Any,
-        q: list[Any],
-        k: list[list[Any]],
-        v: list[list[Any]],
-        bias: list[Any] | None = None,
+        m: Math[N],
+        q: list[N],
+        k: list[list[N]],
+        v: list[list[N]],
+        bias: list[N] | None = None,
         mask: None = None,
         *,
-        seen: list[Any],
-        **_: Any,
-    ) -> list[Any]:
+        seen: list[N],
+        **_: object,
+    ) -> list[N | float]:
         """Return one row of y, with p_s = 1/Σ_r e^{score_r - score_s}; `seen` is 1 or -1."""
         scale = m.sqrt(m.number(len(q)))
         scores = [sum(a * b for a, b in zip(q, row, strict=True)) / scale for row in k]
@@ -157,7 +156,7 @@ class Attention:
         k: FloatArray,
         v: FloatArray,
         bias: FloatArray | None = None,
-        mask: Any = None,
+        mask: BoolArray | None = None,
         *,
         causal: bool,
     ) -> Rows:
@@ -178,7 +177,7 @@ class Attention:
         return Rows(inputs, output, {"seen": np.where(visible, 1.0, -1.0)})
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return one or two heads, causal or not, with a bias, with a mask, with both or none."""
         if shape is None:
             heads = (1 + draw.below(2),) if draw.chance(1, 2) else ()
@@ -199,8 +198,8 @@ class Attention:
 
     @staticmethod
     def with_torch(
-        f: Any, q: Any, k: Any, v: Any, bias: Any = None, mask: Any = None, *, causal: bool
-    ) -> Any:
+        f: Function, q: Any, k: Any, v: Any, bias: Any = None, mask: Any = None, *, causal: bool
+    ) -> Tensor:
         """Call torch's function with one mask: booleans, or a bias that is -∞ where unseen."""
         if causal:
             whole = q.new_ones((q.shape[-2], k.shape[-2])) if mask is None else mask
@@ -211,8 +210,8 @@ class Attention:
 
     @staticmethod
     def with_jax(
-        f: Any, q: Any, k: Any, v: Any, bias: Any = None, mask: Any = None, *, causal: bool
-    ) -> Any:
+        f: Function, q: Any, k: Any, v: Any, bias: Any = None, mask: Any = None, *, causal: bool
+    ) -> Tensor:
         """Call JAX's function: heads are its last axis but one, and D_v is D.
 
         A product with ones on the diagonal fills the shorter of the two up with zeros.
@@ -227,7 +226,7 @@ class Attention:
         return y.reshape(*q.shape[:-1], longest)[..., :d_v]
 
 
-def _visible(length: int, keys: int, mask: Any, causal: bool) -> Any:
+def _visible(length: int, keys: int, mask: BoolArray | None, causal: bool) -> BoolArray:
     """Return which keys each query sees."""
     visible = np.tri(length, keys, dtype=bool) if causal else np.ones((length, keys), bool)
     return visible if mask is None else visible & mask
@@ -243,7 +242,7 @@ def _moved_scores(
 
 
 def _weights(
-    q: FloatArray, k: FloatArray, bias: FloatArray | None, mask: Any, causal: bool
+    q: FloatArray, k: FloatArray, bias: FloatArray | None, mask: BoolArray | None, causal: bool
 ) -> tuple[FloatArray, FloatArray]:
     """Return the scores and p; a row that sees nothing has p = 0."""
     scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])

@@ -6,12 +6,11 @@ known dx = da W, dh = da U, dW = daᵀ x, dU = daᵀ h, and both biases get da s
 Where a sequence uses the same weights at every step, the graph adds their cotangents up.
 """
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.activations.piecewise import Relu
 from manual_backprop.activations.sigmoid import Tanh
+from manual_backprop.arithmetic import Backend, Math, N, RandomSource, Tensor
 from manual_backprop.layers.gates import (
     gates_definition,
     moved_gates,
@@ -49,8 +48,7 @@ class RnnTanhCell:
         bias_h: FloatArray,
     ) -> FloatArray:
         """Return h', shape (N, H)."""
-        y: FloatArray = Tanh.forward(x @ weight_x.T + h @ weight_h.T + (bias_x + bias_h))
-        return y
+        return Tanh.forward(x @ weight_x.T + h @ weight_h.T + (bias_x + bias_h))
 
     @staticmethod
     def backward(
@@ -89,8 +87,7 @@ class RnnTanhCell:
         of_x, of_h = moved_gates(
             (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h), tbias_x, tbias_h
         )
-        ty: FloatArray = Tanh.backward(a, y, of_x + of_h)
-        return ty
+        return Tanh.backward(a, y, of_x + of_h)
 
     @staticmethod
     def second(
@@ -118,8 +115,14 @@ class RnnTanhCell:
 
     @staticmethod
     def definition(
-        m: Any, x: Any, h: Any, weight_x: Any, weight_h: Any, bias_x: Any, bias_h: Any
-    ) -> list[Any]:
+        m: Math[N],
+        x: list[N],
+        h: list[N],
+        weight_x: list[list[N]],
+        weight_h: list[list[N]],
+        bias_x: list[N],
+        bias_h: list[N],
+    ) -> list[N]:
         """Return one unit of h'."""
         (a,) = gates_definition(x, h, weight_x, weight_h, bias_x, bias_h)
         return [m.tanh(a)]
@@ -138,15 +141,14 @@ class RnnTanhCell:
         return Rows(unit_inputs(x, h, weight_x, weight_h), own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 1 to 4 inputs and units."""
         return sample_of_cell(draw, shape, 1)
 
     @staticmethod
-    def composition(
-        xp: Any, x: Any, h: Any, weight_x: Any, weight_h: Any, bias_x: Any, bias_h: Any
-    ) -> Any:
+    def composition(xp: Backend, x: Tensor, h: Tensor, *weights: Tensor) -> Tensor:
         """Return the same by the framework's own primitives."""
+        weight_x, weight_h, bias_x, bias_h = weights
         return xp.tanh(x @ weight_x.T + bias_x + h @ weight_h.T + bias_h)
 
 
@@ -176,8 +178,7 @@ class RnnReluCell:
         bias_h: FloatArray,
     ) -> FloatArray:
         """Return h', shape (N, H)."""
-        y: FloatArray = Relu.forward(x @ weight_x.T + h @ weight_h.T + (bias_x + bias_h))
-        return y
+        return Relu.forward(x @ weight_x.T + h @ weight_h.T + (bias_x + bias_h))
 
     @staticmethod
     def backward(
@@ -210,8 +211,7 @@ class RnnReluCell:
         of_x, of_h = moved_gates(
             (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h), tbias_x, tbias_h
         )
-        ty: FloatArray = Relu.backward(y, y, of_x + of_h)
-        return ty
+        return Relu.backward(y, y, of_x + of_h)
 
     @staticmethod
     def second(
@@ -233,8 +233,14 @@ class RnnReluCell:
 
     @staticmethod
     def definition(
-        m: Any, x: Any, h: Any, weight_x: Any, weight_h: Any, bias_x: Any, bias_h: Any
-    ) -> list[Any]:
+        m: Math[N],
+        x: list[N],
+        h: list[N],
+        weight_x: list[list[N]],
+        weight_h: list[list[N]],
+        bias_x: list[N],
+        bias_h: list[N],
+    ) -> list[N]:
         """Return one unit of h'."""
         (a,) = gates_definition(x, h, weight_x, weight_h, bias_x, bias_h)
         return [m.max(a, m.number(0))]
@@ -243,8 +249,7 @@ class RnnReluCell:
     sample = RnnTanhCell.sample
 
     @staticmethod
-    def composition(
-        xp: Any, x: Any, h: Any, weight_x: Any, weight_h: Any, bias_x: Any, bias_h: Any
-    ) -> Any:
+    def composition(xp: Backend, x: Tensor, h: Tensor, *weights: Tensor) -> Tensor:
         """Return the same by the framework's own primitives."""
+        weight_x, weight_h, bias_x, bias_h = weights
         return xp.clip(x @ weight_x.T + bias_x + h @ weight_h.T + bias_h, 0.0, None)

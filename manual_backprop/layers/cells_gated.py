@@ -1,10 +1,9 @@
 """Recurrent cells with gates: GRU and LSTM. Shapes as in `cells`."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.activations.sigmoid import Sigmoid, Tanh, logistic
+from manual_backprop.arithmetic import Backend, Function, Math, N, RandomSource, Tensor
 from manual_backprop.layers.elementwise import composed_sigmoid
 from manual_backprop.layers.gates import (
     SQUASHED,
@@ -57,8 +56,7 @@ class GruCell:
         of_x, of_h = three_gates(x, h, weight_x, weight_h, bias_x, bias_h)
         n = np.tanh(of_x[2] + Sigmoid.forward(of_x[0] + of_h[0]) * of_h[2])
         update = of_x[1] + of_h[1]
-        y: FloatArray = Sigmoid.forward(-update) * n + Sigmoid.forward(update) * h
-        return y
+        return Sigmoid.forward(-update) * n + Sigmoid.forward(update) * h
 
     @staticmethod
     def backward(
@@ -104,8 +102,7 @@ class GruCell:
             (x, h, weight_x, weight_h, bias_x, bias_h),
             (tx, th, tweight_x, tweight_h, tbias_x, tbias_h),
         )
-        ty: FloatArray = m.tz * (h - m.n) + m.z * th + m.closed * m.tn
-        return ty
+        return m.tz * (h - m.n) + m.z * th + m.closed * m.tn
 
     @staticmethod
     def second(
@@ -149,8 +146,14 @@ class GruCell:
 
     @staticmethod
     def definition(
-        m: Any, x: Any, h: Any, weight_x: Any, weight_h: Any, bias_x: Any, bias_h: Any
-    ) -> list[Any]:
+        m: Math[N],
+        x: list[N],
+        h: list[N],
+        weight_x: list[list[N]],
+        weight_h: list[list[N]],
+        bias_x: list[N],
+        bias_h: list[N],
+    ) -> list[N]:
         """Return one unit of h'; its own h is the first."""
         none = [0, 0, 0]
         of_x = gates_definition(x, [], weight_x, [[], [], []], bias_x, none)
@@ -178,15 +181,14 @@ class GruCell:
         return Rows(inputs, np.arange(h.size)[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 1 to 4 inputs and units."""
         return sample_of_cell(draw, shape, 3)
 
     @staticmethod
-    def composition(
-        xp: Any, x: Any, h: Any, weight_x: Any, weight_h: Any, bias_x: Any, bias_h: Any
-    ) -> Any:
+    def composition(xp: Backend, x: Tensor, h: Tensor, *weights: Tensor) -> Tensor:
         """Return the same by the framework's own primitives."""
+        weight_x, weight_h, bias_x, bias_h = weights
         size = h.shape[1]
         of_x, of_h = x @ weight_x.T + bias_x, h @ weight_h.T + bias_h
         r = composed_sigmoid(xp, of_x[:, :size] + of_h[:, :size])
@@ -326,8 +328,14 @@ class LstmCell:
 
     @staticmethod
     def definition(
-        m: Any, x: Any, state: Any, weight_x: Any, weight_h: Any, bias_x: Any, bias_h: Any
-    ) -> list[Any]:
+        m: Math[N],
+        x: list[N],
+        state: list[N],
+        weight_x: list[list[N]],
+        weight_h: list[list[N]],
+        bias_x: list[N],
+        bias_h: list[N],
+    ) -> list[N]:
         """Return h' and c' of one unit; its own c is the last of the state."""
         h, c = state[:-1], state[-1]
         i, f, g, o = gates_definition(x, h, weight_x, weight_h, bias_x, bias_h)
@@ -350,21 +358,20 @@ class LstmCell:
         return Rows(inputs, np.concatenate([own, own + len(own)], axis=1))
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 1 to 4 inputs and units."""
         shapes = dict(sample_of_cell(draw, shape, 4).shapes)
         return Sample({"x": shapes.pop("x"), "state": (2, *shapes.pop("h")), **shapes})
 
     @staticmethod
-    def with_torch(f: Any, x: Any, state: Any, *weights: Any) -> Any:
+    def with_torch(f: Function, x: Tensor, state: Tensor, *weights: Tensor) -> Tensor:
         """Call torch's function, which takes and returns a pair."""
         return f(x, (state[0], state[1]), *weights)
 
     @staticmethod
-    def composition(
-        xp: Any, x: Any, state: Any, weight_x: Any, weight_h: Any, bias_x: Any, bias_h: Any
-    ) -> Any:
+    def composition(xp: Backend, x: Tensor, state: Tensor, *weights: Tensor) -> Tensor:
         """Return the same by the framework's own primitives."""
+        weight_x, weight_h, bias_x, bias_h = weights
         h, c = state[0], state[1]
         a = x @ weight_x.T + bias_x + h @ weight_h.T + bias_h
         size = h.shape[1]

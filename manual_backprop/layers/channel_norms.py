@@ -8,10 +8,9 @@ with g = γ dy and the means over the group; γ and β belong to a channel, so t
 sums over the batch and the positions.
 """
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import A, Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers import norms  # noqa: F401 - its layers come first in the registry
 from manual_backprop.layers.standardised import (
     EPSILONS,
@@ -53,8 +52,7 @@ class BatchNorm:
     ) -> FloatArray:
         """Return γ (x - μ)/σ + β, shape (N, C, …)."""
         normalised, _ = standardised(x, all_but_channels(x), eps)
-        y: FloatArray = normalised * channels(weight, x) + channels(bias, x)
-        return y
+        return normalised * channels(weight, x) + channels(bias, x)
 
     @staticmethod
     def backward(
@@ -99,9 +97,7 @@ class BatchNorm:
         return {"x": dx, "weight": (dy * moved.tangent).sum(axis=axes)}
 
     @staticmethod
-    def definition(
-        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
-    ) -> list[Any]:
+    def definition(m: Math[N], x: list[N], weight: list[N], bias: list[N], *, eps: N) -> list[N]:
         """Return all numbers of one channel."""
         return [n * weight[0] + bias[0] for n in standardised_definition(m, x, eps)]
 
@@ -113,7 +109,7 @@ class BatchNorm:
         return Rows({"x": own, "weight": channel, "bias": channel}, own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a batch of 2 to 4: half of them images, half features."""
         if shape is None:
             positions = (1 + draw.below(3), 1 + draw.below(3)) if draw.chance(1, 2) else ()
@@ -122,18 +118,18 @@ class BatchNorm:
         return Sample(shapes, options={"eps": draw.choice(EPSILONS)})
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return x with one channel whose numbers are all equal."""
         x[:, draw.below(x.shape[1])] = x.flat[0]
         return x
 
     @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    def with_torch(f: Function, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
         """Call torch's function without running statistics, and without cuDNN."""
         return f(x, weight, bias, None, None, True, 0.0, eps, False)
 
     @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    def composition(xp: Backend, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
         """Return the same by the framework's own primitives."""
         normalised = standardised_composition(xp, x, all_but_channels(x), eps)
         return normalised * channels(weight, x) + channels(bias, x)
@@ -171,8 +167,7 @@ class BatchNormEvaluation:
         """Return γ (x - μ)/√(v + ε) + β, shape (N, C, …)."""
         deviation = np.sqrt(channels(variance, x) + eps)
         normalised: FloatArray = (x - channels(mean, x)) / deviation
-        y: FloatArray = normalised * channels(weight, x) + channels(bias, x)
-        return y
+        return normalised * channels(weight, x) + channels(bias, x)
 
     @staticmethod
     def backward(
@@ -253,15 +248,15 @@ class BatchNormEvaluation:
 
     @staticmethod
     def definition(
-        m: Any,
-        x: list[Any],
-        mean: list[Any],
-        variance: list[Any],
-        weight: list[Any],
-        bias: list[Any],
+        m: Math[N],
+        x: list[N],
+        mean: list[N],
+        variance: list[N],
+        weight: list[N],
+        bias: list[N],
         *,
-        eps: Any,
-    ) -> list[Any]:
+        eps: N,
+    ) -> list[N]:
         """Return one number."""
         return [(x[0] - mean[0]) / m.sqrt(variance[0] + eps) * weight[0] + bias[0]]
 
@@ -274,7 +269,7 @@ class BatchNormEvaluation:
         return Rows({"x": own, **dict.fromkeys(names, channel)}, own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a batch as for training, with variances of 1/16 and more."""
         shapes, _, options = BatchNorm.sample(draw, shape)
         channels = shapes["weight"]
@@ -283,8 +278,15 @@ class BatchNormEvaluation:
 
     @staticmethod
     def composition(
-        xp: Any, x: Any, mean: Any, variance: Any, weight: Any, bias: Any, *, eps: float
-    ) -> Any:
+        xp: Backend,
+        x: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        eps: float,
+    ) -> Tensor:
         """Return the same by the framework's own primitives."""
         deviation = xp.sqrt(channels(variance, x) + eps)
         normalised = (x - channels(mean, x)) / deviation
@@ -308,15 +310,15 @@ def _moved_by_statistics(
     return normalised, moved, deviation, by
 
 
-def all_but_channels(x: Any) -> tuple[int, ...]:
+def all_but_channels(x: FloatArray | Tensor) -> tuple[int, ...]:
     """Return the axes of the batch and the positions."""
     return (0, *range(2, x.ndim))
 
 
-def channels(parameter: Any, x: Any) -> Any:
+def channels(parameter: A, x: FloatArray | Tensor) -> A:
     """Return (C,) as (C, 1, …), so that it meets the channels of x (N, C, …)."""
     return parameter.reshape((-1,) + (1,) * (x.ndim - 2))
 
 
-def _channel_of_each(x: FloatArray) -> Any:
+def _channel_of_each(x: FloatArray) -> IntArray:
     return np.broadcast_to(channels(np.arange(x.shape[1]), x), x.shape).reshape(-1, 1)

@@ -1,9 +1,8 @@
 """Normalisation of groups of channels of one sample. Shapes as in `channel_norms`."""
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import A, Backend, Function, Math, N, RandomSource, Tensor
 from manual_backprop.layers.channel_norms import all_but_channels, channels
 from manual_backprop.layers.standardised import (
     EPSILONS,
@@ -50,8 +49,7 @@ class GroupNorm:
     ) -> FloatArray:
         """Return γ (x - μ)/σ + β, shape (N, C, …)."""
         normalised, _ = standardised(_grouped(x, groups), (2,), eps)
-        y: FloatArray = normalised.reshape(x.shape) * channels(weight, x) + channels(bias, x)
-        return y
+        return normalised.reshape(x.shape) * channels(weight, x) + channels(bias, x)
 
     @staticmethod
     def backward(
@@ -110,8 +108,8 @@ class GroupNorm:
 
     @staticmethod
     def definition(
-        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any, **_: Any
-    ) -> list[Any]:
+        m: Math[N], x: list[N], weight: list[N], bias: list[N], *, eps: N, **_: object
+    ) -> list[N]:
         """Return the numbers of one group; its channels have a γ and a β each."""
         each = len(x) // len(weight)
         normalised = standardised_definition(m, x, eps)
@@ -127,7 +125,7 @@ class GroupNorm:
         return Rows({"x": own, "weight": channels, "bias": channels}, own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return images of 1 to 4 channels in any number of groups."""
         shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
         numbers = int(np.prod(shape[1:]))
@@ -137,18 +135,22 @@ class GroupNorm:
         return Sample(shapes, options={"groups": groups, "eps": draw.choice(EPSILONS)})
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return x with one sample whose numbers are all equal."""
         x[draw.below(len(x))] = x.flat[0]
         return x
 
     @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
+    def with_torch(
+        f: Function, x: Tensor, weight: Tensor, bias: Tensor, *, groups: int, eps: float
+    ) -> Tensor:
         """Call torch's function, which takes the number of groups before the parameters."""
         return f(x, groups, weight, bias, eps, False)
 
     @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
+    def composition(
+        xp: Backend, x: Tensor, weight: Tensor, bias: Tensor, *, groups: int, eps: float
+    ) -> Tensor:
         """Return the same by the framework's own primitives."""
         normalised = standardised_composition(xp, _grouped(x, groups), (2,), eps)
         return xp.reshape(normalised, x.shape) * channels(weight, x) + channels(bias, x)
@@ -177,16 +179,14 @@ class InstanceNorm:
         x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float = 2.0**-16
     ) -> FloatArray:
         """Return γ (x - μ)/σ + β, shape (N, C, …)."""
-        y: FloatArray = GroupNorm.forward(x, weight, bias, groups=x.shape[1], eps=eps)
-        return y
+        return GroupNorm.forward(x, weight, bias, groups=x.shape[1], eps=eps)
 
     @staticmethod
     def backward(
         x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x, γ and β."""
-        found: dict[str, FloatArray] = GroupNorm.backward(x, weight, dy, groups=x.shape[1], eps=eps)
-        return found
+        return GroupNorm.backward(x, weight, dy, groups=x.shape[1], eps=eps)
 
     @staticmethod
     def tangent(
@@ -221,9 +221,7 @@ class InstanceNorm:
         return found
 
     @staticmethod
-    def definition(
-        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
-    ) -> list[Any]:
+    def definition(m: Math[N], x: list[N], weight: list[N], bias: list[N], *, eps: N) -> list[N]:
         """Return the numbers of one channel of one sample."""
         return [n * weight[0] + bias[0] for n in standardised_definition(m, x, eps)]
 
@@ -233,34 +231,34 @@ class InstanceNorm:
         return GroupNorm.rows(x, weight, bias, groups=x.shape[1], eps=eps)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return images of 1 to 4 channels."""
         shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
         shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
         return Sample(shapes, options={"eps": draw.choice(EPSILONS)})
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return x with one channel of one sample whose numbers are all equal."""
         x[draw.below(len(x)), draw.below(x.shape[1])] = x.flat[0]
         return x
 
     @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    def with_torch(f: Function, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
         """Call torch's function without running statistics, and without cuDNN."""
         return f(x, weight, bias, None, None, True, 0.0, eps, False)
 
     @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    def composition(xp: Backend, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
         """Return the same by the framework's own primitives."""
         normalised = standardised_composition(xp, _grouped(x, x.shape[1]), (2,), eps)
         return xp.reshape(normalised, x.shape) * channels(weight, x) + channels(bias, x)
 
 
-def _grouped(x: Any, groups: int) -> Any:
-    return x.reshape((len(x), groups, -1))
+def _grouped(x: A, groups: int) -> A:
+    return x.reshape((x.shape[0], groups, -1))
 
 
-def _spread(weight: FloatArray, x: FloatArray, groups: int) -> Any:
+def _spread(weight: FloatArray, x: FloatArray, groups: int) -> FloatArray:
     """Return one number a channel, repeated over the samples and positions of the groups."""
     return _grouped(np.broadcast_to(channels(weight, x), x.shape), groups)

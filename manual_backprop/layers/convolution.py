@@ -1,11 +1,12 @@
 """Sums over windows of an image. Shapes: x (N, C, H, W), weight (C', C/groups, K_h, K_w)."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Function, Math, N, RandomSource, Tensor
 from manual_backprop.layers.linear import bilinear
-from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, ByName, FloatArray, Rows, Sample, layer
 
 Pair = tuple[int, int]
 
@@ -82,8 +83,8 @@ class Conv2d:
 
     @staticmethod
     def definition(
-        m: Any, x: list[Any], weight: list[Any], bias: list[Any] | None = None, **_: Any
-    ) -> list[Any]:
+        m: Math[N], x: list[N], weight: list[N], bias: list[N] | None = None, **_: object
+    ) -> list[N | float]:
         """Return one number of y from the window that it sees, flattened as the weight is."""
         products = [a * b for a, b in zip(x, weight, strict=True)]
         return [sum(products[1:], products[0]) + (bias[0] if bias else 0)]
@@ -111,23 +112,20 @@ class Conv2d:
         channel = o // (outputs // groups) * each + c
         place = ((i_n * channels + channel) * height + row) * width + column
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        inputs = {
-            "x": np.where(inside, place, -1),
-            "weight": ((o * each + c) * k_h + u) * k_w + v,
-        }
+        inputs = {"x": np.where(inside, place, -1), "weight": ((o * each + c) * k_h + u) * k_w + v}
         if bias is not None:
             inputs["bias"] = o[:, :1]
         return Rows(inputs, np.arange(len(o))[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a small convolution, half of them with stride, padding, dilation or groups."""
         if shape is None:
             shape = (1 + draw.below(2), 1 + draw.below(4), 3 + draw.below(3), 3 + draw.below(3))
         channels = shape[1]
         plain = draw.chance(1, 2)
         groups = 1 if plain else draw.choice([g for g in (1, 2, 3, 4) if channels % g == 0])
-        options: dict[str, Any] = {
+        options: dict[str, tuple[int, ...] | int] = {
             "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": groups
         }  # fmt: skip
         kernel = (1 + draw.below(min(3, shape[2])), 1 + draw.below(min(3, shape[3])))
@@ -146,16 +144,16 @@ class Conv2d:
 
     @staticmethod
     def with_jax(
-        f: Any,
-        x: Any,
-        weight: Any,
-        bias: Any = None,
+        f: Function,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
         *,
         stride: Pair,
         padding: Pair,
         dilation: Pair,
         groups: int,
-    ) -> Any:
+    ) -> Tensor:
         """Call JAX's function, which takes pairs of paddings and no bias."""
         y = f(
             x, weight, stride, [(p, p) for p in padding], rhs_dilation=dilation,
@@ -238,7 +236,7 @@ class Conv1d:
         return Conv2d.rows(x[:, :, None], weight[:, :, None], bias, **options)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a small convolution, with stride, padding, dilation and groups."""
         shape = shape or (1 + draw.below(2), 1 + draw.below(4), 3 + draw.below(5))
         channels, size = shape[1:]
@@ -258,16 +256,16 @@ class Conv1d:
 
     @staticmethod
     def composition(
-        xp: Any,
-        x: Any,
-        weight: Any,
-        bias: Any = None,
+        xp: Backend,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
         *,
         stride: int,
         padding: int,
         dilation: int,
         groups: int,
-    ) -> Any:
+    ) -> Tensor:
         """Return the sum over u of a slice of x times w_u, group by group."""
         zeros = xp.zeros_like(x[:, :, :1])
         x = xp.concat([zeros] * padding + [x] + [zeros] * padding, axis=2)
@@ -284,7 +282,7 @@ class Conv1d:
         return y if bias is None else y + bias[:, None]
 
 
-def _of_one_row(stride: int, padding: int, dilation: int, groups: int) -> dict[str, Any]:
+def _of_one_row(stride: int, padding: int, dilation: int, groups: int) -> ByName:
     """Return Conv2d's options for images that are one row high."""
     return {
         "stride": (1, stride), "padding": (0, padding), "dilation": (1, dilation), "groups": groups
@@ -296,7 +294,7 @@ def _padded(x: FloatArray, padding: Pair) -> FloatArray:
     return np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))
 
 
-def _size(image: Any, kernel: Any, stride: Pair, dilation: Pair) -> Pair:
+def _size(image: tuple[int, ...], kernel: tuple[int, ...], stride: Pair, dilation: Pair) -> Pair:
     """Return the height and the width of y, from those of the padded image."""
     h, w = (
         (image[2 + k] - dilation[k] * (kernel[2 + k] - 1) - 1) // stride[k] + 1 for k in range(2)
@@ -304,14 +302,16 @@ def _size(image: Any, kernel: Any, stride: Pair, dilation: Pair) -> Pair:
     return h, w
 
 
-def _groups(weight: FloatArray, groups: int) -> Any:
+def _groups(weight: FloatArray | Tensor, groups: int) -> Iterator[tuple[slice, slice]]:
     """Yield the channels of x and of y of each group."""
-    outputs, each = len(weight) // groups, weight.shape[1]
+    outputs, each = weight.shape[0] // groups, weight.shape[1]
     for g in range(groups):
         yield slice(g * each, (g + 1) * each), slice(g * outputs, (g + 1) * outputs)
 
 
-def _windows(padded: FloatArray, kernel: Any, out: Any, stride: Pair, dilation: Pair) -> Any:
+def _windows(
+    padded: FloatArray, kernel: tuple[int, ...], out: Pair, stride: Pair, dilation: Pair
+) -> Iterator[tuple[int, int, FloatArray]]:
     """Yield (u, v) and the view of the image that w[…, u, v] is multiplied by in every window."""
     for u in range(kernel[2]):
         for v in range(kernel[3]):

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from manual_backprop.activations.rowwise import centred
 from manual_backprop.activations.sigmoid import log_add_exp
+from manual_backprop.arithmetic import Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.reductions import Logsumexp, shares
 from manual_backprop.operation import (
     COMPOSED,
@@ -17,8 +18,6 @@ from manual_backprop.operation import (
     counterpart,
     layer,
 )
-
-Integers = npt.NDArray[np.integer[Any]]
 
 FAR = -(2.0**100)
 """In place of log 0 where -∞ would have no slope: far below any sum of log-probabilities."""
@@ -65,9 +64,9 @@ class Ctc:
     @staticmethod
     def forward(
         x: FloatArray,
-        target: Integers,
-        input_lengths: Integers,
-        target_lengths: Integers,
+        target: IntArray,
+        input_lengths: IntArray,
+        target_lengths: IntArray,
         *,
         blank: int = 0,
         zero_infinity: bool = False,
@@ -80,9 +79,9 @@ class Ctc:
     @staticmethod
     def backward(
         x: FloatArray,
-        target: Integers,
-        input_lengths: Integers,
-        target_lengths: Integers,
+        target: IntArray,
+        input_lengths: IntArray,
+        target_lengths: IntArray,
         dy: FloatArray,
         *,
         blank: int = 0,
@@ -96,9 +95,9 @@ class Ctc:
     @staticmethod
     def tangent(
         x: FloatArray,
-        target: Integers,
-        input_lengths: Integers,
-        target_lengths: Integers,
+        target: IntArray,
+        input_lengths: IntArray,
+        target_lengths: IntArray,
         tx: FloatArray,
         *,
         blank: int = 0,
@@ -113,9 +112,9 @@ class Ctc:
     @staticmethod
     def second(
         x: FloatArray,
-        target: Integers,
-        input_lengths: Integers,
-        target_lengths: Integers,
+        target: IntArray,
+        input_lengths: IntArray,
+        target_lengths: IntArray,
         tx: FloatArray,
         dy: FloatArray,
         *,
@@ -138,27 +137,27 @@ class Ctc:
 
     @staticmethod
     def definition(
-        m: Any,
-        x: list[list[Any]],
+        m: Math[N],
+        x: list[list[N]],
         *_: None,
-        may_skip: list[Any],
-        ends: list[list[Any]],
-        fits: list[Any],
+        may_skip: list[N],
+        ends: list[list[N]],
+        fits: list[N],
         zero_infinity: bool,
-        **__: Any,
-    ) -> list[Any]:
+        **__: object,
+    ) -> list[N]:
         """Return L of one sample by the recursion of log α; x has a number for each state."""
         half, far = m.number("1/2"), m.number(FAR)
-        alpha: list[Any] = [*x[0][:2], *[None for _ in may_skip[2:]]]
+        alpha: list[N | None] = [*x[0][:2], *[None for _ in may_skip[2:]]]
         last = [far, far]
         for t, row in enumerate(x):
             if t:
                 ways = [_either(m, a, b) for a, b in zip(alpha, [None, *alpha], strict=False)]
                 for s in range(3, min(len(row), 2 * t + 2), 2):
-                    skipping = _either(m, ways[s], alpha[s - 2])
-                    ways[s] = m.where(
-                        may_skip[s] - half, skipping, far if ways[s] is None else ways[s]
-                    )
+                    before, way = alpha[s - 2], ways[s]
+                    assert before is not None  # s is at most one more than what t allows
+                    skipping = before if way is None else log_add_exp(m, way, before)
+                    ways[s] = m.where(may_skip[s] - half, skipping, far if way is None else way)
                 alpha = [None if a is None else x_s + a for x_s, a in zip(row, ways, strict=True)]
             for s, a in enumerate(alpha):
                 if a is not None:
@@ -170,9 +169,9 @@ class Ctc:
     @staticmethod
     def rows(
         x: FloatArray,
-        target: Integers,
-        input_lengths: Integers,
-        target_lengths: Integers,
+        target: IntArray,
+        input_lengths: IntArray,
+        target_lengths: IntArray,
         *,
         blank: int,
         zero_infinity: bool,
@@ -192,7 +191,7 @@ class Ctc:
         return Rows({"x": own}, np.arange(len(own))[:, None], numbers)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 1 to 3 samples of 2 to 4 classes and up to 2 labels, and up to 5 steps of time.
 
         Some are too short for their labels where the loss is then 0, none elsewhere.
@@ -215,22 +214,22 @@ class Ctc:
         return Sample({"x": (steps, n, classes)}, arrays, options)
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return numbers so far apart that one alignment has nearly all of the probability."""
         return x * 1024.0
 
     @staticmethod
     def with_torch(
-        f: Any,
-        x: Any,
-        target: Any,
-        input_lengths: Any,
-        target_lengths: Any,
+        f: Function,
+        x: Tensor,
+        target: Tensor,
+        input_lengths: Tensor,
+        target_lengths: Tensor,
         *,
         blank: int,
         zero_infinity: bool,
         reduction: str,
-    ) -> Any:
+    ) -> Tensor:
         """Call torch's function."""
         return f(x, target, input_lengths, target_lengths, blank, reduction, zero_infinity)
 
@@ -268,7 +267,7 @@ class Ctc:
         return xp.where(impossible, 0.0 if zero_infinity else xp.inf, -found)
 
 
-def _either(m: Any, a: Any, b: Any) -> Any:
+def _either(m: Math[N], a: N | None, b: N | None) -> N | None:
     """Return log(e^a + e^b) over the arithmetic m; None is log 0."""
     if a is None or b is None:
         return b if a is None else a
@@ -278,7 +277,7 @@ def _either(m: Any, a: Any, b: Any) -> Any:
 class _Walks(NamedTuple):
     """What the labels and lengths say of the states of each sample, S = 2U + 1 of them."""
 
-    states: Integers  # (N, S): the class of each state
+    states: IntArray  # (N, S): the class of each state
     may_skip: npt.NDArray[np.bool_]  # (N, S): whether the state before may be left out
     starts: FloatArray  # (T, N, S): 0 where an alignment may start, else -∞
     ends: FloatArray  # (T, N, S): 0 where it may end, else -∞
@@ -287,9 +286,9 @@ class _Walks(NamedTuple):
 
 def _walks(
     x: FloatArray,
-    target: Integers,
-    input_lengths: Integers,
-    target_lengths: Integers,
+    target: IntArray,
+    input_lengths: IntArray,
+    target_lengths: IntArray,
     blank: int,
 ) -> _Walks:
     """Return the states of each sample, in the dtype of x."""
@@ -307,7 +306,7 @@ def _walks(
     return _Walks(states, may_skip, starts, ends, time < input_lengths[:, None])
 
 
-def _of_states(x: npt.NDArray[Any], walks: _Walks) -> npt.NDArray[Any]:
+def _of_states(x: np.ndarray, walks: _Walks) -> np.ndarray:
     """Return x_t(l'_s), shape (T, N, S)."""
     states = np.broadcast_to(walks.states, walks.starts.shape)
     return np.take_along_axis(x, states, axis=2)
@@ -381,9 +380,9 @@ def _posteriors(x: FloatArray, walks: _Walks, zero_infinity: bool) -> FloatArray
 
 def _expect_labels(
     x: FloatArray,
-    target: Integers,
-    input_lengths: Integers,
-    target_lengths: Integers,
+    target: IntArray,
+    input_lengths: IntArray,
+    target_lengths: IntArray,
     blank: int,
 ) -> None:
     """Raise InvalidInput, naming the argument, where labels or lengths are out of range."""

@@ -1,18 +1,14 @@
 """Dense layers. Shapes: N batch, D_in inputs, D_out outputs."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Math, N, RandomSource, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
-@layer(
-    structure="contraction",
-    trainable=("weight", "bias"),
-    torch=COMPOSED,
-    jax=COMPOSED,
-)
+@layer(structure="contraction", trainable=("weight", "bias"), torch=COMPOSED, jax=COMPOSED)
 class Dense:
     """y = x W + b, one row a sample.
 
@@ -68,8 +64,8 @@ class Dense:
 
     @staticmethod
     def definition(
-        m: Any, x: list[Any], weight: list[list[Any]], bias: list[Any] | None = None
-    ) -> list[Any]:
+        m: Math[N], x: list[N], weight: list[list[N]], bias: list[N] | None = None
+    ) -> Sequence[N | float]:
         """Return one row of y from one row of x, term by term."""
         columns = range(len(weight[0]))
         products = [sum(x_i * row[j] for x_i, row in zip(x, weight, strict=True)) for j in columns]
@@ -86,7 +82,7 @@ class Dense:
         return Rows(inputs, np.arange(n * d_out).reshape(n, d_out))
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a layer of 1 to 6 units, the bias left out in one case of eight."""
         n, d_in = shape or (2 + draw.below(4), 2 + draw.below(5))
         d_out = 1 + draw.below(6)
@@ -96,7 +92,7 @@ class Dense:
         return Sample(shapes)
 
     @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    def composition(xp: Backend, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return x W + b by the framework's own matrix product."""
         y = x @ weight
         return y if bias is None else y + bias

@@ -1,9 +1,8 @@
 """Losses of two and three values, and the penalty of a weight: one number for each sample."""
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, BoolArray, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.directions import directions, moved_directions
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
 
@@ -38,14 +37,16 @@ class CosineEmbedding:
     """
 
     @staticmethod
-    def forward(x: FloatArray, z: FloatArray, target: Any, *, margin: float = 0.0) -> FloatArray:
+    def forward(
+        x: FloatArray, z: FloatArray, target: IntArray, *, margin: float = 0.0
+    ) -> FloatArray:
         """Return L, shape (N,); the targets are 1 and -1."""
         both = _Directions(x, z)
         return np.where(target > 0, both.distance, np.maximum(both.cosine - margin, 0.0))
 
     @staticmethod
     def backward(
-        x: FloatArray, z: FloatArray, target: Any, dy: FloatArray, *, margin: float = 0.0
+        x: FloatArray, z: FloatArray, target: IntArray, dy: FloatArray, *, margin: float = 0.0
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x and z."""
         both = _Directions(x, z)
@@ -63,7 +64,7 @@ class CosineEmbedding:
     def tangent(
         x: FloatArray,
         z: FloatArray,
-        target: Any,
+        target: IntArray,
         tx: FloatArray,
         tz: FloatArray,
         *,
@@ -79,7 +80,7 @@ class CosineEmbedding:
     def second(
         x: FloatArray,
         z: FloatArray,
-        target: Any,
+        target: IntArray,
         dy: FloatArray,
         tx: FloatArray,
         tz: FloatArray,
@@ -107,8 +108,8 @@ class CosineEmbedding:
 
     @staticmethod
     def definition(
-        m: Any, x: list[Any], z: list[Any], target: list[Any], *, margin: Any
-    ) -> list[Any]:
+        m: Math[N], x: list[N], z: list[N], target: list[N], *, margin: N
+    ) -> list[N | float]:
         """Return L of one pair."""
         least = m.number(SMALLEST_SQUARE)
         length_x = m.sqrt(sum(a * a for a in x) + least)
@@ -118,13 +119,13 @@ class CosineEmbedding:
         return [m.where(target[0], 1 - cosine, m.max(cosine - margin, m.number(0)))]
 
     @staticmethod
-    def rows(x: FloatArray, z: FloatArray, target: Any, *, margin: float) -> Rows:
+    def rows(x: FloatArray, z: FloatArray, target: IntArray, *, margin: float) -> Rows:
         """Return a row for each pair."""
         own, one = np.arange(x.size).reshape(x.shape), np.arange(len(x))[:, None]
         return Rows({"x": own, "z": own, "target": one}, one)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 2 to 5 pairs of 1 to 5 numbers, half of the targets 1."""
         n, d = shape or (2 + draw.below(4), 1 + draw.below(5))
         target = np.array([draw.choice((1, -1)) for _ in range(n)])
@@ -132,7 +133,7 @@ class CosineEmbedding:
         return Sample({"x": (n, d), "z": (n, d)}, {"target": target}, options)
 
     @staticmethod
-    def composition(xp: Any, x: Any, z: Any, target: Any, *, margin: float) -> Any:
+    def composition(xp: Backend, x: Tensor, z: Tensor, target: Tensor, *, margin: float) -> Tensor:
         """Return the two pieces, chosen by where."""
         squares = xp.sum(x * x, axis=-1) + SMALLEST_SQUARE, xp.sum(z * z, axis=-1) + SMALLEST_SQUARE
         cosine = xp.sum(x * z, axis=-1) / xp.sqrt(squares[0] * squares[1])
@@ -160,13 +161,14 @@ class _Directions:
         found: FloatArray = left - u * ((u * left).sum(axis=-1, keepdims=True) - kept)
         return found
 
-    def beyond(self, margin: float) -> Any:
+    def beyond(self, margin: float) -> BoolArray:
         """Return where cos > margin; whether it is above 0 also where cos itself underflows."""
         if margin != 0:
             return self.cosine > margin
         tops = (np.abs(a).max(axis=-1, keepdims=True) for a in self._rows)
         x, z = (a / np.where(top > 0, top, 1) for a, top in zip(self._rows, tops, strict=True))
-        return (x * z).sum(axis=-1) > 0
+        beyond: BoolArray = (x * z).sum(axis=-1) > 0
+        return beyond
 
 
 def _moved_slope(
@@ -292,14 +294,8 @@ class TripletMargin:
 
     @staticmethod
     def definition(
-        m: Any,
-        anchor: list[Any],
-        positive: list[Any],
-        negative: list[Any],
-        *,
-        margin: Any,
-        eps: Any,
-    ) -> list[Any]:
+        m: Math[N], anchor: list[N], positive: list[N], negative: list[N], *, margin: N, eps: N
+    ) -> list[N | float]:
         """Return L of one triplet."""
         lengths = []
         for other in (positive, negative):
@@ -315,7 +311,7 @@ class TripletMargin:
         return Rows(dict.fromkeys(names, own), np.arange(len(anchor))[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 2 to 5 triplets of 1 to 5 numbers."""
         shape = shape or (2 + draw.below(4), 1 + draw.below(5))
         options = {"margin": draw.choice((1.0, 0.5, 2.0)), "eps": 2.0**-20}
@@ -324,8 +320,14 @@ class TripletMargin:
 
     @staticmethod
     def composition(
-        xp: Any, anchor: Any, positive: Any, negative: Any, *, margin: float, eps: float
-    ) -> Any:
+        xp: Backend,
+        anchor: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        *,
+        margin: float,
+        eps: float,
+    ) -> Tensor:
         """Return the difference of the lengths, clipped at 0."""
         near, far = anchor - positive + eps, anchor - negative + eps
         lengths = (xp.sqrt(xp.sum(d * d, axis=-1)) for d in (near, far))
@@ -333,11 +335,7 @@ class TripletMargin:
 
 
 @layer(
-    structure="contraction",
-    takes="nothing",
-    trainable=("weight",),
-    torch=COMPOSED,
-    jax=COMPOSED,
+    structure="contraction", takes="nothing", trainable=("weight",), torch=COMPOSED, jax=COMPOSED
 )
 class L2Penalty:
     """L = (λ/2) Σ w², the penalty that draws a weight to 0.
@@ -371,7 +369,7 @@ class L2Penalty:
         return {"weight": tweight * (strength * dy[0])}
 
     @staticmethod
-    def definition(m: Any, weight: list[Any], *, strength: Any) -> list[Any]:
+    def definition(m: Math[N], weight: list[N], *, strength: N) -> list[N | float]:
         """Return (λ/2) Σ w²."""
         return [sum(w * w for w in weight) * strength / 2]
 
@@ -381,13 +379,13 @@ class L2Penalty:
         return Rows({"weight": np.arange(weight.size)[None]}, np.zeros((1, 1), int))
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a weight of 1 to 5 by 1 to 5."""
         shape = shape or (1 + draw.below(5), 1 + draw.below(5))
         return Sample({"weight": shape}, options={"strength": draw.choice((0.5, 0.0625, 2.0))})
 
     @staticmethod
-    def composition(xp: Any, weight: Any, *, strength: float) -> Any:
+    def composition(xp: Backend, weight: Tensor, *, strength: float) -> Tensor:
         """Return (λ/2) Σ w²."""
         return xp.reshape(xp.sum(weight * weight), (1,)) * (0.5 * strength)
 

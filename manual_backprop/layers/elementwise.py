@@ -1,11 +1,10 @@
 """Element by element: gates, masks, slopes that are learned."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.activations.gated import Silu
 from manual_backprop.activations.sigmoid import logistic
+from manual_backprop.arithmetic import Backend, BoolArray, Function, Math, N, RandomSource, Tensor
 from manual_backprop.layers.linear import does_not_move
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
@@ -23,45 +22,42 @@ class Dropout:
     """
 
     @staticmethod
-    def forward(x: FloatArray, mask: Any, *, p: float = 0.5) -> FloatArray:
+    def forward(x: FloatArray, mask: BoolArray, *, p: float = 0.5) -> FloatArray:
         """Return y; mask is an array of booleans of the shape of x, 0 <= p < 1."""
         return np.where(mask, x / (1.0 - p), x.dtype.type(0))
 
     @staticmethod
-    def backward(mask: Any, dy: FloatArray, *, p: float = 0.5) -> dict[str, FloatArray]:
+    def backward(mask: BoolArray, dy: FloatArray, *, p: float = 0.5) -> dict[str, FloatArray]:
         """Return the cotangent of x."""
         return {"x": np.where(mask, dy / (1.0 - p), dy.dtype.type(0))}
 
     @staticmethod
-    def tangent(tx: FloatArray, mask: Any, *, p: float = 0.5) -> FloatArray:
+    def tangent(tx: FloatArray, mask: BoolArray, *, p: float = 0.5) -> FloatArray:
         """Return tx/(1 - p) where the mask is true, else 0."""
         return Dropout.forward(tx, mask, p=p)
 
     second = does_not_move
 
     @staticmethod
-    def definition(m: Any, x: Any, mask: Any, *, p: Any) -> Any:
+    def definition(m: Math[N], x: N, mask: N, *, p: N) -> N:
         """Return x/(1 - p) times 1 or 0."""
         return x * mask / (1 - p)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a mask that drops a quarter to a half."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(4))
         mask = draw.normal(*shape) > draw.choice((-0.6, 0.0))
         return Sample({"x": shape}, {"mask": mask}, {"p": draw.choice((0.5, 0.25, 0.0))})
 
     @staticmethod
-    def composition(xp: Any, x: Any, mask: Any, *, p: float) -> Any:
+    def composition(xp: Backend, x: Tensor, mask: Tensor, *, p: float) -> Tensor:
         """Return x/(1 - p) where the mask is true."""
         return xp.where(mask, x / (1.0 - p), 0.0 * x)
 
 
 @layer(
-    structure="elementwise",
-    trainable=("weight",),
-    torch="torch.nn.functional.prelu",
-    jax=COMPOSED,
+    structure="elementwise", trainable=("weight",), torch="torch.nn.functional.prelu", jax=COMPOSED
 )
 class Prelu:
     """y = x if x > 0, else a_j x, with a slope a_j for each feature, or one for all.
@@ -103,38 +99,33 @@ class Prelu:
         return {"x": np.where(x > 0, zero, tweight * dy), "weight": over_repeated(below, weight)}
 
     @staticmethod
-    def definition(m: Any, x: Any, weight: Any) -> Any:
+    def definition(m: Math[N], x: N, weight: N) -> N:
         """Return x above 0 and a x below."""
         return m.where(x, x, weight * x)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a slope for each feature, or one for all."""
         shape = shape or (2 + draw.below(4), 1 + draw.below(6))
         return Sample({"x": shape, "weight": (draw.choice((1, shape[-1])),)})
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return x with zeros in it."""
         return np.where(np.abs(x) < 0.5, 0.0, x)
 
     @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any) -> Any:
+    def with_torch(f: Function, x: Tensor, weight: Tensor) -> Tensor:
         """Call torch's function, whose features are axis 1."""
         return f(x.reshape(-1, x.shape[-1]), weight).reshape(x.shape)
 
     @staticmethod
-    def composition(xp: Any, x: Any, weight: Any) -> Any:
+    def composition(xp: Backend, x: Tensor, weight: Tensor) -> Tensor:
         """Return the two pieces, chosen by where."""
         return xp.where(x > 0, x, weight * x)
 
 
-@layer(
-    structure="rows",
-    takes="nothing",
-    torch="torch.nn.functional.glu",
-    jax="jax.nn.glu",
-)
+@layer(structure="rows", takes="nothing", torch="torch.nn.functional.glu", jax="jax.nn.glu")
 class Glu:
     """y = a σ(b), where a and b are the first and the second half of the features of x.
 
@@ -164,8 +155,7 @@ class Glu:
         """Return ta s + a s' tb."""
         (a, b), (ta, tb) = np.split(x, 2, axis=-1), np.split(tx, 2, axis=-1)
         open_, closed = _gates(b)
-        ty: FloatArray = ta * open_ + a * (open_ * closed) * tb
-        return ty
+        return ta * open_ + a * (open_ * closed) * tb
 
     @staticmethod
     def second(x: FloatArray, tx: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
@@ -177,7 +167,7 @@ class Glu:
         return {"x": np.concatenate([dy * slope * tb, dy * bend], axis=-1)}
 
     @staticmethod
-    def definition(m: Any, x: list[Any]) -> list[Any]:
+    def definition(m: Math[N], x: list[N]) -> list[N]:
         """Return a/(1 + e^-b) of one pair."""
         return [x[0] * logistic(m, x[1])]
 
@@ -188,7 +178,7 @@ class Glu:
         return Rows({"x": np.stack([a.ravel(), b.ravel()], axis=1)}, np.arange(a.size)[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 1 to 4 pairs of features."""
         return Sample({"x": shape or (2 + draw.below(3), 2 * (1 + draw.below(4)))})
 
@@ -207,8 +197,7 @@ class SwiGlu:
     @staticmethod
     def forward(x: FloatArray, gate: FloatArray) -> FloatArray:
         """Return x g σ(g); x and the gate have one shape."""
-        y: FloatArray = x * Silu.forward(gate)
-        return y
+        return x * Silu.forward(gate)
 
     @staticmethod
     def backward(x: FloatArray, gate: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
@@ -221,8 +210,7 @@ class SwiGlu:
         """Return tx s + x s' tg, with s = g σ(g)."""
         silu = Silu.forward(gate)
         # x tg first: s' alone may underflow before a large x makes up for it.
-        ty: FloatArray = tx * silu + Silu.backward(gate, silu, x * tgate)
-        return ty
+        return tx * silu + Silu.backward(gate, silu, x * tgate)
 
     @staticmethod
     def second(
@@ -237,18 +225,18 @@ class SwiGlu:
         }
 
     @staticmethod
-    def definition(m: Any, x: Any, gate: Any) -> Any:
+    def definition(m: Math[N], x: N, gate: N) -> N:
         """Return x g/(1 + e^-g)."""
         return x * (gate * logistic(m, gate))
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a value and a gate of one shape."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(4))
         return Sample({"x": shape, "gate": shape})
 
     @staticmethod
-    def with_torch(f: Any, x: Any, gate: Any) -> Any:
+    def with_torch(f: Function, x: Tensor, gate: Tensor) -> Tensor:
         """Return the value times torch's SiLU of the gate."""
         return x * f(gate)
 
@@ -263,7 +251,7 @@ def over_repeated(dy: FloatArray, array: FloatArray) -> FloatArray:
     return total.reshape(array.shape)
 
 
-def composed_sigmoid(xp: Any, x: Any) -> Any:
+def composed_sigmoid(xp: Backend, x: Tensor) -> Tensor:
     """Return σ(x) as e^-log(1 + e^-x), which does not overflow, by a framework's primitives."""
     return xp.exp(-xp.logaddexp(xp.zeros_like(x), -x))
 

@@ -1,14 +1,10 @@
 """Tables, products of two values, and rotations of positions."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from manual_backprop.arithmetic import Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.linear import does_not_move
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
-
-Indices = npt.NDArray[np.integer[Any]]
 
 
 @layer(
@@ -32,7 +28,7 @@ class Embedding:
 
     @staticmethod
     def forward(
-        index: Indices, weight: FloatArray, *, padding_idx: int | None = None
+        index: IntArray, weight: FloatArray, *, padding_idx: int | None = None
     ) -> FloatArray:
         """Return y, shape of the index and (D,); indices are 0 to V - 1."""
         y = weight[index]
@@ -42,7 +38,7 @@ class Embedding:
 
     @staticmethod
     def backward(
-        index: Indices, weight: FloatArray, dy: FloatArray, *, padding_idx: int | None = None
+        index: IntArray, weight: FloatArray, dy: FloatArray, *, padding_idx: int | None = None
     ) -> dict[str, FloatArray]:
         """Return the cotangent of the table."""
         dweight = np.zeros_like(weight)
@@ -53,7 +49,7 @@ class Embedding:
 
     @staticmethod
     def tangent(
-        index: Indices, tweight: FloatArray, *, padding_idx: int | None = None
+        index: IntArray, tweight: FloatArray, *, padding_idx: int | None = None
     ) -> FloatArray:
         """Return the rows of the table's tangent."""
         return Embedding.forward(index, tweight, padding_idx=padding_idx)
@@ -61,12 +57,12 @@ class Embedding:
     second = does_not_move
 
     @staticmethod
-    def definition(m: Any, index: None, weight: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], index: None, weight: list[N], **_: object) -> list[N]:
         """Return the number unchanged; the index has chosen it."""
         return weight
 
     @staticmethod
-    def rows(index: Indices, weight: FloatArray, *, padding_idx: int | None) -> Rows:
+    def rows(index: IntArray, weight: FloatArray, *, padding_idx: int | None) -> Rows:
         """Return a row for each number of y: the number of the table that the index picks."""
         d = weight.shape[1]
         place = index[..., None] * d + np.arange(d)
@@ -75,7 +71,7 @@ class Embedding:
         return Rows({"weight": place.reshape(-1, 1)}, np.arange(place.size)[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 2 to 5 rows and more indices than rows, so that some are repeated."""
         rows, d = 2 + draw.below(4), 1 + draw.below(4)
         shape = shape or ((rows + 2,) if draw.chance(1, 2) else (2, rows))
@@ -84,13 +80,17 @@ class Embedding:
         return Sample({"weight": (rows, d)}, {"index": index}, {"padding_idx": padding_idx})
 
     @staticmethod
-    def with_torch(f: Any, index: Any, weight: Any, *, padding_idx: int | None) -> Any:
+    def with_torch(
+        f: Function, index: Tensor, weight: Tensor, *, padding_idx: int | None
+    ) -> Tensor:
         """Call torch's function, and take its row at the padding index for 0."""
         y = f(index, weight, padding_idx)
         return y if padding_idx is None else y * (index != padding_idx)[..., None]
 
     @staticmethod
-    def composition(xp: Any, index: Any, weight: Any, *, padding_idx: int | None) -> Any:
+    def composition(
+        xp: Backend, index: Tensor, weight: Tensor, *, padding_idx: int | None
+    ) -> Tensor:
         """Return the rows, by the framework's own indexing."""
         y = weight[index]
         return y if padding_idx is None else y * (index != padding_idx)[..., None]
@@ -178,8 +178,8 @@ class Bilinear:
 
     @staticmethod
     def definition(
-        m: Any, x: list[Any], z: list[Any], weight: list[list[Any]], bias: list[Any] | None = None
-    ) -> list[Any]:
+        m: Math[N], x: list[N], z: list[N], weight: list[list[N]], bias: list[N] | None = None
+    ) -> list[N | float]:
         """Return one number of y, term by term."""
         terms = [
             x_i * w_ij * z_j
@@ -205,7 +205,7 @@ class Bilinear:
         return Rows(inputs, np.arange(n * d_out)[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 1 to 4 inputs and outputs, the bias left out in one case of eight."""
         n, d_x = shape or (2 + draw.below(3), 1 + draw.below(4))
         d_z, d_out = 1 + draw.below(4), 1 + draw.below(3)
@@ -215,7 +215,9 @@ class Bilinear:
         return Sample(shapes)
 
     @staticmethod
-    def composition(xp: Any, x: Any, z: Any, weight: Any, bias: Any = None) -> Any:
+    def composition(
+        xp: Backend, x: Tensor, z: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
         """Return the sums of the products of three."""
         products = x[:, None, :, None] * weight[None] * z[:, None, None, :]
         y = xp.sum(products, axis=(2, 3))
@@ -271,19 +273,17 @@ class Rotary:
         tsin: FloatArray,
     ) -> FloatArray:
         """Return tx turned by the angle, and x by its tangent: y is linear in x and in (c, s)."""
-        ty: FloatArray = Rotary.forward(tx, cos, sin) + Rotary.forward(x, tcos, tsin)
-        return ty
+        return Rotary.forward(tx, cos, sin) + Rotary.forward(x, tcos, tsin)
 
     @staticmethod
     def second(
         tx: FloatArray, tcos: FloatArray, tsin: FloatArray, dy: FloatArray
     ) -> dict[str, FloatArray]:
         """Return `backward` at the tangents: dx has no x in it, dc and ds have neither c nor s."""
-        found: dict[str, FloatArray] = Rotary.backward(tx, tcos, tsin, dy)
-        return found
+        return Rotary.backward(tx, tcos, tsin, dy)
 
     @staticmethod
-    def definition(m: Any, x: list[Any], cos: list[Any], sin: list[Any]) -> list[Any]:
+    def definition(m: Math[N], x: list[N], cos: list[N], sin: list[N]) -> list[N]:
         """Return one pair, turned."""
         (a, b), (c,), (s,) = x, cos, sin
         return [a * c - b * s, b * c + a * s]
@@ -297,7 +297,7 @@ class Rotary:
         return Rows({"x": pairs, "cos": angle, "sin": angle}, pairs)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 1 to 4 positions of 1 to 3 pairs, with the angles t 100^(-i/pairs)."""
         shape = shape or (1 + draw.below(3), 1 + draw.below(4), 2 * (1 + draw.below(3)))
         pairs = shape[-1] // 2
@@ -305,7 +305,7 @@ class Rotary:
         return Sample({"x": shape}, {"cos": np.cos(angles), "sin": np.sin(angles)})
 
     @staticmethod
-    def composition(xp: Any, x: Any, cos: Any, sin: Any) -> Any:
+    def composition(xp: Backend, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return the same by the framework's own primitives."""
         half = x.shape[-1] // 2
         a, b = x[..., :half], x[..., half:]

@@ -1,10 +1,11 @@
 """What the recurrent cells share: their gates, how these move, and what makes a row."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from manual_backprop.activations.sigmoid import Sigmoid, Tanh
+from manual_backprop.arithmetic import IntArray, N, RandomSource
 from manual_backprop.operation import FloatArray, Sample
 
 
@@ -55,8 +56,13 @@ def four_gates(
 
 
 def gates_definition(
-    x: list[Any], h: list[Any], weight_x: Any, weight_h: Any, bias_x: Any, bias_h: Any
-) -> list[Any]:
+    x: Sequence[N],
+    h: Sequence[N],
+    weight_x: Sequence[Sequence[N]],
+    weight_h: Sequence[Sequence[N]],
+    bias_x: Sequence[N | float],
+    bias_h: Sequence[N | float],
+) -> list[N | float]:
     """Return a of each gate of one unit."""
     return [
         sum(w * a for w, a in zip(row_x, x, strict=True))
@@ -69,7 +75,7 @@ def gates_definition(
 
 def unit_inputs(
     x: FloatArray, h: FloatArray, weight_x: FloatArray, weight_h: FloatArray
-) -> dict[str, Any]:
+) -> dict[str, IntArray]:
     """Return the rows, one for each unit of each sample: x, h, the weights of its G gates."""
     sample, unit = np.divmod(np.arange(h.size), h.shape[1])
     gates = len(weight_x) // h.shape[1]
@@ -84,7 +90,7 @@ def unit_inputs(
     }
 
 
-def sample_of_cell(draw: Any, shape: tuple[int, ...] | None, gates: int) -> Sample:
+def sample_of_cell(draw: RandomSource, shape: tuple[int, ...] | None, gates: int) -> Sample:
     """Return 1 to 4 inputs and units."""
     n, d = shape or (1 + draw.below(3), 1 + draw.below(4))
     units = 1 + draw.below(4)
@@ -154,7 +160,7 @@ class MovedGru:
         self.tn = Tanh.backward(self.t, self.n, self.tt)
 
 
-SQUASHED: tuple[Any, ...] = (Sigmoid, Sigmoid, Tanh, Sigmoid)
+SQUASHED: tuple[type[Sigmoid] | type[Tanh], ...] = (Sigmoid, Sigmoid, Tanh, Sigmoid)
 """What the gates i, f, g and o of an LSTM go through."""
 
 

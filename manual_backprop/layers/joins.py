@@ -1,9 +1,8 @@
 """Values that meet: sums and products of two values of one shape (or that broadcast to one)."""
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Math, N, RandomSource, Tensor
 from manual_backprop.layers.linear import does_not_move
 from manual_backprop.operation import COMPOSED, FloatArray, Sample, layer
 
@@ -34,17 +33,17 @@ class Add:
     second = does_not_move
 
     @staticmethod
-    def definition(m: Any, a: Any, b: Any) -> Any:
+    def definition(m: Math[N], a: N, b: N) -> N:
         """Return a + b of two numbers."""
         return a + b
 
     @staticmethod
-    def composition(xp: Any, a: Any, b: Any) -> Any:
+    def composition(xp: Backend, a: Tensor, b: Tensor) -> Tensor:
         """Return the same by the framework's own sum."""
         return a + b
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return two arrays of one shape."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(4))
         return Sample({"a": shape, "b": shape})
@@ -78,17 +77,17 @@ class Multiply:
         return {"a": dy * tb, "b": dy * ta}
 
     @staticmethod
-    def definition(m: Any, a: Any, b: Any) -> Any:
+    def definition(m: Math[N], a: N, b: N) -> N:
         """Return a b of two numbers."""
         return a * b
 
     @staticmethod
-    def composition(xp: Any, a: Any, b: Any) -> Any:
+    def composition(xp: Backend, a: Tensor, b: Tensor) -> Tensor:
         """Return the same by the framework's own product."""
         return a * b
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return two arrays of one shape."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(4))
         return Sample({"a": shape, "b": shape})

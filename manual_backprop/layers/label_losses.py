@@ -1,10 +1,9 @@
 """Losses beside given targets, as operations of a graph. Shapes: x (N, C), the scores or logits."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.activations.sigmoid import log_one_plus_exp
+from manual_backprop.arithmetic import Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.linear import does_not_move
 from manual_backprop.losses.logits import BceWithLogits
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
@@ -28,7 +27,7 @@ class MultiMargin:
     """
 
     @staticmethod
-    def forward(x: FloatArray, target: Any, *, margin: float = 1.0) -> FloatArray:
+    def forward(x: FloatArray, target: IntArray, *, margin: float = 1.0) -> FloatArray:
         """Return L, shape (N,); the targets are labels (N,)."""
         slack = _slack(x, target, margin)
         mean: FloatArray = np.maximum(slack, 0.0).sum(axis=-1) / x.shape[-1]
@@ -36,7 +35,7 @@ class MultiMargin:
 
     @staticmethod
     def backward(
-        x: FloatArray, target: Any, dy: FloatArray, *, margin: float = 1.0
+        x: FloatArray, target: IntArray, dy: FloatArray, *, margin: float = 1.0
     ) -> dict[str, FloatArray]:
         """Return the cotangent of the scores; dy is that of L."""
         active = (_slack(x, target, margin) > 0).astype(x.dtype)
@@ -44,7 +43,9 @@ class MultiMargin:
         return {"x": active * (dy[:, None] / x.shape[-1])}
 
     @staticmethod
-    def tangent(x: FloatArray, target: Any, tx: FloatArray, *, margin: float = 1.0) -> FloatArray:
+    def tangent(
+        x: FloatArray, target: IntArray, tx: FloatArray, *, margin: float = 1.0
+    ) -> FloatArray:
         """Return Σ_j (∂L/∂x_j) tx_j."""
         slope: FloatArray = MultiMargin.backward(x, target, np.ones_like(x[:, 0]), margin=margin)[
             "x"
@@ -55,13 +56,13 @@ class MultiMargin:
     second = does_not_move
 
     @staticmethod
-    def definition(m: Any, x: list[Any], target: None, *, margin: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], target: None, *, margin: N) -> list[N | float]:
         """Return L of one sample, whose label has the first score."""
         terms = [m.max(margin - x[0] + x_j, m.number(0)) for x_j in x[1:]]
         return [sum(terms, m.number(0)) / m.number(len(x))]
 
     @staticmethod
-    def rows(x: FloatArray, target: Any, *, margin: float) -> Rows:
+    def rows(x: FloatArray, target: IntArray, *, margin: float) -> Rows:
         """Return a row for each sample, its label's score first."""
         n, classes = x.shape
         order = (target[:, None] + np.arange(classes)) % classes
@@ -69,7 +70,7 @@ class MultiMargin:
         return Rows({"x": own}, np.arange(n)[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 2 to 5 samples of 1 to 5 classes."""
         n, classes = shape or (2 + draw.below(4), 1 + draw.below(5))
         target = np.array([draw.below(classes) for _ in range(n)])
@@ -77,12 +78,14 @@ class MultiMargin:
         return Sample({"x": (n, classes)}, {"target": target}, options)
 
     @staticmethod
-    def with_torch(f: Any, x: Any, target: Any, *, margin: float, reduction: str) -> Any:
+    def with_torch(
+        f: Function, x: Tensor, target: Tensor, *, margin: float, reduction: str
+    ) -> Tensor:
         """Call torch's function."""
         return f(x, target, margin=margin, reduction=reduction)
 
     @staticmethod
-    def composition(xp: Any, x: Any, target: Any, *, margin: float) -> Any:
+    def composition(xp: Backend, x: Tensor, target: Tensor, *, margin: float) -> Tensor:
         """Return the terms of the other classes, clipped at 0."""
         is_label = xp.arange(x.shape[-1]) == target[:, None]
         own = xp.sum(xp.where(is_label, x, 0.0 * x), axis=-1, keepdims=True)
@@ -108,32 +111,34 @@ class MultilabelSoftMargin:
     """
 
     @staticmethod
-    def forward(x: FloatArray, target: Any) -> FloatArray:
+    def forward(x: FloatArray, target: IntArray) -> FloatArray:
         """Return L, shape (N,); the targets are 0 and 1, shape (N, C)."""
         losses: FloatArray = BceWithLogits.forward(x, target.astype(x.dtype))
         mean: FloatArray = losses.mean(axis=-1)
         return mean
 
     @staticmethod
-    def backward(x: FloatArray, target: Any, dy: FloatArray) -> dict[str, FloatArray]:
+    def backward(x: FloatArray, target: IntArray, dy: FloatArray) -> dict[str, FloatArray]:
         """Return the cotangent of the logits; dy is that of L."""
         share = dy[:, None] / x.shape[-1]
         return {"x": BceWithLogits.backward(x, target.astype(x.dtype), share)}
 
     @staticmethod
-    def tangent(x: FloatArray, target: Any, tx: FloatArray) -> FloatArray:
+    def tangent(x: FloatArray, target: IntArray, tx: FloatArray) -> FloatArray:
         """Return the mean of (σ(x) - t) tx."""
         ty: FloatArray = BceWithLogits.backward(x, target.astype(x.dtype), tx).mean(axis=-1)
         return ty
 
     @staticmethod
-    def second(x: FloatArray, target: Any, tx: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
+    def second(
+        x: FloatArray, target: IntArray, tx: FloatArray, dy: FloatArray
+    ) -> dict[str, FloatArray]:
         """Return σ'(x) tx dy/C, as for bce_with_logits."""
         share = dy[:, None] / x.shape[-1]
         return {"x": BceWithLogits.second(x, target.astype(x.dtype), share, tx)}
 
     @staticmethod
-    def definition(m: Any, x: list[Any], target: list[Any]) -> list[Any]:
+    def definition(m: Math[N], x: list[N], target: list[N]) -> list[N | float]:
         """Return the mean of log(1 + e^-x) where the target is 1, log(1 + e^x) where it is 0."""
         terms = [
             log_one_plus_exp(m, m.where(t_c - m.number("1/2"), -x_c, x_c))
@@ -142,20 +147,20 @@ class MultilabelSoftMargin:
         return [sum(terms[1:], terms[0]) / m.number(len(x))]
 
     @staticmethod
-    def rows(x: FloatArray, target: Any) -> Rows:
+    def rows(x: FloatArray, target: IntArray) -> Rows:
         """Return a row for each sample."""
         own = np.arange(x.size).reshape(x.shape)
         return Rows({"x": own, "target": own}, np.arange(len(x))[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 2 to 5 samples of 1 to 5 classes, each of which holds or not."""
         n, classes = shape or (2 + draw.below(4), 1 + draw.below(5))
         target = (draw.normal(n, classes) > 0).astype(np.int64)
         return Sample({"x": (n, classes)}, {"target": target})
 
     @staticmethod
-    def composition(xp: Any, x: Any, target: Any) -> Any:
+    def composition(xp: Backend, x: Tensor, target: Tensor) -> Tensor:
         """Return the mean of log(1 + e^-x) and log(1 + e^x) by logaddexp."""
         zero = xp.zeros_like(x)
         losses = xp.where(target > 0, xp.logaddexp(zero, -x), xp.logaddexp(zero, x))
@@ -177,27 +182,29 @@ class Focal:
     """
 
     @staticmethod
-    def forward(x: FloatArray, target: Any, *, gamma: float = 2.0) -> FloatArray:
+    def forward(x: FloatArray, target: IntArray, *, gamma: float = 2.0) -> FloatArray:
         """Return L, shape (N, C); the targets are 0 and 1."""
         _, _, q, cost = _focal_parts(x, target)
         return q**gamma * cost
 
     @staticmethod
     def backward(
-        x: FloatArray, target: Any, dy: FloatArray, *, gamma: float = 2.0
+        x: FloatArray, target: IntArray, dy: FloatArray, *, gamma: float = 2.0
     ) -> dict[str, FloatArray]:
         """Return the cotangent of the logits; dy is that of L."""
         sign, p, q, cost = _focal_parts(x, target)
         return {"x": -sign * dy * (q**gamma * (q + gamma * (p * cost)))}
 
     @staticmethod
-    def tangent(x: FloatArray, target: Any, tx: FloatArray, *, gamma: float = 2.0) -> FloatArray:
+    def tangent(
+        x: FloatArray, target: IntArray, tx: FloatArray, *, gamma: float = 2.0
+    ) -> FloatArray:
         """Return ∂L/∂x tx: L is a function of each x by itself."""
         return Focal.backward(x, target, tx, gamma=gamma)["x"]
 
     @staticmethod
     def second(
-        x: FloatArray, target: Any, tx: FloatArray, dy: FloatArray, *, gamma: float = 2.0
+        x: FloatArray, target: IntArray, tx: FloatArray, dy: FloatArray, *, gamma: float = 2.0
     ) -> dict[str, FloatArray]:
         """Return dy L'' tx with L'' = p q^γ (q (1 + 2γ) + γ c (γ p - q)) and c = -log p.
 
@@ -210,13 +217,13 @@ class Focal:
         return {"x": dy * (p * q**gamma * bend) * tx}
 
     @staticmethod
-    def definition(m: Any, x: Any, target: Any, *, gamma: Any) -> Any:
+    def definition(m: Math[N], x: N, target: N, *, gamma: N) -> N:
         """Return (1 - p)^γ (-log p), the power as e^(γ log(1 - p))."""
         a = m.where(target - m.number("1/2"), x, -x)
         return m.exp(-gamma * log_one_plus_exp(m, a)) * log_one_plus_exp(m, -a)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return 2 to 5 samples of 1 to 4 classes, and γ from 0 to 2."""
         shape = shape or (2 + draw.below(4), 1 + draw.below(4))
         target = (draw.normal(*shape) > 0).astype(np.int64)
@@ -224,14 +231,14 @@ class Focal:
         return Sample({"x": shape}, {"target": target}, options)
 
     @staticmethod
-    def composition(xp: Any, x: Any, target: Any, *, gamma: float) -> Any:
+    def composition(xp: Backend, x: Tensor, target: Tensor, *, gamma: float) -> Tensor:
         """Return the power as e^(-γ log(1 + e^a)), which is 1 - p and does not cancel."""
         a = xp.where(target > 0, x, -x)
         zero = xp.zeros_like(x)
         return xp.exp(-gamma * xp.logaddexp(zero, a)) * xp.logaddexp(zero, -a)
 
 
-def _slack(x: FloatArray, target: Any, margin: float) -> FloatArray:
+def _slack(x: FloatArray, target: IntArray, margin: float) -> FloatArray:
     """Return margin - x_t + x_j, and 0 for the label itself."""
     own = np.arange(len(x)), target
     slack: FloatArray = (margin - x[own][:, None]) + x
@@ -240,7 +247,7 @@ def _slack(x: FloatArray, target: Any, margin: float) -> FloatArray:
 
 
 def _focal_parts(
-    x: FloatArray, target: Any
+    x: FloatArray, target: IntArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return the sign of a, p = σ(a), q = σ(-a) and -log p."""
     sign = np.where(target > 0, x.dtype.type(1), x.dtype.type(-1))

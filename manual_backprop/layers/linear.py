@@ -1,27 +1,27 @@
 """Second order of what is linear: by the rules of sums and products, for every such layer."""
 
 from collections.abc import Callable
-from typing import Any
 
 from manual_backprop.operation import FloatArray
 
-Method = Callable[..., Any]
+Forward = Callable[..., FloatArray]
+Backward = Callable[..., dict[str, FloatArray]]
 
 
-def linear(forward: Method) -> tuple[Method, Method]:
+def linear(forward: Forward) -> tuple[Forward, Backward]:
     """Return `tangent` and `second` of a layer y = A x, from its forward.
 
     y moves by A tx, which is forward at the tangent. dx = Aᵀ dy has no x in it and does not move.
     """
 
-    def tangent(tx: FloatArray, **options: Any) -> FloatArray:
+    def tangent(tx: FloatArray, **options: object) -> FloatArray:
         """Return A tx."""
-        return forward(tx, **options)  # type: ignore[no-any-return]
+        return forward(tx, **options)
 
     return tangent, does_not_move
 
 
-def bilinear(forward: Method, backward: Method) -> tuple[Method, Method]:
+def bilinear(forward: Forward, backward: Backward) -> tuple[Forward, Backward]:
     """Return `tangent` and `second` of a layer y = B(x, W) + b that is linear in x and in W.
 
     By the product rule each factor moves in turn: ty = B(tx, W) + B(x, tW) + tb. dx is linear in W
@@ -35,20 +35,20 @@ def bilinear(forward: Method, backward: Method) -> tuple[Method, Method]:
         tx: FloatArray,
         tweight: FloatArray,
         tbias: FloatArray | None = None,
-        **options: Any,
+        **options: object,
     ) -> FloatArray:
         """Return B(tx, W) + B(x, tW) + tb."""
-        return forward(tx, weight, tbias, **options) + forward(x, tweight, **options)  # type: ignore[no-any-return]
+        return forward(tx, weight, tbias, **options) + forward(x, tweight, **options)
 
     def second(
-        tx: FloatArray, dy: FloatArray, tweight: FloatArray, **options: Any
+        tx: FloatArray, dy: FloatArray, tweight: FloatArray, **options: object
     ) -> dict[str, FloatArray]:
         """Return what dx and dW move by as W and x do."""
-        return backward(tx, dy, tweight, **options)  # type: ignore[no-any-return]
+        return backward(tx, dy, tweight, **options)
 
     return tangent, second
 
 
-def does_not_move(**options: Any) -> dict[str, FloatArray]:
+def does_not_move(**options: object) -> dict[str, FloatArray]:
     """Return nothing: no cotangent of a linear layer depends on its arguments."""
     return {}

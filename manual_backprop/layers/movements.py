@@ -4,10 +4,9 @@ What is moved gives its cotangent back along the same way: if y_i = x_{s(i)}, th
 ∂L/∂x_j = Σ dy_i over all i with s(i) = j.
 """
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.linear import does_not_move, linear
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
@@ -47,7 +46,7 @@ class Concatenate:
     second = does_not_move
 
     @staticmethod
-    def definition(m: Any, x: list[Any], other: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], other: list[N], **_: object) -> list[N]:
         """Return the one number unchanged; the other of the two is a zero of no array."""
         return [x[0] + other[0]]
 
@@ -60,7 +59,7 @@ class Concatenate:
         return _moved(x=from_x, other=from_other)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return two arrays of 2 to 4 axes that differ along one of them."""
         shape = shape or any_shape(draw)
         axis = draw.below(len(shape))
@@ -68,7 +67,7 @@ class Concatenate:
         return Sample({"x": shape, "other": other}, options={"axis": axis})
 
     @staticmethod
-    def composition(xp: Any, x: Any, other: Any, *, axis: int) -> Any:
+    def composition(xp: Backend, x: Tensor, other: Tensor, *, axis: int) -> Tensor:
         """Return the framework's concatenation."""
         return xp.concat([x, other], axis=axis)
 
@@ -108,7 +107,7 @@ class Slice:
     tangent, second = linear(forward)
 
     @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], **_: object) -> list[N]:
         """Return the number unchanged."""
         return x
 
@@ -118,7 +117,7 @@ class Slice:
         return _moved(x=indices(x)[_along(x, axis, start, stop, step)])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a slice of at least one place, with steps of 1 to 3."""
         shape = shape or any_shape(draw)
         axis = draw.below(len(shape))
@@ -128,7 +127,9 @@ class Slice:
         return Sample({"x": shape}, options=options)
 
     @staticmethod
-    def composition(xp: Any, x: Any, *, axis: int, start: int, stop: int, step: int) -> Any:
+    def composition(
+        xp: Backend, x: Tensor, *, axis: int, start: int, stop: int, step: int
+    ) -> Tensor:
         """Return the framework's slice."""
         return x[_along(x, axis, start, stop, step)]
 
@@ -153,7 +154,7 @@ class Reshape:
     tangent, second = linear(forward)
 
     @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], **_: object) -> list[N]:
         """Return the number unchanged."""
         return x
 
@@ -163,7 +164,7 @@ class Reshape:
         return _moved(x=indices(x))
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a shape with two lengths exchanged, of as many axes."""
         shape = shape or any_shape(draw)
         first, second = draw.below(len(shape)), draw.below(len(shape))
@@ -172,7 +173,7 @@ class Reshape:
         return Sample({"x": shape}, options={"shape": tuple(lengths)})
 
     @staticmethod
-    def composition(xp: Any, x: Any, *, shape: Axes) -> Any:
+    def composition(xp: Backend, x: Tensor, *, shape: Axes) -> Tensor:
         """Return the framework's reshape."""
         return xp.reshape(x, shape)
 
@@ -198,7 +199,7 @@ class Transpose:
     tangent, second = linear(forward)
 
     @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], **_: object) -> list[N]:
         """Return the number unchanged."""
         return x
 
@@ -208,7 +209,7 @@ class Transpose:
         return _moved(x=indices(x).transpose(axes))
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return any order of 2 to 4 axes."""
         shape = shape or any_shape(draw)
         left = list(range(len(shape)))
@@ -216,29 +217,31 @@ class Transpose:
         return Sample({"x": shape}, options={"axes": axes})
 
     @staticmethod
-    def composition(xp: Any, x: Any, *, axes: Axes) -> Any:
+    def composition(xp: Backend, x: Tensor, *, axes: Axes) -> Tensor:
         """Return the framework's transposition."""
         return xp.permute_dims(x, axes)
 
 
-def indices(array: FloatArray) -> Any:
+def indices(array: FloatArray) -> IntArray:
     """Return the index of each number in the flattened array, in the array's shape."""
     return np.arange(array.size).reshape(array.shape)
 
 
-def _moved(**sources: Any) -> Rows:
+def _moved(**sources: IntArray) -> Rows:
     """Return a row of one number for each entry of y, from the indices of where it comes from."""
     columns = {name: source.reshape(-1, 1) for name, source in sources.items()}
     size = next(iter(columns.values())).size
     return Rows(columns, np.arange(size)[:, None])
 
 
-def _along(x: Any, axis: int, start: int, stop: int, step: int) -> tuple[slice, ...]:
+def _along(
+    x: FloatArray | Tensor, axis: int, start: int, stop: int, step: int
+) -> tuple[slice, ...]:
     cut = [slice(None)] * x.ndim
     cut[axis] = slice(start, stop, step)
     return tuple(cut)
 
 
-def any_shape(draw: Any) -> tuple[int, ...]:
+def any_shape(draw: RandomSource) -> tuple[int, ...]:
     """Return 2 to 4 axes of 1 to 4 numbers."""
     return tuple(1 + draw.below(4) for _ in range(2 + draw.below(3)))

@@ -1,9 +1,8 @@
 """Normalisation of rows of features. Shapes: x, y (…, D); each row of D numbers by itself."""
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.directions import directions, moved_directions
 from manual_backprop.layers.standardised import (
     EPSILONS,
@@ -95,9 +94,7 @@ class LayerNorm:
         return {"x": dx, "weight": _over_rows(dy * moved.tangent)}
 
     @staticmethod
-    def definition(
-        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
-    ) -> list[Any]:
+    def definition(m: Math[N], x: list[N], weight: list[N], bias: list[N], *, eps: N) -> list[N]:
         """Return one row of y."""
         normalised = standardised_definition(m, x, eps)
         return [n * w + b for n, w, b in zip(normalised, weight, bias, strict=True)]
@@ -109,7 +106,7 @@ class LayerNorm:
         return Rows({"x": own, "weight": shared, "bias": shared}, own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return the shapes for 2 to 4 rows of 1 to 8 numbers, and eps."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(8))
         d = shape[-1]
@@ -117,19 +114,19 @@ class LayerNorm:
         return Sample({"x": shape, "weight": (d,), "bias": (d,)}, options=options)
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return x with one row whose numbers are all equal (σ² = ε)."""
         rows = x.reshape(-1, x.shape[-1])
         rows[draw.below(len(rows))] = rows[0, 0]
         return rows.reshape(x.shape)
 
     @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    def with_torch(f: Function, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
         """Call torch's function, which is given the shape that it normalises over."""
         return f(x, weight.shape, weight, bias, eps)
 
     @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    def composition(xp: Backend, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
         """Return the same by the framework's own primitives."""
         return standardised_composition(xp, x, (-1,), eps) * weight + bias
 
@@ -179,7 +176,9 @@ class RmsNorm:
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂; tx̂ has the formula of dx with tx for g: ∂x̂/∂x is symmetric."""
         rho = _root_mean_square(x, eps)
-        return _from_scaled(tx, x.dtype.type(1), x / rho, rho, eps) * weight + x / rho * tweight
+        return (
+            _from_scaled(tx, np.ones((), x.dtype), x / rho, rho, eps) * weight + x / rho * tweight
+        )
 
     @staticmethod
     def second(
@@ -202,7 +201,7 @@ class RmsNorm:
         """
         rho = _root_mean_square(x, eps)
         normalised = x / rho
-        moved = _from_scaled(tx, x.dtype.type(1), normalised, rho, eps)
+        moved = _from_scaled(tx, np.ones((), x.dtype), normalised, rho, eps)
         trho = (normalised * tx).mean(axis=-1, keepdims=True)
         dx = _from_scaled(dy, weight, normalised, rho, eps)
         found = _from_scaled(dy, tweight, normalised, rho, eps)
@@ -214,7 +213,7 @@ class RmsNorm:
         return {"x": found, "weight": _over_rows(dy * moved)}
 
     @staticmethod
-    def definition(m: Any, x: list[Any], weight: list[Any], *, eps: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], weight: list[N], *, eps: N) -> list[N | float]:
         """Return one row of y."""
         squares = [x_i * x_i for x_i in x]
         rho = m.sqrt(sum(squares[1:], squares[0]) / m.number(len(x)) + eps)
@@ -227,25 +226,25 @@ class RmsNorm:
         return Rows({"x": own, "weight": shared}, own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return the shapes for 2 to 4 rows of 1 to 8 numbers, and eps."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(8))
         return Sample({"x": shape, "weight": shape[-1:]}, options={"eps": draw.choice(EPSILONS)})
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return x with one row of zeros."""
         rows = x.reshape(-1, x.shape[-1])
         rows[draw.below(len(rows))] = 0
         return rows.reshape(x.shape)
 
     @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any, *, eps: float) -> Any:
+    def with_torch(f: Function, x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
         """Call torch's function, which is given the shape that it normalises over."""
         return f(x, weight.shape, weight, eps)
 
     @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
+    def composition(xp: Backend, x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
         """Return the same by the framework's own primitives."""
         return x / xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps) * weight
 
@@ -308,7 +307,7 @@ class WeightNorm:
         return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": moved}
 
     @staticmethod
-    def definition(m: Any, v: list[Any], g: list[Any]) -> list[Any]:
+    def definition(m: Math[N], v: list[N], g: list[N]) -> list[N | float]:
         """Return one row of the weight."""
         squares = [v_i * v_i for v_i in v]
         square, zero = sum(squares[1:], squares[0]), m.number(0)
@@ -322,13 +321,13 @@ class WeightNorm:
         return Rows({"v": own, "g": np.arange(len(v))[:, None]}, own)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return the shapes for a weight of 1 to 5 outputs and 1 to 6 inputs."""
         d_out, d_in = shape or (1 + draw.below(5), 1 + draw.below(6))
         return Sample({"v": (d_out, d_in), "g": (d_out, 1)})
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return v with one row of zeros, and one column if there are others."""
         x[draw.below(len(x))] = 0
         if x.shape[1] > 1:
@@ -336,7 +335,7 @@ class WeightNorm:
         return x
 
     @staticmethod
-    def composition(xp: Any, v: Any, g: Any) -> Any:
+    def composition(xp: Backend, v: Tensor, g: Tensor) -> Tensor:
         """Return the same by the framework's own primitives."""
         return v / xp.sqrt(xp.sum(v * v, axis=-1, keepdims=True)) * g
 
@@ -347,7 +346,7 @@ def _root_mean_square(x: FloatArray, eps: float) -> FloatArray:
 
 
 def _from_scaled(
-    dy: FloatArray, weight: Any, normalised: FloatArray, rho: FloatArray, eps: float
+    dy: FloatArray, weight: FloatArray, normalised: FloatArray, rho: FloatArray, eps: float
 ) -> FloatArray:
     """Return dx = (g - x̂ mean(g x̂))/ρ with g = γ dy (see RmsNorm)."""
     g, exponent = scaled_product(dy, weight, (-1,))
@@ -364,7 +363,7 @@ def _over_rows(array: FloatArray) -> FloatArray:
     return total
 
 
-def _row_indices(x: FloatArray) -> tuple[Any, Any]:
+def _row_indices(x: FloatArray) -> tuple[IntArray, IntArray]:
     """Return the indices of each row of x, and those of an array (D,) that all rows share."""
     own = np.arange(x.size).reshape(-1, x.shape[-1])
     return own, np.broadcast_to(np.arange(x.shape[-1]), own.shape)

@@ -1,21 +1,17 @@
 """Pooling: one number for each window of an image. Shapes: x (N, C, H, W), y (N, C, H', W')."""
 
 from collections.abc import Iterator
-from typing import Any
+from types import EllipsisType
 
 import numpy as np
 
+from manual_backprop.arithmetic import A, Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.convolution import Pair
 from manual_backprop.layers.linear import does_not_move, linear
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
-@layer(
-    structure="rows",
-    takes="image",
-    torch="torch.nn.functional.max_pool2d",
-    jax=COMPOSED,
-)
+@layer(structure="rows", takes="image", torch="torch.nn.functional.max_pool2d", jax=COMPOSED)
 class MaxPool2d:
     """y_nchw = max of the window of x that begins at (sh-p, sw-p); s the stride, p the padding.
 
@@ -83,7 +79,7 @@ class MaxPool2d:
     second = does_not_move
 
     @staticmethod
-    def definition(m: Any, x: list[Any], inside: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], inside: list[N], **_: object) -> list[N]:
         """Return the largest number of a window; the first is inside, `inside` is 1 or -1."""
         largest = x[0]
         for x_i, is_inside in zip(x[1:], inside[1:], strict=True):
@@ -100,34 +96,29 @@ class MaxPool2d:
         return Rows({"x": place}, np.arange(len(place))[:, None], {"inside": inside})
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return windows of 1 to 3 by 1 to 3 that may overlap and may reach outside."""
         return _sample(draw, shape)
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return x with numbers 0, 1 and 2 alone: ties in nearly every window."""
         return np.rint(np.abs(x)).clip(0, 2)
 
     @staticmethod
-    def with_torch(f: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+    def with_torch(f: Function, x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
         """Call torch's function."""
         return f(x, kernel, stride, padding)
 
     @staticmethod
-    def composition(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+    def composition(xp: Backend, x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
         """Return the maximum over the stacked windows; on a tie it is shared."""
         padded = _bordered(xp, x, padding, -xp.inf)
         windows = [window for window, _ in _windows(padded, padded, kernel, stride)]
         return xp.max(xp.stack(windows), axis=0)
 
 
-@layer(
-    structure="contraction",
-    takes="image",
-    torch="torch.nn.functional.avg_pool2d",
-    jax=COMPOSED,
-)
+@layer(structure="contraction", takes="image", torch="torch.nn.functional.avg_pool2d", jax=COMPOSED)
 class AvgPool2d:
     """y_nchw = (1/K) Σ x over the K = K_h K_w places of the window at (sh-p, sw-p).
 
@@ -145,8 +136,7 @@ class AvgPool2d:
         """Return y, with H' = ⌊(H + 2p - K_h)/s⌋ + 1."""
         padded = _padded(x, padding, 0.0)
         windows = [window for window, _ in _windows(padded, padded, kernel, stride)]
-        y: FloatArray = sum(windows[1:], windows[0]) / (kernel[0] * kernel[1])
-        return y
+        return sum(windows[1:], windows[0]) / (kernel[0] * kernel[1])
 
     @staticmethod
     def backward(
@@ -167,7 +157,7 @@ class AvgPool2d:
     tangent, second = linear(forward)
 
     @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], **_: object) -> list[N | float]:
         """Return the mean of a window."""
         return [sum(x[1:], x[0]) / m.number(len(x))]
 
@@ -178,17 +168,17 @@ class AvgPool2d:
         return Rows({"x": place}, np.arange(len(place))[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return windows of 1 to 3 by 1 to 3 that may overlap and may reach outside."""
         return _sample(draw, shape)
 
     @staticmethod
-    def with_torch(f: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+    def with_torch(f: Function, x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
         """Call torch's function."""
         return f(x, kernel, stride, padding)
 
     @staticmethod
-    def composition(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+    def composition(xp: Backend, x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
         """Return the mean over the stacked windows."""
         padded = _bordered(xp, x, padding, 0.0)
         windows = [window for window, _ in _windows(padded, padded, kernel, stride)]
@@ -233,7 +223,7 @@ class AdaptiveAvgPool2d:
     tangent, second = linear(forward)
 
     @staticmethod
-    def definition(m: Any, x: list[Any], count: Any, **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], count: N, **_: object) -> list[N | float]:
         """Return the mean of a window of `count` numbers, the others being 0."""
         return [sum(x[1:], x[0]) / count]
 
@@ -252,19 +242,19 @@ class AdaptiveAvgPool2d:
         return Rows({"x": place}, np.arange(len(place))[:, None], {"count": count})
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a size of 1 to 3 by 1 to 3, larger than the image in rare cases."""
         if shape is None:
             shape = (1 + draw.below(2), 1 + draw.below(2), 2 + draw.below(4), 1 + draw.below(5))
         return Sample({"x": shape}, options={"size": (1 + draw.below(3), 1 + draw.below(3))})
 
     @staticmethod
-    def with_torch(f: Any, x: Any, *, size: Pair) -> Any:
+    def with_torch(f: Function, x: Tensor, *, size: Pair) -> Tensor:
         """Call torch's function."""
         return f(x, size)
 
     @staticmethod
-    def composition(xp: Any, x: Any, *, size: Pair) -> Any:
+    def composition(xp: Backend, x: Tensor, *, size: Pair) -> Tensor:
         """Return the means of the slices of x."""
         down, across = _spans(x.shape[2], size[0]), _spans(x.shape[3], size[1])
         rows = [
@@ -307,7 +297,7 @@ class Pad:
     tangent, second = linear(forward)
 
     @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], **_: object) -> list[N]:
         """Return the number unchanged."""
         return x
 
@@ -320,19 +310,23 @@ class Pad:
         return Rows({"x": moved}, np.arange(len(moved))[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return borders of 0 to 2."""
         shape = shape or (1 + draw.below(2), 1 + draw.below(2), 1 + draw.below(3), 2)
         sides = ("top", "bottom", "left", "right")
         return Sample({"x": shape}, options={side: draw.below(3) for side in sides})
 
     @staticmethod
-    def with_torch(f: Any, x: Any, *, top: int, bottom: int, left: int, right: int) -> Any:
+    def with_torch(
+        f: Function, x: Tensor, *, top: int, bottom: int, left: int, right: int
+    ) -> Tensor:
         """Call torch's function, which takes the last axis first."""
         return f(x, (left, right, top, bottom))
 
     @staticmethod
-    def composition(xp: Any, x: Any, *, top: int, bottom: int, left: int, right: int) -> Any:
+    def composition(
+        xp: Backend, x: Tensor, *, top: int, bottom: int, left: int, right: int
+    ) -> Tensor:
         """Return x between zeros."""
         return _framed(xp, x, (top, bottom, left, right), 0.0)
 
@@ -342,11 +336,11 @@ def _padded(x: FloatArray, padding: Pair, value: float) -> FloatArray:
     return np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)), constant_values=value)
 
 
-def _bordered(xp: Any, x: Any, padding: Pair, value: float) -> Any:
+def _bordered(xp: Backend, x: Tensor, padding: Pair, value: float) -> Tensor:
     return _framed(xp, x, (padding[0], padding[0], padding[1], padding[1]), value)
 
 
-def _framed(xp: Any, x: Any, sides: tuple[int, int, int, int], value: float) -> Any:
+def _framed(xp: Backend, x: Tensor, sides: tuple[int, int, int, int], value: float) -> Tensor:
     """Return x with a border of one value, by the framework's concatenation."""
     top, bottom, left, right = sides
     row = xp.full_like(x[:, :, :1], value)
@@ -360,7 +354,7 @@ def _inside(dpadded: FloatArray, x: FloatArray, padding: Pair) -> FloatArray:
     return dpadded[:, :, top : top + h, left : left + w]
 
 
-def _windows(padded: Any, places: Any, kernel: Pair, stride: Pair) -> Iterator[tuple[Any, Any]]:
+def _windows(padded: A, places: A, kernel: Pair, stride: Pair) -> Iterator[tuple[A, A]]:
     """Yield, for each place (u, v) of a window, what it shows of two padded images."""
     out = [(padded.shape[2 + k] - kernel[k]) // stride[k] for k in range(2)]
     for u in range(kernel[0]):
@@ -370,7 +364,7 @@ def _windows(padded: Any, places: Any, kernel: Pair, stride: Pair) -> Iterator[t
             yield padded[:, :, rows, columns], places[:, :, rows, columns]
 
 
-def _window_indices(x: FloatArray, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+def _window_indices(x: FloatArray, kernel: Pair, stride: Pair, padding: Pair) -> IntArray:
     """Return the indices (windows, K_h K_w) of the numbers of each window, −1 outside."""
     (top, left) = padding
     place = np.arange(x.size).reshape(x.shape)
@@ -384,14 +378,16 @@ def _spans(size: int, parts: int) -> list[tuple[int, int]]:
     return [(k * size // parts, -(-(k + 1) * size // parts)) for k in range(parts)]
 
 
-def _adaptive(shape: tuple[int, ...], size: Pair) -> Iterator[tuple[Any, Any]]:
+def _adaptive(
+    shape: tuple[int, ...], size: Pair
+) -> Iterator[tuple[tuple[EllipsisType, int, int], tuple[EllipsisType, slice, slice]]]:
     """Yield where each entry of y stands, and its window of x."""
     for h, rows in enumerate(_spans(shape[2], size[0])):
         for w, columns in enumerate(_spans(shape[3], size[1])):
             yield (..., h, w), (..., slice(*rows), slice(*columns))
 
 
-def _sample(draw: Any, shape: tuple[int, ...] | None) -> Sample:
+def _sample(draw: RandomSource, shape: tuple[int, ...] | None) -> Sample:
     if shape is None:
         shape = (1 + draw.below(2), 1 + draw.below(2), 3 + draw.below(3), 2 + draw.below(4))
     kernel = tuple(1 + draw.below(min(3, size)) for size in shape[2:])

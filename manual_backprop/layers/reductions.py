@@ -1,12 +1,12 @@
 """Sums over axes, of arrays of any shape: one number for all that lie along the axes."""
 
 from functools import partial, reduce
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.activations.rowwise import centred
 from manual_backprop.activations.sigmoid import log_add_exp
+from manual_backprop.arithmetic import Function, Math, N, RandomSource, Tensor
 from manual_backprop.layers.linear import linear
 from manual_backprop.layers.movements import Axes, any_shape, indices
 from manual_backprop.operation import FloatArray, InvalidInput, Rows, Sample, layer
@@ -36,7 +36,7 @@ class Sum:
     tangent, second = linear(forward)
 
     @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], **_: object) -> list[N | float]:
         """Return the sum of a row."""
         return [sum(x[1:], x[0])]
 
@@ -46,12 +46,12 @@ class Sum:
         return _summed(x, axis)
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return one or two axes of 2 to 4; they stay where a shape is given."""
         return _reduction(draw, shape)
 
     @staticmethod
-    def with_torch(f: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    def with_torch(f: Function, x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
         """Call torch's function."""
         return f(x, axis, keepdims)
 
@@ -80,7 +80,7 @@ class Mean:
     tangent, second = linear(forward)
 
     @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], **_: object) -> list[N | float]:
         """Return the mean of a row."""
         return [sum(x[1:], x[0]) / m.number(len(x))]
 
@@ -132,26 +132,21 @@ class Logsumexp:
 
     @staticmethod
     def second(
-        x: FloatArray,
-        tx: FloatArray,
-        dy: FloatArray,
-        *,
-        axis: Axes = (-1,),
-        keepdims: bool = True,
+        x: FloatArray, tx: FloatArray, dy: FloatArray, *, axis: Axes = (-1,), keepdims: bool = True
     ) -> dict[str, FloatArray]:
         """Return dy p (tx - Σ p tx): p changes by the tangent of the softmax."""
         p = shares(x, axis)
         return {"x": _kept(x, dy, axis) * (p * centred(p, tx, axis))}
 
     @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
+    def definition(m: Math[N], x: list[N], **_: object) -> list[N]:
         """Return log Σ e^{x_k} of a row, one term after the other."""
         return [reduce(partial(log_add_exp, m), x)]
 
     rows, with_torch = Sum.rows, Sum.with_torch
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return one or two axes of 2 to 4; they stay where a shape is given.
 
         K is at least 2 if any axis is longer than 1: of one number the result is that number.
@@ -159,7 +154,7 @@ class Logsumexp:
         return _reduction(draw, shape, 2)
 
     @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
+    def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
         """Return numbers that are all equal and large, so that y is rounded to them."""
         return np.full_like(x, 2.0**27)
 
@@ -193,7 +188,7 @@ def _kept(x: FloatArray, dy: FloatArray, axis: Axes) -> FloatArray:
     return dy.reshape([1 if k in summed else length for k, length in enumerate(x.shape)])
 
 
-def _reduction(draw: Any, shape: tuple[int, ...] | None, least: int = 1) -> Sample:
+def _reduction(draw: RandomSource, shape: tuple[int, ...] | None, least: int = 1) -> Sample:
     """Return a use that sums over axes of at least this length, if the shape has one."""
     keepdims = shape is not None or draw.chance(1, 2)
     if shape is None:

@@ -1,10 +1,10 @@
 """x̂ = (x - μ)/σ over groups of numbers, with its slope and how that moves (see LayerNorm)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, IntArray, Math, N, Tensor
 from manual_backprop.operation import FloatArray
 
 EPSILONS = (2.0**-17, 2.0**-21, 2.0**-7)
@@ -27,7 +27,7 @@ def standardised(x: FloatArray, axes: tuple[int, ...], eps: float) -> tuple[Floa
 
 def scaled_product(
     a: FloatArray, b: FloatArray, axes: tuple[int, ...] = ()
-) -> tuple[FloatArray, Any]:
+) -> tuple[FloatArray, IntArray]:
     """Return p and e with a b = p 2^e, e an integer for each group that lies along the axes.
 
     The largest |p| of a group lies between 1/4 and 1, also where a b itself leaves the range. A
@@ -44,7 +44,7 @@ _LOWEST = -(2**14)
 """The exponent of a product that is 0: below all others, also those of two long doubles."""
 
 
-def divided(p: FloatArray, exponent: Any, divisor: FloatArray) -> FloatArray:
+def divided(p: FloatArray, exponent: IntArray, divisor: FloatArray) -> FloatArray:
     """Return p 2^e/divisor; where the result is in the range, so is each step on the way."""
     divisor, of_divisor = np.frexp(divisor)
     quotient: FloatArray = np.ldexp(p / divisor, exponent - of_divisor)
@@ -85,10 +85,10 @@ class Standardised:
     def __init__(self, x: FloatArray, tx: FloatArray, axes: tuple[int, ...], eps: float) -> None:
         self.normalised, self.deviation = standardised(x, axes, eps)
         self._axes, self._eps = axes, eps
-        self.tangent = self._pulled(tx, x.dtype.type(1))
+        self.tangent = self._pulled(tx, np.ones((), x.dtype))
         self._moves = (self.normalised * tx).mean(axis=axes, keepdims=True) / self.deviation
 
-    def _pulled(self, dy: FloatArray, weight: Any) -> FloatArray:
+    def _pulled(self, dy: FloatArray, weight: FloatArray) -> FloatArray:
         return from_standardised(dy, weight, self.normalised, self.deviation, self._axes, self._eps)
 
     def second(self, dy: FloatArray, weight: FloatArray, tweight: FloatArray) -> FloatArray:
@@ -124,7 +124,7 @@ def projections(
     return divided(moved * along + normalised * turned, exponent, deviation)
 
 
-def standardised_definition(m: Any, x: Sequence[Any], eps: Any) -> list[Any]:
+def standardised_definition(m: Math[N], x: Sequence[N], eps: N) -> list[N | float]:
     """Return (x_i - μ)/√(v + ε) over the arithmetic m."""
     mean = sum(x[1:], x[0]) / m.number(len(x))
     centred = [x_i - mean for x_i in x]
@@ -133,7 +133,7 @@ def standardised_definition(m: Any, x: Sequence[Any], eps: Any) -> list[Any]:
     return [c / deviation for c in centred]
 
 
-def standardised_composition(xp: Any, x: Any, axes: tuple[int, ...], eps: float) -> Any:
+def standardised_composition(xp: Backend, x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
     """Return x̂ by the framework's own primitives."""
     centred = x - xp.mean(x, axis=axes, keepdims=True)
     variance = xp.mean(centred * centred, axis=axes, keepdims=True)

@@ -1,12 +1,11 @@
 """The transposed convolution. Shapes: x (N, C, H, W), weight (C, C'/groups, K_h, K_w)."""
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import Function, RandomSource, Tensor
 from manual_backprop.layers.convolution import Conv2d, Pair
 from manual_backprop.layers.linear import bilinear
-from manual_backprop.operation import FloatArray, Rows, Sample, layer
+from manual_backprop.operation import ByName, FloatArray, Rows, Sample, layer
 
 
 @layer(
@@ -67,7 +66,7 @@ class ConvTranspose2d:
         groups: int = 1,
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x, the weight and, where there is one, the bias."""
-        options: dict[str, Any] = {
+        options: ByName = {
             "stride": stride, "padding": padding, "dilation": dilation, "groups": groups
         }  # fmt: skip
         h, w = x.shape[2:]
@@ -116,7 +115,7 @@ class ConvTranspose2d:
         return Rows(inputs, np.arange(len(o))[:, None])
 
     @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a small transposed convolution with stride, padding, dilation and groups."""
         if shape is None:
             shape = (1 + draw.below(2), 1 + draw.below(4), 1 + draw.below(3), 1 + draw.below(3))
@@ -138,33 +137,33 @@ class ConvTranspose2d:
 
     @staticmethod
     def with_torch(
-        f: Any,
-        x: Any,
-        weight: Any,
-        bias: Any = None,
+        f: Function,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
         *,
         stride: Pair,
         padding: Pair,
         output_padding: Pair,
         dilation: Pair,
         groups: int,
-    ) -> Any:
+    ) -> Tensor:
         """Call torch's function, which takes the groups before the dilation."""
         return f(x, weight, bias, stride, padding, output_padding, groups, dilation)
 
     @staticmethod
     def with_jax(
-        f: Any,
-        x: Any,
-        weight: Any,
-        bias: Any = None,
+        f: Function,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
         *,
         stride: Pair,
         padding: Pair,
         output_padding: Pair,
         dilation: Pair,
         groups: int,
-    ) -> Any:
+    ) -> Tensor:
         """Call JAX's convolution of x spread by the stride with the kernel turned around."""
         channels, each, k_h, k_w = weight.shape
         split = weight.reshape(groups, channels // groups, each, k_h, k_w)
@@ -180,7 +179,9 @@ class ConvTranspose2d:
         return y if bias is None else y + bias[:, None, None]
 
 
-def _size(x: Any, weight: Any, stride: Pair, padding: Pair, extra: Pair, dilation: Pair) -> Pair:
+def _size(
+    x: FloatArray, weight: FloatArray, stride: Pair, padding: Pair, extra: Pair, dilation: Pair
+) -> Pair:
     """Return the height and the width of y."""
     h, w = (
         stride[k] * (x.shape[2 + k] - 1)

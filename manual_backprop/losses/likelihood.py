@@ -1,10 +1,10 @@
 """Negative log-likelihoods of a count and of a real number, constants left out as PyTorch does."""
 
 import math
-from typing import Any
 
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, Parameter, counterpart, loss
 
 
@@ -45,12 +45,12 @@ class PoissonNll:
         return moved
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float) -> Any:
+    def definition(m: Math[N], y: N, t: float) -> N:
         """Return e^y - t y."""
         return m.exp(y) - y * t
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return e^y - t y."""
         return xp.exp(y) - t * y
 
@@ -92,13 +92,13 @@ class GaussianNll:
         return ty / np.maximum(var, eps) * dL
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float, var: float, eps: float) -> Any:
+    def definition(m: Math[N], y: N, t: float, var: float, eps: float) -> N:
         """Return (log v + (y - t)²/v)/2."""
         v = m.max(m.number(var), m.number(eps))
         return (m.log(v) + (y - t) * (y - t) / v) / 2
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any, var: Any, eps: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor, var: Tensor, eps: float) -> Tensor:
         """Return (log v + d²/v)/2."""
         v = xp.maximum(var, eps)
         return 0.5 * (xp.log(v) + xp.square(y - t) / v)

@@ -4,11 +4,13 @@ Shapes: y (N, C); labels are integers (N,), soft labels are rows of probabilitie
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from fractions import Fraction
+from typing import cast
 
 import numpy as np
 
 from manual_backprop.activations.sigmoid import log_add_exp, log_one_plus_exp
+from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.losses.targets import (
     IGNORE_INDEX,
     Labels,
@@ -86,7 +88,7 @@ class BceWithLogits:
         return e / ((1.0 + e) * (1.0 + e)) * dL * ty
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float) -> Any:
+    def definition(m: Math[N], y: N, t: float) -> N:
         """Return t log(1 + e^-y) + (1 - t) log(1 + e^y)."""
         terms = []
         if t != 0:
@@ -96,7 +98,7 @@ class BceWithLogits:
         return sum(terms[1:], terms[0])
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return t log(1 + e^-y) + (1 - t) log(1 + e^y) by logaddexp, which has no kink at 0."""
         zero = xp.zeros_like(y)
         return t * xp.logaddexp(zero, -y) + (1.0 - t) * xp.logaddexp(zero, y)
@@ -193,8 +195,7 @@ class CrossEntropy:
         """
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         s, _, total = _exponentials(y)
-        loss: FloatArray = row_sums(a * (np.log(total) - s))[..., 0]
-        return loss
+        return row_sums(a * (np.log(total) - s))[..., 0]
 
     @staticmethod
     def textbook_backward(
@@ -245,13 +246,13 @@ class CrossEntropy:
 
     @staticmethod
     def definition(
-        m: Any,
-        y: list[Any],
+        m: Math[N],
+        y: list[N],
         t: list[float] | int,
         label_smoothing: float = 0.0,
         ignore_index: float = -100,
         class_weight: list[float] | None = None,
-    ) -> Any:
+    ) -> N:
         """Return Σ_k a_k log(1 + Σ_{j≠k} e^(y_j - y_k)), each sum as a fold of log(e^a + e^b)."""
         classes = len(y)
         loss = m.number(0)
@@ -274,13 +275,13 @@ class CrossEntropy:
 
     @staticmethod
     def composition(
-        xp: Any,
-        y: Any,
-        t: Any,
-        label_smoothing: Any = 0.0,
-        ignore_index: Any = -100,
-        class_weight: Any = None,
-    ) -> Any:
+        xp: Backend,
+        y: Tensor,
+        t: Tensor,
+        label_smoothing: float = 0.0,
+        ignore_index: float = -100,
+        class_weight: Tensor | None = None,
+    ) -> Tensor:
         """Return -Σ_k a_k log p_k; floor makes the shift a constant of differentiation."""
         shifted = y - xp.floor(xp.max(y, axis=-1, keepdims=True))
         log_sum = xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
@@ -297,8 +298,8 @@ class CrossEntropy:
         t: FloatArray | Labels,
         ignore_index: float = -100,
         class_weight: FloatArray | None = None,
-        **_: Any,
-    ) -> Any:
+        **_: object,
+    ) -> int | FloatArray:
         """Return the sum of the weights of the labels that count; soft labels count a row as 1."""
         return label_count(losses, t, ignore_index, class_weight)
 
@@ -306,9 +307,9 @@ class CrossEntropy:
     def count_definition(
         t: FloatArray | Labels,
         ignore_index: float = -100,
-        class_weight: Sequence[Any] | None = None,
-        **_: Any,
-    ) -> Any:
+        class_weight: Sequence[Fraction] | None = None,
+        **_: object,
+    ) -> Fraction | int:
         """Return the same, label by label."""
         return label_count_definition(t, ignore_index, class_weight)
 

@@ -1,9 +1,8 @@
 """Losses on the margin t y between a score y and a class t that is -1 or +1."""
 
-from typing import Any
-
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, loss
 
 
@@ -30,12 +29,12 @@ class Hinge:
         return np.zeros_like(y)
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float) -> Any:
+    def definition(m: Math[N], y: N, t: float) -> N:
         """Return max(0, 1 - t y)."""
         return m.max(m.number(0), 1 - y * t)
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return 1 - t y clipped at 0."""
         return xp.clip(1.0 - t * y, 0.0, None)
 
@@ -64,12 +63,12 @@ class SquaredHinge:
         return np.where(t * y < 1.0, 2.0 * ty * dL, 0.0)
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float) -> Any:
+    def definition(m: Math[N], y: N, t: float) -> N:
         """Return max(0, 1 - t y)²."""
         h = m.max(m.number(0), 1 - y * t)
         return h * h
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return the square of 1 - t y clipped at 0."""
         return xp.square(xp.clip(1.0 - t * y, 0.0, None))

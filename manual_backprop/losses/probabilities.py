@@ -4,10 +4,12 @@ Shapes: y (N, C); labels are integers (N,), soft labels are rows of probabilitie
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from fractions import Fraction
+from typing import cast
 
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.losses.targets import (
     IGNORE_INDEX,
     Labels,
@@ -66,7 +68,7 @@ class BinaryCrossEntropy:
         return cast(FloatArray, t * moves / inner / inner + (1.0 - t) * moves / rest / rest)
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float) -> Any:
+    def definition(m: Math[N], y: N, t: float) -> N:
         """Return -(t log y + (1 - t) log(1 - y)), a term of weight 0 left out."""
         if t == 0:
             return -m.log1p(-y)
@@ -75,7 +77,7 @@ class BinaryCrossEntropy:
         return -(m.log(y) * t + m.log1p(-y) * (m.number(1) - t))
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return the two terms, the logarithm of a term of weight 0 taken at 1."""
         log_y = xp.log(xp.where(t == 0.0, 1.0, y))
         log_rest = xp.log1p(-xp.where(t == 1.0, 0.0, y))
@@ -109,13 +111,13 @@ class CategoricalCrossEntropy:
         return moves / inner / inner
 
     @staticmethod
-    def definition(m: Any, y: list[Any], t: list[float]) -> Any:
+    def definition(m: Math[N], y: list[N], t: list[float]) -> N:
         """Return -Σ_j t_j log y_j, the terms of weight 0 left out."""
         terms = [m.log(y_j) * -t_j for y_j, t_j in zip(y, t, strict=True) if t_j != 0]
         return sum(terms, m.number(0))
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return -Σ_j t_j log y_j, the logarithm of a term of weight 0 taken at 1."""
         return -xp.sum(t * xp.log(xp.where(t == 0.0, 1.0, y)), axis=-1)
 
@@ -138,10 +140,7 @@ class Nll:
 
     @staticmethod
     def forward(
-        y: FloatArray,
-        t: Labels,
-        ignore_index: float = -100,
-        class_weight: FloatArray | None = None,
+        y: FloatArray, t: Labels, ignore_index: float = -100, class_weight: FloatArray | None = None
     ) -> FloatArray:
         """Return -w_t y_t, shape (N,)."""
         mass = class_masses(y, t, 0.0, ignore_index, class_weight)
@@ -174,12 +173,12 @@ class Nll:
 
     @staticmethod
     def definition(
-        m: Any,
-        y: list[Any],
+        m: Math[N],
+        y: list[N],
         t: int,
         ignore_index: float = -100,
         class_weight: list[float] | None = None,
-    ) -> Any:
+    ) -> N:
         """Return -w_t y_t."""
         if t == ignore_index:
             return m.number(0)
@@ -187,8 +186,12 @@ class Nll:
 
     @staticmethod
     def composition(
-        xp: Any, y: Any, t: Any, ignore_index: Any = -100, class_weight: Any = None
-    ) -> Any:
+        xp: Backend,
+        y: Tensor,
+        t: Tensor,
+        ignore_index: float = -100,
+        class_weight: Tensor | None = None,
+    ) -> Tensor:
         """Return -Σ_j w_j [j = t] y_j."""
         hit, counts = composed_hits(xp, y, t, ignore_index)
         terms = xp.where(hit != 0.0, y, 0.0)
@@ -202,14 +205,14 @@ class Nll:
         t: Labels,
         ignore_index: float = -100,
         class_weight: FloatArray | None = None,
-    ) -> Any:
+    ) -> int | FloatArray:
         """Return the sum of the weights of the labels that count."""
         return label_count(losses, t, ignore_index, class_weight)
 
     @staticmethod
     def count_definition(
-        t: Labels, ignore_index: float = -100, class_weight: Sequence[Any] | None = None
-    ) -> Any:
+        t: Labels, ignore_index: float = -100, class_weight: Sequence[Fraction] | None = None
+    ) -> Fraction | int:
         """Return the same, label by label."""
         return label_count_definition(t, ignore_index, class_weight)
 
@@ -244,11 +247,11 @@ class KlDiv:
         return np.zeros_like(y)
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float) -> Any:
+    def definition(m: Math[N], y: N, t: float) -> N:
         """Return t (log t - y)."""
         return y * 0 if t == 0 else (m.log(m.number(t)) - y) * t
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return t (log t - y), the logarithm of a target 0 taken at 1."""
         return t * (xp.log(xp.where(t == 0.0, 1.0, t)) - y)

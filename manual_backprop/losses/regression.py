@@ -1,10 +1,11 @@
 """Losses on real numbers: each is a function of the residual d = y - t."""
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
+from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, Parameter, loss
 
 LOG_2 = math.log(2.0)
@@ -35,12 +36,12 @@ class SquaredError:
         return 2.0 * ty * dL[..., None]
 
     @staticmethod
-    def definition(m: Any, y: list[Any], t: list[float]) -> Any:
+    def definition(m: Math[N], y: list[N], t: list[float]) -> N | float:
         """Return Σ (y_j - t_j)²."""
         return sum((y_j - t_j) * (y_j - t_j) for y_j, t_j in zip(y, t, strict=True))
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return Σ (y - t)² over the last axis."""
         return xp.sum(xp.square(y - t), axis=-1)
 
@@ -69,12 +70,12 @@ class Mse:
         return 2.0 * ty * dL
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float) -> Any:
+    def definition(m: Math[N], y: N, t: float) -> N:
         """Return (y - t)²."""
         return (y - t) * (y - t)
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return (y - t)²."""
         return xp.square(y - t)
 
@@ -103,12 +104,12 @@ class L1:
         return np.zeros_like(y)
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float) -> Any:
+    def definition(m: Math[N], y: N, t: float) -> N:
         """Return |y - t|."""
         return m.abs(y - t)
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return |y - t|."""
         return xp.abs(y - t)
 
@@ -152,14 +153,14 @@ class SmoothL1:
         return np.where(np.abs(y - t) < beta, ty / beta * dL, 0.0)
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float, beta: float) -> Any:
+    def definition(m: Math[N], y: N, t: float, beta: float) -> N:
         """Return the quadratic piece inside β and the linear piece outside."""
         d = y - t
         distance = m.abs(d)
         return m.where(beta - distance, d * d / (m.number(beta) * 2), distance - m.number(beta) / 2)
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any, beta: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor, beta: float) -> Tensor:
         """Return the two pieces, chosen by where."""
         d = y - t
         return xp.where(xp.abs(d) < beta, 0.5 * d * d / beta, xp.abs(d) - 0.5 * beta)
@@ -203,14 +204,14 @@ class Huber:
         return np.where(np.abs(y - t) < delta, ty * dL, 0.0)
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float, delta: float) -> Any:
+    def definition(m: Math[N], y: N, t: float, delta: float) -> N:
         """Return the quadratic piece inside δ and the linear piece outside."""
         d = y - t
         distance = m.abs(d)
         return m.where(delta - distance, d * d / 2, (distance - m.number(delta) / 2) * delta)
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any, delta: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor, delta: float) -> Tensor:
         """Return the two pieces, chosen by where."""
         d = y - t
         return xp.where(xp.abs(d) <= delta, 0.5 * d * d, delta * (xp.abs(d) - 0.5 * delta))
@@ -251,7 +252,7 @@ class LogCosh:
         return (1.0 / c / c) * dL * ty
 
     @staticmethod
-    def definition(m: Any, y: Any, t: float) -> Any:
+    def definition(m: Math[N], y: N, t: float) -> N:
         """Return log((e^d + e^-d)/2), written as log(1 + (e^d - 1)²/(2 e^d)) near 0."""
         d = y - t
         log_2 = m.log(m.number(2))
@@ -260,7 +261,7 @@ class LogCosh:
         return m.where(1 - d * d, m.log1p(near * near / (m.exp(d) * 2)), far)
 
     @staticmethod
-    def composition(xp: Any, y: Any, t: Any) -> Any:
+    def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
         """Return log cosh(y - t) in two pieces, each differentiated where it is used."""
         d = y - t
         near = xp.abs(d) < 3.0

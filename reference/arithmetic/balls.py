@@ -15,12 +15,11 @@ nothing raises.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Any, cast
+from typing import Generic, Protocol, Self, TypeVar, final
 
 from flint import arb, ctx, fmpq
 
-Ball = Any
-"""An `arb`; python-flint carries no types."""
+Ball = arb
 
 
 @contextmanager
@@ -34,13 +33,28 @@ def precision(bits: int) -> Iterator[None]:
         ctx.prec = before
 
 
-def exact(value: float | int | str | Fraction | Ball) -> Ball:
+def exact(value: float | str | Fraction | Ball) -> Ball:
     """Return the ball of a number: floats and ints as they are, fractions rounded once."""
     if isinstance(value, str):
         value = Fraction(value)
     if isinstance(value, Fraction):
         return arb(fmpq(value.numerator, value.denominator))
     return arb(value)
+
+
+class Slope(Protocol):
+    """One slope, or those by the inputs of a row."""
+
+    def __add__(self, other: Self, /) -> Self: ...
+    def __sub__(self, other: Self, /) -> Self: ...
+    def __neg__(self) -> Self: ...
+    def __mul__(self, factor: Ball | float, /) -> Self: ...
+    def __truediv__(self, divisor: Ball | float, /) -> Self: ...
+    def is_zero(self) -> bool:
+        """Return whether it is certainly 0."""
+
+    def union(self, other: Self, /) -> Self:
+        """Return the hull."""
 
 
 class Slopes:
@@ -63,11 +77,15 @@ class Slopes:
     def __neg__(self) -> "Slopes":
         return Slopes({i: -slope for i, slope in self.by.items()})
 
-    def __mul__(self, factor: Any) -> "Slopes":
+    def __mul__(self, factor: Ball | float) -> "Slopes":
         return Slopes({i: slope * factor for i, slope in self.by.items()})
 
-    def __truediv__(self, divisor: Any) -> "Slopes":
+    def __truediv__(self, divisor: Ball | float) -> "Slopes":
         return Slopes({i: slope / divisor for i, slope in self.by.items()})
+
+    def is_zero(self) -> bool:
+        """Return whether every slope is certainly 0."""
+        return all(slope.is_zero() for slope in self.by.values())
 
     def union(self, other: "Slopes") -> "Slopes":
         """Return the hull, input by input."""
@@ -76,34 +94,38 @@ class Slopes:
         return Slopes({i: self.by.get(i, zero).union(other.by.get(i, zero)) for i in names})
 
 
-class Dual:
+S = TypeVar("S", bound=Slope)
+
+
+@final
+class Dual(Generic[S]):
     """A value and its slope: one ball for a function of one number, `Slopes` for one of a row."""
 
     __slots__ = ("slope", "value")
 
-    def __init__(self, value: Ball, slope: Any) -> None:
+    def __init__(self, value: Ball, slope: S) -> None:
         self.value = value
         self.slope = slope
 
-    def __add__(self, other: Any) -> "Dual":
+    def __add__(self, other: "Dual[S] | Ball | float") -> "Dual[S]":
         if type(other) is Dual:
             return Dual(self.value + other.value, self.slope + other.slope)
         return Dual(self.value + other, self.slope)
 
     __radd__ = __add__
 
-    def __sub__(self, other: Any) -> "Dual":
+    def __sub__(self, other: "Dual[S] | Ball | float") -> "Dual[S]":
         if type(other) is Dual:
             return Dual(self.value - other.value, self.slope - other.slope)
         return Dual(self.value - other, self.slope)
 
-    def __rsub__(self, other: Any) -> "Dual":
+    def __rsub__(self, other: Ball | float) -> "Dual[S]":
         return Dual(other - self.value, -self.slope)
 
-    def __neg__(self) -> "Dual":
+    def __neg__(self) -> "Dual[S]":
         return Dual(-self.value, -self.slope)
 
-    def __mul__(self, other: Any) -> "Dual":
+    def __mul__(self, other: "Dual[S] | Ball | float") -> "Dual[S]":
         if type(other) is Dual:
             if other is self:  # the ball of a square is not negative
                 return Dual(_square(self.value), self.slope * (2 * self.value))
@@ -113,15 +135,18 @@ class Dual:
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: Any) -> "Dual":
+    def __truediv__(self, other: "Dual[S] | Ball | float") -> "Dual[S]":
         if type(other) is Dual:
             quotient = self.value / other.value
             return Dual(quotient, (self.slope - other.slope * quotient) / other.value)
         return Dual(self.value / other, self.slope / other)
 
-    def __rtruediv__(self, other: Any) -> "Dual":
+    def __rtruediv__(self, other: Ball | float) -> "Dual[S]":
         quotient = other / self.value
         return Dual(quotient, self.slope * (-quotient / self.value))
+
+
+Term = Dual[Slope] | Ball
 
 
 class Decision:
@@ -132,7 +157,7 @@ class Decision:
 
     __slots__ = ("slope", "taken", "value")
 
-    def __init__(self, value: Ball, slope: Any, taken: bool | None) -> None:
+    def __init__(self, value: Ball, slope: Slope, taken: bool | None) -> None:
         self.value = value
         self.slope = slope
         self.taken = taken
@@ -155,86 +180,92 @@ class DefinitionArithmetic:
         self.decisions: list[Decision] = []
         self._joined = joined
         self._forced = forced or {}
-        self._no_slope: Any = arb(0)
+        self._no_slope: Slope = arb(0)
 
     @property
     def pi(self) -> Ball:
         """The ratio of a circle's circumference to its diameter."""
         return arb.pi()
 
-    def number(self, value: float | int | str | Fraction | Ball) -> Ball:
+    def number(self, value: float | str | Fraction | Ball) -> Ball:
         """Return an exact constant: "0.044715" is the decimal, a float is what it is."""
         return exact(value)
 
-    def exp(self, x: Any) -> Any:
+    def exp(self, x: Term | float) -> Term:
         """Return e^x."""
         if type(x) is not Dual:
             return exact(x).exp()
         y = x.value.exp()
         return Dual(y, x.slope * y)
 
-    def log(self, x: Any) -> Any:
+    def log(self, x: Term | float) -> Term:
         """Return the natural logarithm."""
         return _chain(x, _log, lambda v, y: 1 / v)
 
-    def log1p(self, x: Any) -> Any:
+    def log1p(self, x: Term | float) -> Term:
         """Return log(1 + x)."""
         return _chain(x, lambda v: v.log1p(), lambda v, y: 1 / (1 + v))
 
-    def expm1(self, x: Any) -> Any:
+    def expm1(self, x: Term | float) -> Term:
         """Return e^x - 1."""
         return _chain(x, lambda v: v.expm1(), lambda v, y: v.exp())
 
-    def sqrt(self, x: Any) -> Any:
+    def sqrt(self, x: Term | float) -> Term:
         """Return the square root."""
         return _chain(x, lambda v: v.sqrt(), lambda v, y: 1 / (2 * y))
 
-    def tanh(self, x: Any) -> Any:
+    def tanh(self, x: Term | float) -> Term:
         """Return tanh x; its slope is 1/cosh² x, which loses nothing where tanh is nearly 1."""
         return _chain(x, lambda v: v.tanh(), lambda v, y: _square(v.sech()))
 
-    def erf(self, x: Any) -> Any:
+    def erf(self, x: Term | float) -> Term:
         """Return the error function."""
         return _chain(x, lambda v: v.erf(), lambda v, y: 2 * (-_square(v)).exp() / arb.pi().sqrt())
 
-    def erfc(self, x: Any) -> Any:
+    def erfc(self, x: Term | float) -> Term:
         """Return 1 - erf x, without the cancellation."""
         return _chain(
             x, lambda v: v.erfc(), lambda v, y: -2 * (-_square(v)).exp() / arb.pi().sqrt()
         )
 
-    def sin(self, x: Any) -> Any:
+    def sin(self, x: Term | float) -> Term:
         """Return sin x."""
         return _chain(x, lambda v: v.sin(), lambda v, y: v.cos())
 
-    def cos(self, x: Any) -> Any:
+    def cos(self, x: Term | float) -> Term:
         """Return cos x."""
         return _chain(x, lambda v: v.cos(), lambda v, y: -v.sin())
 
-    def where(self, c: Any, a: Any, b: Any) -> Any:
+    def where(self, c: Term | float, a: Term | float, b: Term | float) -> Term:
         """Return a if c > 0 else b."""
         return self._choose(c, a, b, None)
 
-    def max(self, a: Any, b: Any) -> Any:
+    def max(self, a: Term | float, b: Term | float) -> Term:
         """Return the larger of two."""
         return self._choose(a - b, a, b, lambda p, q: p.max(q))
 
-    def min(self, a: Any, b: Any) -> Any:
+    def min(self, a: Term | float, b: Term | float) -> Term:
         """Return the smaller of two."""
         return self._choose(b - a, a, b, lambda p, q: p.min(q))
 
-    def abs(self, a: Any) -> Any:
+    def abs(self, a: Term | float) -> Term:
         """Return the distance from zero."""
         return self._choose(a, a, -a, lambda p, q: abs(p))
 
-    def _choose(self, c: Any, a: Any, b: Any, value: Callable[[Ball, Ball], Ball] | None) -> Any:
+    def _choose(
+        self,
+        c: Term | float,
+        a: Term | float,
+        b: Term | float,
+        value: Callable[[Ball, Ball], Ball] | None,
+    ) -> Term:
         """Return the branch that the sign of c picks, or the two joined."""
         position = len(self.decisions)
         c = self._dual(c)
         taken = self._decide(c, position)
         self.decisions.append(Decision(c.value, c.slope, taken))
         if taken is not None:
-            return a if taken else b
+            return a if taken else b  # type: ignore[return-value]  # a float stays what it is
         a, b = self._dual(a), self._dual(b)
         if c.value.is_zero() and position not in self._joined:
             joined = b.value
@@ -242,33 +273,33 @@ class DefinitionArithmetic:
             joined = value(a.value, b.value) if value else a.value.union(b.value)
         return Dual(joined, a.slope.union(b.slope))
 
-    def _decide(self, c: Dual, position: int) -> bool | None:
+    def _decide(self, c: Dual[Slope], position: int) -> bool | None:
         if position in self._forced:
             return self._forced[position]
         if position in self._joined:
             return None
         if c.value > 0:
             return True
-        if c.value < 0 or (c.value.is_zero() and _is_zero(c.slope)):  # constant 0 is not a kink
+        if c.value < 0 or (c.value.is_zero() and c.slope.is_zero()):  # constant 0 is not a kink
             return False
         return None
 
-    def _dual(self, value: Any) -> Dual:
+    def _dual(self, value: Term | float) -> Dual[Slope]:
         """Return `value` as a Dual; a constant has slope 0."""
         return value if type(value) is Dual else Dual(exact(value), self._no_slope)
 
-    def variable(self, value: Ball) -> Dual:
+    def variable(self, value: Ball) -> Dual[Ball]:
         """Return the input of a function of one number."""
         return Dual(value, arb(1))
 
-    def variables(self, values: Sequence[Ball]) -> list[Dual]:
+    def variables(self, values: Sequence[Ball]) -> list[Dual[Slopes]]:
         """Return the inputs of a function of a row."""
         self._no_slope = Slopes({})
         one = arb(1)
         return [Dual(value, Slopes({i: one})) for i, value in enumerate(values)]
 
 
-def _chain(x: Any, f: Callable[[Ball], Ball], slope: Callable[[Ball, Ball], Ball]) -> Any:
+def _chain(x: Term | float, f: Callable[[Ball], Ball], slope: Callable[[Ball, Ball], Ball]) -> Term:
     """Return f(x), and by the chain rule its slope; `slope` is given x and f(x)."""
     if type(x) is not Dual:
         return f(exact(x))
@@ -282,9 +313,3 @@ def _log(value: Ball) -> Ball:
 
 def _square(value: Ball) -> Ball:
     return value**2
-
-
-def _is_zero(slope: Any) -> bool:
-    if type(slope) is Slopes:
-        return all(s.is_zero() for s in slope.by.values())
-    return cast(bool, slope.is_zero())

@@ -12,7 +12,7 @@ rounded to nearest; what that loses is below `SLACK` for any tape of fewer than 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ others."""
 AT_ONCE = 1 << 13
 """Numbers that a primitive is applied to at once: what is between stays in the cache."""
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ColumnValues:
     near: npt.NDArray[np.bool_]
 
 
-def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def wide(dtype: np.dtype) -> np.dtype:
     """Return the floating type in which problems of a dtype are certified."""
     return np.dtype(Extended) if dtype == np.float64 else np.dtype(np.float64)
 
@@ -81,7 +81,7 @@ class Job(NamedTuple):
         return Job([tape], np.array([inputs.shape[1]]), inputs)
 
 
-def evaluate(jobs: Sequence[Job], dtype: np.dtype[Any]) -> list[ColumnValues]:
+def evaluate(jobs: Sequence[Job], dtype: np.dtype) -> list[ColumnValues]:
     """Evaluate all columns of all jobs at once, in the given floating type."""
     if not jobs:
         return []
@@ -92,7 +92,7 @@ def evaluate(jobs: Sequence[Job], dtype: np.dtype[Any]) -> list[ColumnValues]:
 class _Evaluation:
     """One evaluation: registers of all nodes of all tapes, those of one call side by side."""
 
-    def __init__(self, jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
+    def __init__(self, jobs: Sequence[Job], dtype: np.dtype) -> None:
         self.jobs, self.dtype = jobs, dtype
         tables = [tape.table for job in jobs for tape in job.tapes]
         counts = np.concatenate([job.counts for job in jobs])
@@ -135,7 +135,7 @@ class _Evaluation:
             for register, k in ((self.mid, 0), (self.radius, 1)):
                 register[out] = np.repeat(np.concatenate([pair[k] for pair in held]), sizes)
 
-    def _apply(self, name: str, group: npt.NDArray[Any]) -> None:
+    def _apply(self, name: str, group: Array) -> None:
         sizes = self.sizes[group]
         ends = np.cumsum(sizes)
         total, begin = int(ends[-1]), self.start[group[0]]
@@ -154,7 +154,7 @@ class _Evaluation:
             last = min(first + AT_ONCE, total)
             given = []
             for at in operands:
-                where: Any = slice(at + first, at + last) if isinstance(at, int) else at[first:last]
+                where = slice(at + first, at + last) if isinstance(at, int) else at[first:last]
                 given += [self.mid[where], self.radius[where]]
             out = slice(begin + first, begin + last)
             if len(column):
@@ -212,7 +212,7 @@ ARITY = {name: 3 if name in ("WHERE", "PICK") else 2 if name in _TWO else 1 for 
 class _Primitives:
     """Each primitive on midpoints and radii; `u` is a unit of rounding, `tiny` an underflow."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype) -> None:
         info = np.finfo(dtype)
         self.u = info.eps / 2 * SLACK
         self.tiny = info.tiny * 4
@@ -331,7 +331,7 @@ class _Primitives:
 
     def choose(
         self, name: str, c: Array, rc: Array, a: Array, ra: Array, b: Array, rb: Array
-    ) -> Any:
+    ) -> tuple[Array, Array, Array | None]:
         """Return the branch that c picks, NaN where it is open; of a tied slope the hull."""
         first, second = c > rc * SLACK, c < -rc * SLACK
         zero = (c == 0) & (rc == 0)
@@ -391,5 +391,5 @@ def _tail(x: Array) -> Array:
     return found
 
 
-def _pi() -> Any:
+def _pi() -> np.longdouble:
     return Extended("3.14159265358979323846264338327950288")

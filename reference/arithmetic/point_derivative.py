@@ -1,23 +1,26 @@
 """One operation at one point: value and slopes of its `definition` over balls."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Concatenate
 
 from flint import arb
 
+from manual_backprop.arithmetic import Math
+from manual_backprop.operation import ByName
 from reference.arithmetic.balls import (
     Ball,
     Decision,
     DefinitionArithmetic,
     Dual,
     Slopes,
+    Term,
     exact,
 )
 
-Definition = Callable[..., Any]
+Definition = Callable[Concatenate[Math[Term], ...], Any]
 
 
-def constants(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def constants(arguments: ByName) -> ByName:
     """Return an operation's arguments for a definition: floats as exact balls, the rest as it is.
 
     A plain float would do its own arithmetic, and round: 1/0.1 is not 10 in floats.
@@ -39,8 +42,8 @@ class PointDerivative:
 def at_number(
     definition: Definition,
     x: Ball,
-    before: Sequence[Any] = (),
-    arguments: Mapping[str, Any] | None = None,
+    before: Sequence[object] = (),
+    arguments: ByName | None = None,
     joined: Collection[int] = (),
     forced: dict[int, bool] | None = None,
 ) -> PointDerivative:
@@ -55,8 +58,8 @@ def at_number(
 def at_row(
     definition: Definition,
     row: Sequence[Ball],
-    before: Sequence[Any] = (),
-    arguments: Mapping[str, Any] | None = None,
+    before: Sequence[object] = (),
+    arguments: ByName | None = None,
     joined: Collection[int] = (),
     forced: dict[int, bool] | None = None,
 ) -> list[PointDerivative]:

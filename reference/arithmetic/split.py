@@ -6,12 +6,12 @@ the whole, and so is its rounding. (Ozaki, Ogita, Oishi, Rump: Error-free transf
 multiplication, Numerical Algorithms 59, 2012; here with two parts.)
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 
 _EPS = float(np.finfo(np.float64).eps)
 _RANGE = 2.0**900

@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, Concatenate
 
 import numpy as np
 import numpy.typing as npt
 from flint import arb
 
+from manual_backprop.arithmetic import Math
+from manual_backprop.operation import ByName
 from reference.arithmetic.balls import Ball, exact, precision
 
 OPCODES = (
@@ -53,31 +55,31 @@ class TracedNumber:
             return False
         raise TypeError(f"a definition compares a target with {other!r}")
 
-    def __add__(self, other: Any) -> "TracedNumber":
+    def __add__(self, other: "TracedNumber | float") -> "TracedNumber":
         return self.tape.make("ADD", self, other)
 
-    def __radd__(self, other: Any) -> "TracedNumber":
+    def __radd__(self, other: "TracedNumber | float") -> "TracedNumber":
         return self.tape.make("ADD", other, self)
 
-    def __sub__(self, other: Any) -> "TracedNumber":
+    def __sub__(self, other: "TracedNumber | float") -> "TracedNumber":
         return self.tape.make("SUB", self, other)
 
-    def __rsub__(self, other: Any) -> "TracedNumber":
+    def __rsub__(self, other: "TracedNumber | float") -> "TracedNumber":
         return self.tape.make("SUB", other, self)
 
     def __neg__(self) -> "TracedNumber":
         return self.tape.make("NEG", self)
 
-    def __mul__(self, other: Any) -> "TracedNumber":
+    def __mul__(self, other: "TracedNumber | float") -> "TracedNumber":
         return self.tape.make("MUL", self, other)
 
-    def __rmul__(self, other: Any) -> "TracedNumber":
+    def __rmul__(self, other: "TracedNumber | float") -> "TracedNumber":
         return self.tape.make("MUL", other, self)
 
-    def __truediv__(self, other: Any) -> "TracedNumber":
+    def __truediv__(self, other: "TracedNumber | float") -> "TracedNumber":
         return self.tape.make("DIV", self, other)
 
-    def __rtruediv__(self, other: Any) -> "TracedNumber":
+    def __rtruediv__(self, other: "TracedNumber | float") -> "TracedNumber":
         return self.tape.make("DIV", other, self)
 
 
@@ -93,7 +95,7 @@ class Tracer:
         self.operands: list[tuple[int, ...]] = []
         self.constants: dict[int, Fraction | int] = {}
         self.fixed: list[bool] = []  # whether a node depends on no input
-        self._known: dict[tuple[Any, ...], int] = {}
+        self._known: dict[tuple[object, ...], int] = {}
         self._tangents: dict[tuple[int, int], int] = {}
         self.direction: dict[int, int] = {}  # input -> the node of what it moves by
         self.inputs = [TracedNumber(self, self._node("INPUT", (k,))) for k in range(inputs)]
@@ -114,15 +116,15 @@ class Tracer:
             self.operands.append(() if leaf else operands)
         return self._known[key]
 
-    def constant(self, value: Any) -> int:
+    def constant(self, value: float | str | Fraction) -> int:
         """Return the node of an exact number; "0.1" is the decimal, a float is what it is."""
         return self._node("CONST", (Fraction(value),))
 
-    def node(self, value: Any) -> int:
+    def node(self, value: TracedNumber | float | str | Fraction) -> int:
         """Return the node of a symbol or a number."""
         return value.node if isinstance(value, TracedNumber) else self.constant(value)
 
-    def make(self, name: str, *operands: Any) -> TracedNumber:
+    def make(self, name: str, *operands: TracedNumber | float) -> TracedNumber:
         """Return a primitive applied to symbols or numbers."""
         return TracedNumber(self, self._apply(name, *map(self.node, operands)))
 
@@ -167,25 +169,27 @@ class Tracer:
         """The ratio of a circle's circumference to its diameter."""
         return TracedNumber(self, self._node("PI", ()))
 
-    def number(self, value: Any) -> TracedNumber:
+    def number(self, value: TracedNumber | float | str | Fraction) -> TracedNumber:
         """Return a constant; a symbol stays what it is."""
         return (
             value if isinstance(value, TracedNumber) else TracedNumber(self, self.constant(value))
         )
 
-    def where(self, c: Any, a: Any, b: Any) -> TracedNumber:
+    def where(
+        self, c: TracedNumber | float, a: TracedNumber | float, b: TracedNumber | float
+    ) -> TracedNumber:
         """Return a if c > 0 else b."""
         return self.make("WHERE", c, a, b)
 
-    def max(self, a: Any, b: Any) -> TracedNumber:
+    def max(self, a: TracedNumber | float, b: TracedNumber | float) -> TracedNumber:
         """Return the larger of two."""
         return self.make("MAX", a, b)
 
-    def min(self, a: Any, b: Any) -> TracedNumber:
+    def min(self, a: TracedNumber | float, b: TracedNumber | float) -> TracedNumber:
         """Return the smaller of two."""
         return self.make("MIN", a, b)
 
-    def __getattr__(self, name: str) -> Callable[[Any], TracedNumber]:
+    def __getattr__(self, name: str) -> Callable[[TracedNumber | float], TracedNumber]:
         """Return a function of one number: exp, log, log1p, expm1, sqrt, tanh, erf, erfc, abs."""
         if name.upper() not in CODE:
             raise AttributeError(name)
@@ -332,16 +336,16 @@ class Tape:
             elif k in self.constants:
                 balls.append(exact(self.constants[k]))
             else:
-                c, a, b = (balls[n] for n in operands)
+                c, first, second = (balls[n] for n in operands)
                 if c > 0:
-                    balls.append(a)
+                    balls.append(first)
                 elif c < 0 or (c.is_zero() and self.code[k] == CODE["WHERE"]):
-                    balls.append(b)
+                    balls.append(second)
                 else:
                     exactly = bool(c.is_zero())
-                    tied |= exactly and not a.overlaps(b)
+                    tied |= exactly and not first.overlaps(second)
                     open_ |= not exactly
-                    balls.append(a.union(b))
+                    balls.append(first.union(second))
         return balls, tied, open_
 
     @cached_property
@@ -388,10 +392,12 @@ class Table:
     operands: npt.NDArray[np.int64]  # (nodes, 3), 0 where there is none
     node_of_input: dict[int, int]
     outputs: list[int]  # the values, then the slopes row by row
-    constants: list[tuple[Any, Any]]  # (long double, radius) of each constant node, in order
-    _constants: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
+    constants: list[
+        tuple[np.longdouble, np.longdouble]
+    ]  # (long double, radius) of each constant node, in order
+    _constants: dict[np.dtype, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
-    def constants_in(self, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    def constants_in(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
         """Return the constants rounded to a floating type, and the error of each."""
         if dtype not in self._constants:
             mid = np.array([value for value, _ in self.constants], np.longdouble)
@@ -432,9 +438,9 @@ class Table:
         )
 
 
-def _fold(tape: Tape, zero: list[Ball]) -> dict[int, tuple[Any, Any]]:
+def _fold(tape: Tape, zero: list[Ball]) -> dict[int, tuple[np.longdouble, np.longdouble]]:
     balls: dict[int, Ball] = {}
-    found: dict[int, tuple[Any, Any]] = {}
+    found: dict[int, tuple[np.longdouble, np.longdouble]] = {}
     for k, (code, operands) in enumerate(zip(tape.code, tape.operands, strict=True)):
         if not tape.fixed[k]:
             continue
@@ -486,9 +492,9 @@ _OVER_ARB: Mapping[str, Callable[..., Ball]] = {
 
 
 def trace(
-    definition: Callable[..., Any],
+    definition: Callable[Concatenate[Math[TracedNumber], ...], Any],
     width: int | None,
-    arguments: Callable[[Tracer], Any],
+    arguments: Callable[[Tracer], tuple[Sequence[object], ByName]],
     count: int,
     order: int = 1,
 ) -> Tape:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -24,14 +24,14 @@ from manual_backprop.articles.claim import (
     Side,
 )
 from manual_backprop.articles.system import System, Undefined, differentiable
-from manual_backprop.operation import InvalidInput
+from manual_backprop.operation import ByName, InvalidInput
 from reference.arithmetic.balls import precision
 from reference.articles.derivatives import BITS, DerivativeEngine, engine, floats, overlap, thin
 from reference.articles.reorder import arrangements
 from reference.articles.words import changed_formula, digits_at, numeric, spell, spell_case, telling
 from reference.diagnosis.closeness import same_to_rounding
 
-_Change = Callable[[Any], Any]
+_Change = Callable[[np.ndarray], np.ndarray]
 Kind = Literal["RIGHT", "RIGHT UP TO", "WRONG", "SHAPE", "NOT DECIDABLE"]
 
 PROBLEMS = 8
@@ -172,7 +172,7 @@ class Auditor:
         return ""
 
     def _misshapen(
-        self, claim: Claim, evaluations: list[Evaluation], lefts: list[Any], error: Exception
+        self, claim: Claim, evaluations: list[Evaluation], lefts: list[np.ndarray], error: Exception
     ) -> ClaimDecision:
         """Look for the order of the printed factors that multiplies and is right."""
         detail = f"the shapes {error} do not fit"
@@ -248,7 +248,7 @@ class Auditor:
                     return spell_case(small, claim.left(q), claim.right(q))
         return ""
 
-    def _shrunk(self, system: System, claim: Claim, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def _shrunk(self, system: System, claim: Claim, inputs: ByName) -> ByName:
         """Set entry after entry to 0 or 1 as long as the sides stay different."""
         small = dict(inputs)
         q = self._certified.evaluate(system, inputs)
@@ -273,9 +273,7 @@ class Auditor:
                         break
         return small
 
-    def _parts(
-        self, by: DerivativeEngine, system: System, claim: Claim, inputs: Mapping[str, Any]
-    ) -> bool:
+    def _parts(self, by: DerivativeEngine, system: System, claim: Claim, inputs: ByName) -> bool:
         """Whether the two sides are finite and clearly different at these inputs."""
         try:
             q = by.evaluate(system, inputs)
@@ -321,17 +319,17 @@ def _is_label(claim: Claim, q: Evaluation) -> bool:
     return len(labels) == 1 and _same(left, q.d(*labels[0]))
 
 
-def _structure(inputs: Mapping[str, Any]) -> str:
+def _structure(inputs: ByName) -> str:
     """Return everything about a problem but its numbers."""
     numbers = differentiable(inputs)
     return repr([(n, np.shape(v) if n in numbers else v) for n, v in inputs.items()])
 
 
-def _same(left: Any, right: Any) -> bool:
+def _same(left: np.ndarray, right: np.ndarray) -> bool:
     return np.shape(left) == np.shape(right) and overlap(left, right)
 
 
-def _equal(claim: Claim, left: Any, right: Any) -> bool | None:
+def _equal(claim: Claim, left: np.ndarray, right: np.ndarray) -> bool | None:
     """Return whether a claim holds at one problem; None where the balls are too wide to say so."""
     if claim.asserts == "member":
         return left in right
@@ -342,7 +340,7 @@ def _equal(claim: Claim, left: Any, right: Any) -> bool | None:
     return True if thin(left) and thin(right) else None
 
 
-def _up_to(system: System, lefts: list[Any], rights: list[Any]) -> tuple[str, ...]:
+def _up_to(system: System, lefts: list[np.ndarray], rights: list[np.ndarray]) -> tuple[str, ...]:
     """Return the fewest changes of the right sides that make them equal to the left ones."""
     for names, change in _changes(system):
         try:
@@ -353,11 +351,11 @@ def _up_to(system: System, lefts: list[Any], rights: list[Any]) -> tuple[str, ..
     return ()
 
 
-def _times(factor: float, value: Any) -> Any:
+def _times(factor: float, value: np.ndarray) -> np.ndarray:
     return np.asarray(value, dtype=object) * factor
 
 
-def _both(outer: _Change, inner: _Change, value: Any) -> Any:
+def _both(outer: _Change, inner: _Change, value: np.ndarray) -> np.ndarray:
     return outer(inner(value))
 
 

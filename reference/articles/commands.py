@@ -2,10 +2,9 @@
 
 import importlib.util
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from manual_backprop.articles import ARTICLES, article
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.system import NUMPY, Quantities
 from manual_backprop.network import Problem
-from manual_backprop.operation import InvalidInput
+from manual_backprop.operation import ByName, InvalidInput
 from reference.articles.audit import PROBLEMS, Auditor, ClaimDecision
 from reference.articles.plain import plain
 from reference.oracles import Answer
@@ -58,7 +57,7 @@ def audit(targets: Sequence[str] = ARTICLES, problems: int = PROBLEMS) -> list[r
     return found
 
 
-def by_hand(one: Article, inputs: Mapping[str, Any]) -> tuple[Problem, Answer]:
+def by_hand(one: Article, inputs: ByName) -> tuple[Problem, Answer]:
     """Return an article's problem in the project's form, and the article's own gradient of it.
 
     The answer can be judged like any oracle's.

@@ -14,19 +14,21 @@ import numpy as np
 from flint import arb
 
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.articles.claim import Evaluation, Expression
+from manual_backprop.articles.claim import Evaluation, Expression, Jacobian
 from manual_backprop.articles.system import (
     NUMPY,
     Arithmetic,
     Quantities,
+    SlopeArithmetic,
     System,
     Undefined,
     differentiable,
 )
 from manual_backprop.losses import LOSSES
+from manual_backprop.operation import ByName
 from reference.arithmetic import balls
 from reference.arithmetic.point_derivative import constants
-from reference.oracles.counterparts import Framework, namespace, resolve
+from reference.oracles.counterparts import Framework, Resolved, namespace, resolve
 from reference.oracles.jax_x64 import double_precision
 
 BITS = 128
@@ -43,39 +45,42 @@ class DerivativeEngine(Protocol):
     def unavailable(self) -> str | None:
         """Return why the engine cannot answer here, or None when it can."""
 
-    def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+    def evaluate(self, system: System, inputs: ByName) -> Evaluation:
         """Return values and derivatives, as NumPy arrays of floats or of balls."""
 
 
 def engine(name: str) -> DerivativeEngine:
     """Return an engine by name."""
-    engines: dict[str, type[Any]] = {"certified": Certified, "torch": Torch, "jax": Jax}
-    found: DerivativeEngine = engines[name]()
-    return found
+    engines: dict[str, type[Certified | Torch | Jax]] = {
+        "certified": Certified,
+        "torch": Torch,
+        "jax": Jax,
+    }
+    return engines[name]()
 
 
 # Balls.
 
 
-class BallArithmetic(Arithmetic):
+class BallArithmetic(SlopeArithmetic):
     """Arrays of balls, or of balls with slopes, entry by entry; activations by their definition."""
 
     def __init__(self) -> None:
         self._m = balls.DefinitionArithmetic()
         self._m.variables([])  # a constant has no slopes, by name
 
-    def _each(self, f: Callable[[Any], Any], x: Any) -> Any:
+    def _each(self, f: Callable[[Any], object], x: np.ndarray) -> Any:
         return np.frompyfunc(f, 1, 1)(x)
 
-    def exp(self, x: Any) -> Any:
+    def exp(self, x: np.ndarray) -> Any:
         """Return e to the x."""
         return self._each(self._m.exp, x)
 
-    def log(self, x: Any) -> Any:
+    def log(self, x: np.ndarray) -> Any:
         """Return the natural logarithm."""
         return self._each(self._m.log, x)
 
-    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+    def apply(self, name: str, x: np.ndarray, **parameters: float) -> Any:
         """Return the textbook definition of an activation."""
         operation = ACTIVATIONS[name]
         arguments = constants({**operation.defaults(), **parameters})
@@ -86,7 +91,7 @@ class BallArithmetic(Arithmetic):
         rows = [f(list(row)) for row in array.reshape(-1, array.shape[-1])]
         return np.array(rows, dtype=object).reshape(array.shape)
 
-    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+    def loss(self, name: str, y: np.ndarray, t: np.ndarray, **arguments: np.ndarray) -> np.ndarray:
         """Return the textbook definition of a loss, for each entry or for each row."""
         operation = LOSSES[name]
         scalars = {n: v for n, v in arguments.items() if n not in operation.arrays}
@@ -104,12 +109,12 @@ class BallArithmetic(Arithmetic):
             entries.append(f(y[at], float(t[at]), **own))
         return _array(entries, y.shape)
 
-    def slope(self, name: str, x: Any) -> Any:
+    def slope(self, name: str, x: np.ndarray) -> Any:
         """Return g'(x) by differentiating the definition."""
         operation = ACTIVATIONS[name]
         definition, parameters = operation.definition, operation.defaults()
 
-        def slope(value: Any) -> Any:
+        def slope(value: arb) -> balls.Slope:
             m = balls.DefinitionArithmetic()
             y = definition(m, m.variable(value), **parameters)
             return y.slope if isinstance(y, balls.Dual) else arb(0)
@@ -126,7 +131,7 @@ class Certified:
         """Return None: ball arithmetic is always here."""
         return None
 
-    def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+    def evaluate(self, system: System, inputs: ByName) -> Evaluation:
         """Return certified values and derivatives; the caller of a side sets its precision."""
         with balls.precision(BITS):
             given = {
@@ -136,7 +141,7 @@ class Certified:
             }
             shapes = _shapes(system, given, BallArithmetic())
             first: dict[str, int] = {}
-            probes: dict[str, Any] = {}
+            probes: dict[str, np.ndarray] = {}
             count = 0
             for name, shape in shapes.items():
                 size = int(np.prod(shape))
@@ -151,7 +156,7 @@ class Certified:
             q = Quantities(probed, probes)
             system.forward(BallArithmetic(), q)
 
-        def jacobian(of: str | Expression, by: str) -> Any:
+        def jacobian(of: str | Expression, by: str) -> np.ndarray:
             value = q[of] if isinstance(of, str) else of(BallArithmetic(), q)
             q[by]  # a name that is not there is Undefined
             outputs = np.asarray(value, dtype=object)
@@ -165,12 +170,12 @@ class Certified:
         return Evaluation(BallArithmetic(), Quantities(values), _memoised(jacobian), overlap)
 
 
-def _target(row: Any) -> Any:
+def _target(row: np.ndarray) -> int | list[float]:
     """Return the target of a row as a definition takes it: a label, or a list of floats."""
     return int(row) if np.ndim(row) == 0 else [float(entry) for entry in row]
 
 
-def overlap(left: Any, right: Any) -> bool:
+def overlap(left: np.ndarray, right: np.ndarray) -> bool:
     """Whether two arrays of balls may be equal: every pair of enclosures has a common point."""
     a, b = np.broadcast_arrays(np.asarray(left, dtype=object), np.asarray(right, dtype=object))
     return all(
@@ -178,7 +183,7 @@ def overlap(left: Any, right: Any) -> bool:
     )
 
 
-def thin(value: Any) -> bool:
+def thin(value: np.ndarray) -> bool:
     """Whether every ball is narrow: at least half of its bits are certain."""
     entries = [_ball(entry) for entry in np.asarray(value, dtype=object).reshape(-1)]
     return all(
@@ -187,17 +192,17 @@ def thin(value: Any) -> bool:
     )
 
 
-def floats(value: Any) -> Any:
+def floats(value: np.ndarray) -> np.ndarray:
     """Return the midpoints of balls as floats."""
     array = np.asarray(value, dtype=object)
     return np.array([float(_ball(entry).mid()) for entry in array.reshape(-1)]).reshape(array.shape)
 
 
-def _ball(entry: Any) -> Any:
+def _ball(entry: arb | float | np.generic) -> arb:
     return arb(entry.item() if isinstance(entry, np.generic) else entry)
 
 
-def _shapes(system: System, given: Mapping[str, Any], m: Arithmetic) -> dict[str, tuple[int, ...]]:
+def _shapes(system: System, given: ByName, m: Arithmetic) -> dict[str, tuple[int, ...]]:
     """Return the shape of every quantity, by running forward once."""
     q = Quantities(given)
     system.forward(m, q)
@@ -205,33 +210,33 @@ def _shapes(system: System, given: Mapping[str, Any], m: Arithmetic) -> dict[str
     return {name: np.shape(q[name]) for name in [*names, *q.computed()]}
 
 
-def _objects(value: Any, f: Callable[[Any], Any]) -> Any:
+def _objects(value: np.ndarray, f: Callable[[Any], object]) -> np.ndarray:
     array = np.asarray(value)
     return _array([f(entry) for entry in array.reshape(-1).tolist()], array.shape)
 
 
-def _array(entries: list[Any], shape: tuple[int, ...]) -> Any:
+def _array(entries: Sequence[object], shape: tuple[int, ...]) -> np.ndarray:
     array = np.empty(len(entries), dtype=object)
     array[:] = entries
     return array.reshape(shape)[()]
 
 
-def _values(value: Any) -> Any:
+def _values(value: np.ndarray) -> np.ndarray:
     return _objects(value, lambda e: e.value if isinstance(e, balls.Dual) else e)
 
 
-def _slope(entry: Any, index: int) -> Any:
+def _slope(entry: object, index: int) -> Any:
     if not isinstance(entry, balls.Dual):
         return arb(0)
     return entry.slope.by.get(index, arb(0))
 
 
 def _memoised(
-    jacobian: Callable[[str | Expression, str], Any],
-) -> Callable[[str | Expression, str], Any]:
-    known: dict[tuple[str, str], Any] = {}
+    jacobian: Jacobian,
+) -> Jacobian:
+    known: dict[tuple[str, str], np.ndarray] = {}
 
-    def remembered(of: str | Expression, by: str) -> Any:
+    def remembered(of: str | Expression, by: str) -> np.ndarray:
         if not isinstance(of, str):
             return jacobian(of, by)
         if (of, by) not in known:
@@ -250,20 +255,20 @@ class FrameworkArithmetic(Arithmetic):
     def __init__(self, framework: Framework) -> None:
         self._framework, self._xp = framework, namespace(framework)
 
-    def exp(self, x: Any) -> Any:
+    def exp(self, x: np.ndarray) -> Any:
         """Return e to the x."""
         return self._xp.exp(x)
 
-    def log(self, x: Any) -> Any:
+    def log(self, x: np.ndarray) -> Any:
         """Return the natural logarithm."""
         return self._xp.log(x)
 
-    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+    def apply(self, name: str, x: np.ndarray, **parameters: float) -> Any:
         """Return the counterpart of an activation."""
         operation = ACTIVATIONS[name]
         return resolve(operation, self._framework)(x, **{**operation.defaults(), **parameters})
 
-    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+    def loss(self, name: str, y: np.ndarray, t: np.ndarray, **arguments: np.ndarray) -> Any:
         """Return the counterpart of a loss, not reduced."""
         operation, array = LOSSES[name], self._xp.asarray
         given = {n: array(v) if n in operation.arrays else v for n, v in arguments.items()}
@@ -271,11 +276,11 @@ class FrameworkArithmetic(Arithmetic):
             given["reduction"] = "none"
         return resolve(operation, self._framework)(y, array(t), **given)
 
-    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    def sum(self, x: np.ndarray, axis: int | None = None, keepdims: bool = False) -> Any:
         """Return the sum."""
         return self._xp.sum(x, axis=axis, keepdims=keepdims)
 
-    def stack(self, entries: Sequence[Any]) -> Any:
+    def stack(self, entries: Sequence[np.ndarray]) -> Any:
         """Return the vector of the given numbers."""
         return self._xp.stack(list(entries))
 
@@ -289,7 +294,7 @@ class Torch:
         """Return why torch cannot answer here, or None."""
         return None if importlib.util.find_spec("torch") else "torch is not installed"
 
-    def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+    def evaluate(self, system: System, inputs: ByName) -> Evaluation:
         """Return values and derivatives in the dtype of the inputs."""
         import torch
 
@@ -302,7 +307,7 @@ class Torch:
         q = Quantities(given)
         system.forward(m, q)
 
-        def jacobian(of: str | Expression, by: str) -> Any:
+        def jacobian(of: str | Expression, by: str) -> np.ndarray:
             output = q[of] if isinstance(of, str) else of(m, q)
             at = q[by]
             rows = []
@@ -335,18 +340,18 @@ class Jax:
     name = "jax"
 
     def __init__(self) -> None:
-        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._compiled: dict[object, Resolved] = {}
 
     def unavailable(self) -> str | None:
         """Return why JAX cannot answer here, or None."""
         return None if importlib.util.find_spec("jax") else "jax is not installed"
 
-    def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+    def evaluate(self, system: System, inputs: ByName) -> Evaluation:
         """Return values and derivatives in the dtype of the inputs."""
         with double_precision():
             return self._evaluate(system, inputs)
 
-    def _evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+    def _evaluate(self, system: System, inputs: ByName) -> Evaluation:
         import jax
         import jax.numpy as jnp
 
@@ -356,19 +361,17 @@ class Jax:
         shapes = tuple((name, value.shape) for name, value in numbers.items())
         key = (id(system.forward), shapes, repr(structure))
 
-        def run(given: Mapping[str, Any], probes: Mapping[str, Any]) -> Quantities:
+        def run(given: ByName, probes: ByName) -> Quantities:
             probed = {n: v + probes[n] if n in probes else v for n, v in given.items()}
             q = Quantities({**structure, **probed}, probes)
             system.forward(m, q)
             return q
 
-        def outputs(given: Mapping[str, Any], probes: Mapping[str, Any]) -> dict[str, Any]:
+        def outputs(given: ByName, probes: ByName) -> ByName:
             q = run(given, probes)
             return {name: q[name] for name in [*numbers, *q.computed()]}
 
-        def pulled(
-            given: Mapping[str, Any], cotangents: Mapping[str, Any]
-        ) -> tuple[dict[str, Any], dict[str, Any]]:
+        def pulled(given: ByName, cotangents: ByName) -> tuple[ByName, ByName]:
             zeros = {name: jnp.zeros_like(value) for name, value in cotangents.items()}
             values, pull = jax.vjp(lambda probes: outputs(given, probes), zeros)
             (found,) = pull(cotangents)
@@ -378,13 +381,13 @@ class Jax:
         zeros = {name: np.zeros(value.shape, value.dtype) for name, value in shapes_of.items()}
         program = self._program(key, pulled)
         values, _ = program(numbers, zeros)
-        rows: dict[str, list[dict[str, Any]]] = {}
+        rows: dict[str, list[ByName]] = {}
 
-        def jacobian(of: str | Expression, by: str) -> Any:
+        def jacobian(of: str | Expression, by: str) -> np.ndarray:
             with double_precision():
                 return differentiated(of, by)
 
-        def differentiated(of: str | Expression, by: str) -> Any:
+        def differentiated(of: str | Expression, by: str) -> np.ndarray:
             value = _defined(zeros, by)
             if isinstance(of, str):
                 shape = _defined(zeros, of).shape
@@ -403,7 +406,7 @@ class Jax:
         arrays = {name: np.asarray(value)[()] for name, value in values.items()}
         return Evaluation(NUMPY, Quantities({**structure, **arrays}), _memoised(jacobian))
 
-    def _program(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _program(self, key: object, function: Resolved) -> Resolved:
         import jax
 
         if key not in self._compiled:
@@ -411,7 +414,7 @@ class Jax:
         return self._compiled[key]
 
 
-def _defined(values: Mapping[str, Any], name: str) -> Any:
+def _defined(values: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name not in values:
         raise Undefined(f"the article gives no {name}")
     return values[name]

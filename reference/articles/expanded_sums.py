@@ -4,12 +4,13 @@ A forward or backward walk run over these numbers leaves each quantity's sum as 
 write it down. A quantity that has been defined counts as a number from then on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
-from manual_backprop.articles.system import NUMPY, Arithmetic, Quantities
+from manual_backprop.articles.system import NUMPY, Quantities, SlopeArithmetic
+from manual_backprop.operation import ByName
 
 LONGEST = 110
 """Characters; a longer sum is not written out."""
@@ -39,7 +40,7 @@ class ExpandedNumber:
         signed = self.rank == _NUMBER and self.text.startswith("−")
         return f"({self.text})" if self.rank == _SUM or signed else self.text
 
-    def _sum(self, other: Any, sign: str) -> "ExpandedNumber":
+    def _sum(self, other: "ExpandedNumber | float", sign: str) -> "ExpandedNumber":
         right = written(other)
         value = self.value + right.value if sign == "+" else self.value - right.value
         text = right.text
@@ -49,36 +50,36 @@ class ExpandedNumber:
             sign, text = ("-" if sign == "+" else "+"), text.removeprefix("−")
         return ExpandedNumber(value, f"{self.text} {'+' if sign == '+' else '−'} {text}", _SUM)
 
-    def __add__(self, other: Any) -> "ExpandedNumber":
+    def __add__(self, other: "ExpandedNumber | float") -> "ExpandedNumber":
         return self._sum(other, "+")
 
-    def __radd__(self, other: Any) -> "ExpandedNumber":
+    def __radd__(self, other: "ExpandedNumber | float") -> "ExpandedNumber":
         if isinstance(other, int) and other == 0:  # Python's sum begins with it
             return self
         return written(other)._sum(self, "+")
 
-    def __sub__(self, other: Any) -> "ExpandedNumber":
+    def __sub__(self, other: "ExpandedNumber | float") -> "ExpandedNumber":
         return self._sum(other, "-")
 
-    def __rsub__(self, other: Any) -> "ExpandedNumber":
+    def __rsub__(self, other: "ExpandedNumber | float") -> "ExpandedNumber":
         return written(other)._sum(self, "-")
 
-    def __mul__(self, other: Any) -> "ExpandedNumber":
+    def __mul__(self, other: "ExpandedNumber | float") -> "ExpandedNumber":
         right = written(other)
         text = f"{self._factor()}·{right._factor()}"
         return ExpandedNumber(self.value * right.value, text, _PRODUCT)
 
-    def __rmul__(self, other: Any) -> "ExpandedNumber":
+    def __rmul__(self, other: "ExpandedNumber | float") -> "ExpandedNumber":
         return written(other) * self
 
-    def __truediv__(self, other: Any) -> "ExpandedNumber":
+    def __truediv__(self, other: "ExpandedNumber | float") -> "ExpandedNumber":
         right = written(other)
         below = f"({right.text})" if right.rank != _NUMBER else right._factor()
         with np.errstate(all="ignore"):
             value = float(np.divide(self.value, right.value))
         return ExpandedNumber(value, f"{self._factor()}/{below}", _PRODUCT)
 
-    def __rtruediv__(self, other: Any) -> "ExpandedNumber":
+    def __rtruediv__(self, other: "ExpandedNumber | float") -> "ExpandedNumber":
         return written(other) / self
 
     def __neg__(self) -> "ExpandedNumber":
@@ -87,29 +88,29 @@ class ExpandedNumber:
         return ExpandedNumber(-self.value, f"−{self._factor()}", _PRODUCT)
 
 
-def written(value: Any) -> ExpandedNumber:
+def written(value: ExpandedNumber | float) -> ExpandedNumber:
     """Return a number as it is written."""
     return value if isinstance(value, ExpandedNumber) else ExpandedNumber(float(value))
 
 
-class ExpandedArithmetic(Arithmetic):
+class ExpandedArithmetic(SlopeArithmetic):
     """Arrays of written numbers, entry by entry."""
 
-    def _each(self, name: str, f: Callable[[Any], Any], x: Any) -> Any:
-        def call(entry: ExpandedNumber) -> ExpandedNumber:
+    def _each(self, name: str, f: Callable[[np.float64], np.ndarray], x: np.ndarray) -> Any:
+        def call(entry: ExpandedNumber) -> Any:
             return ExpandedNumber(float(f(np.float64(entry.value))), f"{name}({entry.text})")
 
         return np.frompyfunc(call, 1, 1)(x)
 
-    def exp(self, x: Any) -> Any:
+    def exp(self, x: np.ndarray) -> Any:
         """Return e to the x."""
         return self._each("exp", np.exp, x)
 
-    def log(self, x: Any) -> Any:
+    def log(self, x: np.ndarray) -> Any:
         """Return the natural logarithm."""
         return self._each("log", np.log, x)
 
-    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+    def apply(self, name: str, x: np.ndarray, **parameters: float) -> np.ndarray:
         """Return an activation; of a row, where it needs the row."""
         array = np.asarray(x, dtype=object)
         values = np.frompyfunc(lambda entry: entry.value, 1, 1)(array)
@@ -117,7 +118,7 @@ class ExpandedArithmetic(Arithmetic):
         texts = [f"{name}({entry.text})" for entry in array.reshape(-1)]
         return _zip(found, texts)
 
-    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+    def loss(self, name: str, y: np.ndarray, t: np.ndarray, **arguments: np.ndarray) -> np.ndarray:
         """Return a loss, named and not written out."""
         values = np.asarray(np.frompyfunc(lambda e: e.value, 1, 1)(y), dtype=np.float64)
         found = np.asarray(NUMPY.loss(name, values, t, **arguments))
@@ -131,12 +132,12 @@ class ExpandedArithmetic(Arithmetic):
         pairs = zip(np.asarray(y).reshape(-1), targets.reshape(-1), strict=True)
         return _zip(found, [f"{name}({p.text}, {digits(float(t))})" for p, t in pairs])
 
-    def slope(self, name: str, x: Any) -> Any:
+    def slope(self, name: str, x: np.ndarray) -> Any:
         """Return g'(x)."""
-        return self._each(f"{name}′", lambda value: NUMPY.slope(name, value), x)
+        return self._each(f"{name}′", lambda value: NUMPY.slope(name, np.asarray(value)), x)
 
 
-def _zip(values: Any, texts: list[str]) -> Any:
+def _zip(values: np.ndarray, texts: list[str]) -> np.ndarray:
     array = np.empty(len(texts), dtype=object)
     flat = np.asarray(values, dtype=np.float64).reshape(-1)
     array[:] = [ExpandedNumber(v, text) for v, text in zip(flat, texts, strict=True)]
@@ -146,7 +147,7 @@ def _zip(values: Any, texts: list[str]) -> Any:
 class Notes(Quantities):
     """Quantities that note, for each as it is defined, its sums and what they were made from."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: ByName) -> None:
         object.__setattr__(self, "sums", {})
         object.__setattr__(self, "sources", {})
         object.__setattr__(self, "_read", {})
@@ -164,7 +165,7 @@ class Notes(Quantities):
             self._read[name] = None
         return value
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: np.ndarray) -> None:
         array = np.asarray(value, dtype=object)
         self.sums[name] = [_equation(written(entry)) for entry in array.reshape(-1)]
         self.sources[name] = tuple(self.taken())
@@ -177,7 +178,7 @@ class Notes(Quantities):
         return names
 
 
-def _settled(array: Any) -> tuple[Any, list[str]]:
+def _settled(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Return the values, and each as a plain number."""
     values = np.array([written(entry).value for entry in array.reshape(-1)]).reshape(array.shape)
     return values, [digits(float(value)) for value in values.reshape(-1)]

@@ -1,12 +1,16 @@
 """A network of the project written as an article's system, so that it can be walked like one."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.articles.claim import Article
-from manual_backprop.articles.system import NumpyArithmetic, Quantities, System
+from manual_backprop.articles.system import (
+    Arithmetic,
+    NumpyArithmetic,
+    Quantities,
+    SlopeArithmetic,
+    System,
+)
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import (
     Layer,
@@ -17,7 +21,7 @@ from manual_backprop.network import (
     forward,
     loss_divisor,
 )
-from manual_backprop.operation import InvalidInput
+from manual_backprop.operation import ByName, InvalidInput
 from reference.problems import draw, parse_address
 
 
@@ -78,7 +82,7 @@ def article_of(problem: Problem, title: str) -> Article:
     inputs |= constants
     network, last = problem.network, len(problem.network.layers)
 
-    def walk_forward(m: Any, q: Quantities) -> None:
+    def walk_forward(m: Arithmetic, q: Quantities) -> None:
         a = q.x
         for i, layer in enumerate(network.layers, 1):
             z = a @ q[f"W{i}"]
@@ -94,7 +98,7 @@ def article_of(problem: Problem, title: str) -> Article:
             total = sum(m.sum(losses[n]) * w for n, w in enumerate(problem.weights.tolist()))
         q.L = total / divisor
 
-    def walk_backward(m: Any, q: Quantities, g: Quantities) -> None:
+    def walk_backward(m: SlopeArithmetic, q: Quantities, g: Quantities) -> None:
         with np.errstate(all="ignore"):
             found = {_short(n): v for n, v in backward(problem, forward(problem)).items()}
         # The subject's own numbers; the sums are written out beside them where they are sums.
@@ -139,7 +143,7 @@ def article_of(problem: Problem, title: str) -> Article:
     )
 
 
-def _constants(problem: Problem) -> dict[str, Any]:
+def _constants(problem: Problem) -> ByName:
     """Return what the loss is given besides the prediction: no gradient goes there."""
     given = {"t": problem.targets, "weights": problem.weights, **problem.arrays}
     # As lists: an array is what the engines differentiate by.
@@ -157,7 +161,7 @@ def _short(name: str) -> str:
     return {"weight": "W", "bias": "b"}.get(step, step) + str(int(layer) + 1)
 
 
-def _targets(kind: str, classes: int) -> Any:
+def _targets(kind: str, classes: int) -> np.ndarray:
     if kind == "labels":
         return np.array([0, classes - 1])
     if kind == "simplex":

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,17 +11,20 @@ from manual_backprop.articles.claim import Evaluation, Product, ShapeMismatch, m
 from reference.articles.derivatives import floats
 from reference.diagnosis.closeness import same_to_rounding
 
+Tree: TypeAlias = "tuple[int, bool] | tuple[Tree, str, Tree]"
+"""Nested (left, operator, right); a leaf is (factor, transposed)."""
+
 
 @dataclass(frozen=True)
 class Arrangement:
     """The factors of a product in another order, some transposed, perhaps with a minus."""
 
     product: Product
-    tree: Any  # nested (left, operator, right); a leaf is (factor, transposed)
+    tree: Tree
     cost: int
     sign: int = 1
 
-    def evaluate(self, q: Evaluation) -> Any:
+    def evaluate(self, q: Evaluation) -> np.ndarray:
         """Return the product's value."""
         value = _value(self.tree, [factor(q) for _, factor in self.product.factors])
         return -value if self.sign < 0 else value
@@ -32,7 +35,7 @@ class Arrangement:
         return _formula(self.tree, [latex for latex, _ in self.product.factors])
 
 
-def arrangements(product: Product, q: Evaluation, target: Any) -> Iterator[Arrangement]:
+def arrangements(product: Product, q: Evaluation, target: np.ndarray) -> Iterator[Arrangement]:
     """Yield the arrangements equal to `target` at one problem, nearest to the print first.
 
     A transposition, an exchange of two neighbours, a changed operator and a minus cost 1 each.
@@ -49,9 +52,9 @@ def arrangements(product: Product, q: Evaluation, target: Any) -> Iterator[Arran
     yield from sorted(found, key=lambda arrangement: arrangement.cost)
 
 
-def _trees(values: list[Any]) -> list[tuple[Any, Any]]:
+def _trees(values: list[np.ndarray]) -> list[tuple[Tree, np.ndarray]]:
     """Return every way to multiply all the values, each used once, with its value."""
-    known: dict[frozenset[int], list[tuple[Any, Any]]] = {}
+    known: dict[frozenset[int], list[tuple[Tree, np.ndarray]]] = {}
     everyone = range(len(values))
     for i in everyone:
         known[frozenset([i])] = [((i, False), values[i]), ((i, True), values[i].T)]
@@ -72,7 +75,9 @@ def _parts(chosen: frozenset[int]) -> Iterator[frozenset[int]]:
         yield from map(frozenset, combinations(sorted(chosen), size))
 
 
-def _joined(left: tuple[Any, Any], right: tuple[Any, Any]) -> Iterator[tuple[Any, Any]]:
+def _joined(
+    left: tuple[Tree, np.ndarray], right: tuple[Tree, np.ndarray]
+) -> Iterator[tuple[Tree, np.ndarray]]:
     for operator in ("@", "*"):
         if operator == "*" and _leaves(left[0]) > _leaves(right[0]):
             continue  # entry by entry, the order does not matter: take the one as printed
@@ -82,38 +87,36 @@ def _joined(left: tuple[Any, Any], right: tuple[Any, Any]) -> Iterator[tuple[Any
             continue
 
 
-def _is_leaf(tree: Any) -> bool:
-    return len(tree) == 2
+def _leaves(tree: Tree) -> list[int]:
+    return [tree[0]] if len(tree) == 2 else [*_leaves(tree[0]), *_leaves(tree[2])]
 
 
-def _leaves(tree: Any) -> list[int]:
-    return [tree[0]] if _is_leaf(tree) else [*_leaves(tree[0]), *_leaves(tree[2])]
+def _transposed(tree: Tree) -> int:
+    return int(tree[1]) if len(tree) == 2 else _transposed(tree[0]) + _transposed(tree[2])
 
 
-def _transposed(tree: Any) -> int:
-    return int(tree[1]) if _is_leaf(tree) else _transposed(tree[0]) + _transposed(tree[2])
+def _operators(tree: Tree) -> list[str]:
+    return [] if len(tree) == 2 else [*_operators(tree[0]), tree[1], *_operators(tree[2])]
 
 
-def _operators(tree: Any) -> list[str]:
-    return [] if _is_leaf(tree) else [*_operators(tree[0]), tree[1], *_operators(tree[2])]
-
-
-def _cost(tree: Any, printed: tuple[str, ...]) -> int:
+def _cost(tree: Tree, printed: tuple[str, ...]) -> int:
     order = _leaves(tree)
     exchanges = sum(a > b for i, a in enumerate(order) for b in order[i + 1 :])
     changed = sum(a != b for a, b in zip(_operators(tree), printed, strict=True))
     return exchanges + changed + _transposed(tree)
 
 
-def _value(tree: Any, values: list[Any]) -> Any:
-    if _is_leaf(tree):
+def _value(tree: Tree, values: list[np.ndarray]) -> np.ndarray:
+    if len(tree) == 2:
         value = np.asarray(values[tree[0]])
-        return value.T if tree[1] else value
-    return multiply(_value(tree[0], values), tree[1], _value(tree[2], values))
+        turned: np.ndarray = value.T if tree[1] else value
+        return turned
+    product: np.ndarray = multiply(_value(tree[0], values), tree[1], _value(tree[2], values))
+    return product
 
 
-def _formula(tree: Any, names: list[str], inner: bool = False) -> str:
-    if _is_leaf(tree):
+def _formula(tree: Tree, names: list[str], inner: bool = False) -> str:
+    if len(tree) == 2:
         name: str = names[tree[0]]
         if not tree[1]:
             return name
@@ -131,5 +134,5 @@ def _formula(tree: Any, names: list[str], inner: bool = False) -> str:
     return f"({text})" if inner else text
 
 
-def _is_chain(tree: Any) -> bool:
-    return not _is_leaf(tree) and tree[1] == "@"
+def _is_chain(tree: Tree) -> bool:
+    return len(tree) == 3 and tree[1] == "@"

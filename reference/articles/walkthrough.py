@@ -7,14 +7,14 @@ made from it. Columns: manual (hand-written NumPy), torch, jax and certified.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 
 from manual_backprop.articles import ARTICLES, article
 from manual_backprop.articles.claim import Article, Evaluation
-from manual_backprop.articles.system import NUMPY, Quantities, System
-from manual_backprop.operation import InvalidInput
+from manual_backprop.articles.system import NUMPY, Quantities, SlopeArithmetic, System
+from manual_backprop.operation import ByName, InvalidInput
 from reference.arithmetic.balls import Ball
 from reference.articles.derivatives import ENGINES, engine
 from reference.articles.expanded_sums import ExpandedArithmetic, Notes
@@ -169,19 +169,17 @@ def walk_article(found: Article) -> Walkthrough:
     return Walkthrough(title, given, columns, tuple(steps), skipped)
 
 
-Backward = Callable[[Any, Quantities, Quantities], None]
+Backward = Callable[[SlopeArithmetic, Quantities, Quantities], None]
 
 
-def _manual(
-    backward: Backward, system: System, inputs: Mapping[str, Any]
-) -> tuple[Quantities, Quantities]:
+def _manual(backward: Backward, system: System, inputs: ByName) -> tuple[Quantities, Quantities]:
     q = system.run(inputs)
     gradient = Quantities({})
     backward(NUMPY, q, gradient)
     return q, gradient
 
 
-def _notes(backward: Backward, system: System, inputs: Mapping[str, Any]) -> tuple[Notes, Notes]:
+def _notes(backward: Backward, system: System, inputs: ByName) -> tuple[Notes, Notes]:
     """Run both walks over written numbers; a backward step also reads what forward left."""
     m = ExpandedArithmetic()
     q = Notes(inputs)
@@ -211,7 +209,7 @@ def _step(
     name: str,
     label: str,
     formulas: Mapping[str, str],
-    values: Mapping[str, Any],
+    values: ByName,
     notes: Notes,
 ) -> WalkthroughStep:
     shape = np.shape(values["manual"])
@@ -244,7 +242,7 @@ def formula_of(name: str, formulas: Mapping[str, str]) -> str:
     return general
 
 
-def _entry(value: Any) -> str:
+def _entry(value: np.floating | Ball) -> str:
     """Return a float with the digits that its dtype holds, or a ball with 20 digits."""
     return str(value) if isinstance(value, np.floating) else _ball(value)
 
@@ -254,10 +252,10 @@ def _ball(value: Ball) -> str:
     if value == nearest:
         return repr(nearest)
     wide = value.rad() > (1 + abs(value.mid())) * 1e-15
-    return cast(str, value.str(20, radius=wide))
+    return value.str(20, radius=wide)
 
 
-def _given(array: Any) -> str:
+def _given(array: np.ndarray) -> str:
     if array.size > ENTRIES:
         return f"{' × '.join(map(str, array.shape))} numbers"
     return " ".join(str(array.tolist()).split())

@@ -1,11 +1,12 @@
 """The words and formulas of an audit: corrections, counterexamples, both sides' numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from manual_backprop.articles.system import differentiable
+from manual_backprop.operation import ByName
 from reference.articles.derivatives import floats
 from reference.articles.reorder import Arrangement
 
@@ -29,7 +30,7 @@ def changed_formula(formula: str, changes: Sequence[str]) -> str:
     return text
 
 
-def telling(left: Any, right: Any) -> tuple[int, ...]:
+def telling(left: np.ndarray, right: Any) -> tuple[int, ...]:
     """Return the entry where the sides differ most, or where the left one is largest."""
     values = floats(left)
     if right is None or np.shape(right) != values.shape:
@@ -40,7 +41,7 @@ def telling(left: Any, right: Any) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(far)), values.shape))
 
 
-def digits_at(value: Any, entry: tuple[int, ...]) -> str:
+def digits_at(value: np.ndarray, entry: tuple[int, ...]) -> str:
     """Return one entry with 12 digits, and where it stands."""
     array = floats(value)
     shown = array[entry] if array.ndim == len(entry) else array.reshape(-1)[0]
@@ -53,7 +54,7 @@ def spell(found: Arrangement) -> str:
     return ("-" if found.sign < 0 else "") + found.formula
 
 
-def spell_case(inputs: Mapping[str, Any], left: Any, right: Any) -> str:
+def spell_case(inputs: ByName, left: np.ndarray, right: Any) -> str:
     """Return "x = [1, 0], y = 1: left 0.5, right 0.25"."""
     numbers = differentiable(inputs)
     given = [f"{name} = {value}" for name, value in inputs.items() if name not in numbers]
@@ -71,12 +72,12 @@ def spell_case(inputs: Mapping[str, Any], left: Any, right: Any) -> str:
     return f"{', '.join(given)}: {sides}"
 
 
-def _small(array: Any) -> str:
+def _small(array: np.ndarray) -> str:
     if np.ndim(array):
         return f"[{', '.join(_small(part) for part in array)}]"
     return f"{float(array):.6g}"
 
 
-def numeric(value: Any) -> bool:
+def numeric(value: object) -> bool:
     """Whether a side is a number or an array, not a range or a name."""
     return not isinstance(value, (range, str))

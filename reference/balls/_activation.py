@@ -26,7 +26,7 @@ def numpy_on_balls(modules: Iterable[ModuleType], seed: int | None = None) -> It
     """
     stand_ins = StandIns(seed)
     targets = [vars(module) for module in modules]
-    before: list[tuple[dict[str, Any], str, Any, Any]] = []
+    before: list[tuple[dict[str, object], str, object, object]] = []
     plain_import = builtins.__import__
     try:
         for names in targets:
@@ -52,11 +52,11 @@ def numpy_on_balls(modules: Iterable[ModuleType], seed: int | None = None) -> It
 
 
 def _importing(
-    plain: Callable[..., Any], targets: list[dict[str, Any]], stand_ins: StandIns
+    plain: Callable[..., Any], targets: list[dict[str, object]], stand_ins: StandIns
 ) -> Callable[..., Any]:
     """`__import__`, whose modules are stand-ins for the statements of the targets alone."""
 
-    def importing(name: str, globals: Any = None, *rest: Any, **options: Any) -> Any:
+    def importing(name: str, globals: object = None, *rest: object, **options: object) -> object:
         found = plain(name, globals, *rest, **options)
         if any(globals is names for names in targets):
             return stand_ins.of(found) or found

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _functions, _linear_functions  # noqa: F401  they fill the table
 from ._number import Number, ball_of, constant
 from ._products import matmul
-from ._reductions import REDUCERS
+from ._reductions import REDUCERS, Axis, Objects
 from ._rules import FUNCTIONS, TESTS, scalar_function
 from ._table import TABLE, elementwise, floats, objects, reduced
 from ._tape import STATE, LeftTheTape
@@ -35,14 +36,16 @@ class BallArray(np.ndarray):
     __array_priority__ = 15.0  # `plain.dot(balls)` gives balls
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype[np.float64]:
         """What the author's own array would have."""
         return FLOAT64
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: object, **options: object
+    ) -> object:
         return array_ufunc(ufunc, method, inputs, options)
 
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> object:
         return array_function(func, args, kwargs)
 
     def __getitem__(self, key: Any) -> Any:
@@ -53,7 +56,7 @@ class BallArray(np.ndarray):
             return np.float64(found)
         return found
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: Any, value: object) -> None:
         if type(key) is Number or isinstance(key, BallArray):
             key = _as_index(key)
         value = stored(value)
@@ -62,7 +65,7 @@ class BallArray(np.ndarray):
             value = elementwise(constant, value)
         super().__setitem__(key, value)
 
-    def astype(self, dtype: Any, *_: Any, copy: bool = True, **__: Any) -> Any:  # type: ignore[override]
+    def astype(self, dtype: npt.DTypeLike, *_: object, copy: bool = True, **__: object) -> object:  # type: ignore[override]
         """The same numbers for a kind of float; integers and bools where they are decided."""
         kind = np.dtype(dtype).kind
         if kind in "fO":
@@ -76,15 +79,15 @@ class BallArray(np.ndarray):
             return floats(self).astype(dtype)
         raise LeftTheTape(f"astype({dtype!r}) of numbers that are computed from the inputs")
 
-    def fill(self, value: Any) -> None:
+    def fill(self, value: object) -> None:
         """Put the value everywhere."""
         self[...] = value
 
-    def item(self, *place: Any) -> Any:
+    def item(self, *place: object) -> object:
         """One scalar."""
         return scalar(base(self).item(*place))
 
-    def __deepcopy__(self, memo: Any) -> BallArray:
+    def __deepcopy__(self, memo: object) -> BallArray:
         return self.copy()
 
     def __repr__(self) -> str:
@@ -96,24 +99,24 @@ class BallArray(np.ndarray):
         return format(floats(self) if self.ndim else float(floats(self)), spec)
 
 
-def base(x: Any) -> Any:
+def base(x: object) -> Any:
     """The same memory as a plain object array; other things as they are."""
     return x.view(np.ndarray) if isinstance(x, BallArray) else x
 
 
-def scalar(x: Any) -> Any:
+def scalar(x: object) -> object:
     """What NumPy gives for one entry: a Number, or np.float64 for a plain float."""
     return np.float64(x) if type(x) is float else x
 
 
-def wrap(x: Any) -> Any:
+def wrap(x: Number | Objects) -> BallArray:
     """A BallArray of an object array; a Number becomes a 0-d one."""
     if type(x) is Number:
         return objects(x).view(BallArray)
     return x.view(BallArray)
 
 
-def result_of(x: Any) -> Any:
+def result_of(x: object) -> Any:
     """What the author's code sees of a result: BallArrays, and scalars for 0-d."""
     if isinstance(x, np.ndarray):
         if x.dtype != object or isinstance(x, BallArray):
@@ -126,7 +129,7 @@ def result_of(x: Any) -> Any:
     return scalar(x)
 
 
-def stored(value: Any) -> Any:
+def stored(value: object) -> object:
     """What may stand in a BallArray: Numbers, floats and ints; no bools, no NumPy scalars."""
     if type(value) is Number or type(value) is float or isinstance(value, BallArray):
         return value
@@ -139,7 +142,7 @@ def stored(value: Any) -> Any:
     return value
 
 
-def _as_index(key: Any) -> Any:
+def _as_index(key: object) -> int:
     """No float is an index."""
     if type(key) is Number:
         return operator.index(key)
@@ -148,7 +151,7 @@ def _as_index(key: Any) -> Any:
     raise IndexError("arrays used as indices must be of integer (or boolean) type")
 
 
-def as_balls(x: Any) -> BallArray:
+def as_balls(x: object) -> BallArray:
     """A new BallArray of anything: arrays, nested lists of Numbers, floats."""
     if isinstance(x, np.ndarray) and x.dtype != object:
         return x.astype(np.float64).astype(object).view(BallArray)
@@ -167,7 +170,7 @@ def as_balls(x: Any) -> BallArray:
     return flat.reshape(array.shape).view(BallArray)
 
 
-def is_tracked(x: Any) -> bool:
+def is_tracked(x: object) -> bool:
     """Whether it holds at least one Number."""
     if type(x) is Number:
         return True
@@ -182,7 +185,7 @@ def is_tracked(x: Any) -> bool:
 
 
 @functools.cache
-def _loop(ufunc: Any) -> Any:
+def _loop(ufunc: np.ufunc) -> Any:
     """The same function as a loop over scalars; None where we do not know it."""
     name = ufunc.__name__
     made_by_frompyfunc = len(ufunc.types) == 1 and "O" in ufunc.types[0]
@@ -195,7 +198,7 @@ def _loop(ufunc: Any) -> Any:
     return None
 
 
-def _call(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+def _call(ufunc: np.ufunc, method: str, inputs: Sequence[object], options: dict[str, Any]) -> Any:
     """The result as a plain object array, or what NumPy gives for plain floats."""
     name = ufunc.__name__
     count = len(inputs) if method in ("__call__", "outer") else 1
@@ -213,7 +216,7 @@ def _call(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str, Any
     return np.asarray(result).astype(np.bool_)[()] if name in TESTS else result
 
 
-def _products_by_name(name: str, arrays: list[Any]) -> Any:
+def _products_by_name(name: str, arrays: list[Objects]) -> Objects:
     a, b = arrays
     if name == "matmul":
         return matmul(a, b)
@@ -224,14 +227,17 @@ def _products_by_name(name: str, arrays: list[Any]) -> Any:
     return matmul(a[..., None, :], b[..., None])[..., 0, 0]
 
 
-def array_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+def array_ufunc(
+    ufunc: np.ufunc, method: str, inputs: Sequence[object], options: dict[str, Any]
+) -> object:
     """One call of a ufunc, or of its reduce, accumulate, outer, at."""
     out = options.pop("out", None)
     where = options.pop("where", True)
     for name in ("dtype", "casting", "order", "subok", "axes", "signature"):
         options.pop(name, None)
     if method == "at":
-        return _at(ufunc, *inputs)
+        _at(ufunc, *inputs)
+        return None
     if method == "reduce":
         result = _reduce(ufunc, inputs[0], where=where, **options)
     elif method == "__call__":
@@ -247,7 +253,7 @@ def array_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[st
     return result_of(result)
 
 
-def _masked(result: Any, where: Any, out: Any) -> Any:
+def _masked(result: Any, where: npt.ArrayLike, out: Any) -> object:
     """The result where the mask holds; elsewhere what `out` held, or 0."""
     before = np.zeros(np.shape(result)) if out is None else base(out[0])
     mask = np.asarray(where).astype(bool)
@@ -255,13 +261,13 @@ def _masked(result: Any, where: Any, out: Any) -> Any:
 
 
 def _reduce(
-    ufunc: Any,
-    array: Any,
-    axis: Any = 0,
+    ufunc: np.ufunc,
+    array: object,
+    axis: Axis = 0,
     keepdims: bool = False,
     initial: Any = NO_VALUE,
-    where: Any = True,
-) -> Any:
+    where: object = True,
+) -> object:
     name = ufunc.__name__
     if name in REDUCERS:
         given = NO_VALUE if where is True else where
@@ -273,7 +279,7 @@ def _reduce(
     return loop.reduce(objects(base(array)), axis=axis, keepdims=keepdims)
 
 
-def _at(ufunc: Any, target: Any, indices: Any, *values: Any) -> None:
+def _at(ufunc: np.ufunc, target: object, indices: Any, *values: object) -> None:
     """`ufunc.at`: unbuffered, in place."""
     if base(target).dtype != object and any(map(is_tracked, values)):
         raise LeftTheTape(
@@ -284,7 +290,7 @@ def _at(ufunc: Any, target: Any, indices: Any, *values: Any) -> None:
     loop.at(base(target), indices, *(objects(base(v)) for v in values))
 
 
-def store(target: Any, result: Any, asked: str) -> None:
+def store(target: object, result: object, asked: str) -> None:
     """`target[...] = result`, never rounding a Number."""
     plain = base(target)
     if plain.dtype == object:
@@ -318,7 +324,9 @@ _OF_SEQUENCES = {
 }
 
 
-def array_function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def array_function(
+    func: Callable[..., object], args: Sequence[object], kwargs: dict[str, Any]
+) -> object:
     """One call of a NumPy function: ours where there is one, else NumPy's on plain objects."""
     out = kwargs.get("out")
     if args and func in _OF_SEQUENCES and isinstance(args[0], np.ndarray):
@@ -336,7 +344,7 @@ def array_function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> An
     return target
 
 
-def _numpys_own(func: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+def _numpys_own(func: Callable[..., object], args: list[object], kwargs: dict[str, Any]) -> object:
     try:
         return func(*args, **kwargs)
     except LeftTheTape:
@@ -349,15 +357,15 @@ def _numpys_own(func: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         ) from error
 
 
-def _as_floats(x: Any) -> Any:
+def _as_floats(x: object) -> object:
     return floats(x) if isinstance(x, np.ndarray) and x.dtype == object else x
 
 
 # ---- methods --------------------------------------------------------------------------------
 
 
-def _method(function: Any) -> Callable[..., Any]:
-    def method(self: BallArray, *args: Any, **kwargs: Any) -> Any:
+def _method(function: Callable[..., object]) -> Callable[..., object]:
+    def method(self: BallArray, *args: object, **kwargs: object) -> object:
         return array_function(function, (self, *args), kwargs)
 
     method.__name__ = function.__name__
@@ -372,7 +380,7 @@ for _name in (
     setattr(BallArray, _name, _method(getattr(np, _name)))
 
 
-def _sort_in_place(self: BallArray, axis: int = -1, *_: Any, **__: Any) -> None:
+def _sort_in_place(self: BallArray, axis: int = -1, *_: object, **__: object) -> None:
     self[...] = np.sort(self, axis)
 
 

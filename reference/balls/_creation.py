@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ._array import BallArray, as_balls, base, is_tracked, result_of
 from ._number import Number
@@ -14,7 +15,7 @@ from ._table import objects
 from ._vectorize import Vectorize
 
 
-def ballify(x: Any) -> Any:
+def ballify(x: object) -> Any:
     """Lists that hold Numbers, and object arrays that hold them, as BallArrays."""
     if isinstance(x, np.ndarray):
         return x.view(BallArray) if x.dtype == object and type(x) is np.ndarray else x
@@ -34,26 +35,26 @@ def _holds_numbers(x: Any) -> bool:
     return False
 
 
-def _balls(made: Any) -> Any:
+def _balls(made: object) -> Any:
     """A BallArray of an array of floats; ints, bools and scalars as they are."""
     return as_balls(made) if isinstance(made, np.ndarray) and made.dtype.kind == "f" else made
 
 
-def _creation(function: Callable[..., Any]) -> Callable[..., Any]:
+def _creation(function: Callable[..., object]) -> Callable[..., object]:
     """`zeros`, `ones`, `eye` …: a BallArray for kinds of float, else NumPy's own."""
 
     @functools.wraps(function)
-    def make(*args: Any, **kwargs: Any) -> Any:
+    def make(*args: object, **kwargs: object) -> object:
         return _balls(function(*map(ballify, args), **kwargs))
 
     return make
 
 
-def _creation_like(function: Callable[..., Any]) -> Callable[..., Any]:
+def _creation_like(function: Callable[..., object]) -> Callable[..., object]:
     """`zeros_like` and its like."""
 
     @functools.wraps(function)
-    def make(a: Any, *args: Any, **kwargs: Any) -> Any:
+    def make(a: Any, *args: object, **kwargs: object) -> object:
         a = ballify(a)
         tracked = isinstance(a, BallArray) or type(a) is Number
         return _balls(function(np.zeros(np.shape(a)) if tracked else a, *args, **kwargs))
@@ -61,7 +62,7 @@ def _creation_like(function: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
-def _full(shape: Any, fill_value: Any, dtype: Any = None, **_: Any) -> Any:
+def _full(shape: Any, fill_value: object, dtype: npt.DTypeLike | None = None, **_: object) -> Any:
     if is_tracked(fill_value):
         result = np.empty(shape, dtype=object).view(BallArray)
         result[...] = ballify(fill_value)
@@ -69,12 +70,19 @@ def _full(shape: Any, fill_value: Any, dtype: Any = None, **_: Any) -> Any:
     return _balls(np.full(shape, fill_value, dtype))
 
 
-def _full_like(a: Any, fill_value: Any, dtype: Any = None, **_: Any) -> Any:
+def _full_like(a: Any, fill_value: object, dtype: npt.DTypeLike | None = None, **_: object) -> Any:
     plain = isinstance(a, np.ndarray) and not isinstance(a, BallArray)
     return _full(np.shape(objects(base(a))), fill_value, dtype or (a.dtype if plain else float))
 
 
-def _array(x: Any, dtype: Any = None, *_: Any, copy: Any = True, ndmin: int = 0, **__: Any) -> Any:
+def _array(
+    x: Any,
+    dtype: npt.DTypeLike | None = None,
+    *_: object,
+    copy: object = True,
+    ndmin: int = 0,
+    **__: object,
+) -> Any:
     """`np.array`: a BallArray for kinds of float, a copy."""
     if dtype is not None and np.dtype(dtype) == object and isinstance(x, list | tuple):
         made: Any = np.array(x, dtype=object)  # lists of layers, ragged lists of arrays
@@ -95,30 +103,30 @@ def _holds_balls(x: Any) -> bool:
     return type(x) in (list, tuple) and any(map(_holds_balls, x))
 
 
-def _listed(x: Any) -> Any:
+def _listed(x: object) -> object:
     """Nested lists of BallArrays and Numbers as nested lists of scalars."""
     if isinstance(x, np.ndarray):
         return base(x).tolist()
     return [_listed(item) for item in x] if isinstance(x, list | tuple) else x
 
 
-def _asarray(x: Any, dtype: Any = None, *_: Any, **__: Any) -> Any:
+def _asarray(x: object, dtype: npt.DTypeLike | None = None, *_: object, **__: object) -> Any:
     """`np.asarray`: the same BallArray where it is one."""
     if isinstance(x, BallArray):
         return x if dtype is None else x.astype(dtype, copy=False)
     return _array(x, dtype)
 
 
-def _at_least_one(x: Any, dtype: Any = None, **_: Any) -> Any:
+def _at_least_one(x: object, dtype: npt.DTypeLike | None = None, **_: object) -> Any:
     made = _asarray(x, dtype)
     return made if made.ndim else made.reshape(1)
 
 
-def _arange(*args: Any, **kwargs: Any) -> Any:
+def _arange(*args: Any, **kwargs: Any) -> object:
     return _balls(np.arange(*map(_float_if_number, args), **kwargs))
 
 
-def _float_if_number(x: Any) -> Any:
+def _float_if_number(x: object) -> Any:
     """A constant as a float; raises for what depends on a leaf."""
     return float(x) if type(x) is Number else x
 
@@ -128,12 +136,12 @@ class _ScalarType(type):
 
     real: type
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, *args: object, **kwargs: object) -> object:
         if args and (type(args[0]) is Number or is_tracked(args[0])):
             return result_of(base(ballify(args[0])))
         return cls.real(*map(base, args), **kwargs)
 
-    def __instancecheck__(cls, instance: Any) -> bool:
+    def __instancecheck__(cls, instance: object) -> bool:
         return type(instance) is Number or isinstance(instance, cls.real)
 
     def __subclasscheck__(cls, subclass: type) -> bool:
@@ -151,7 +159,7 @@ def _scalar_type(real: type) -> type:
     return _ScalarType(real.__name__, (real,), {"real": real})
 
 
-def _astype(x: Any, dtype: Any, **kwargs: Any) -> Any:
+def _astype(x: np.ndarray, dtype: npt.DTypeLike, **kwargs: Any) -> object:
     return x.astype(dtype, **kwargs)
 
 
@@ -161,7 +169,7 @@ class _Concatenator:
     def __init__(self, real: Any) -> None:
         self._real = real
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> object:
         items = key if isinstance(key, tuple) else (key,)
         if not any(isinstance(x, BallArray) or is_tracked(x) for x in items):
             return ballify(self._real[key])
@@ -169,16 +177,16 @@ class _Concatenator:
         return result_of(self._real[plain])
 
 
-def _nditer(op: Any, flags: Any = (), *args: Any, **kwargs: Any) -> Any:
+def _nditer(op: object, flags: Sequence[Any] = (), *args: Any, **kwargs: Any) -> object:
     """`np.nditer` of object arrays."""
     return np.nditer(base(op), [*flags, "refs_ok"], *args, **kwargs)
 
 
-def _isscalar(x: Any) -> bool:
+def _isscalar(x: object) -> bool:
     return type(x) is Number or np.isscalar(x)
 
 
-def _python_float(x: Any = 0.0) -> Any:
+def _python_float(x: Any = 0.0) -> object:
     """`float(x)`: a Number stays itself, as np.float64 stays what it is."""
     if isinstance(x, BallArray) and x.size == 1:
         x = x.item()
@@ -188,10 +196,10 @@ def _python_float(x: Any = 0.0) -> Any:
 class _FloatType(type):
     """Python's own `float`, for whose calls and questions a Number is one."""
 
-    def __call__(cls, *args: Any) -> Any:
+    def __call__(cls, *args: object) -> object:
         return _python_float(*args)
 
-    def __instancecheck__(cls, instance: Any) -> bool:
+    def __instancecheck__(cls, instance: object) -> bool:
         return type(instance) is Number or isinstance(instance, float)
 
     def __subclasscheck__(cls, subclass: type) -> bool:
@@ -209,10 +217,10 @@ PYTHON_FLOAT = _FloatType("float", (float,), {"dtype": np.dtype(np.float64)})
 
 
 @functools.cache
-def numpy_table() -> dict[str, Any]:
+def numpy_table() -> dict[str, object]:
     """What takes the place of NumPy's names."""
     made = "zeros empty ones eye identity linspace logspace geomspace tri fromiter fromfunction"
-    table: dict[str, Any] = {name: _creation(getattr(np, name)) for name in made.split()}
+    table: dict[str, object] = {name: _creation(getattr(np, name)) for name in made.split()}
     for name in ("zeros_like", "empty_like", "ones_like"):
         table[name] = _creation_like(getattr(np, name))
     table |= {"full": _full, "full_like": _full_like, "array": _array, "copy": _array}

@@ -7,7 +7,7 @@ What only moves entries (reshape, concatenate, pad, roll …) is left to NumPy.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from . import _products, _reductions
 from ._number import Number, Scalar, constant, rounded, value_of
-from ._reductions import Objects, Row, has_number
+from ._reductions import Axis, Objects, Row, has_number
 from ._rules import clipped, scalar_function
 from ._table import NO_VALUE, elementwise, floats, implements, objects, reduced
 from ._tape import STATE, LeftTheTape
@@ -23,10 +23,12 @@ from ._tape import STATE, LeftTheTape
 # ---- reductions -----------------------------------------------------------------------------
 
 
-def _enter_reduction(name: str, row_function: Callable[[Row], Scalar], dtype: Any = object) -> None:
+def _enter_reduction(
+    name: str, row_function: Callable[[Row], Scalar], dtype: npt.DTypeLike = object
+) -> None:
     signature = inspect.signature(getattr(np, name))
 
-    def implementation(*args: Any, **kwargs: Any) -> Any:
+    def implementation(*args: object, **kwargs: object) -> object:
         options = signature.bind(*args, **kwargs).arguments
         kept = {k: options[k] for k in ("axis", "keepdims", "initial", "where") if k in options}
         return reduced(row_function, options["a"], **kept).astype(dtype)
@@ -34,7 +36,7 @@ def _enter_reduction(name: str, row_function: Callable[[Row], Scalar], dtype: An
     implements(name)(implementation)
 
 
-def _without_nan(row_function: Callable[..., Any], *options: Any) -> Callable[[Row], Scalar]:
+def _without_nan(row_function: Callable[..., Scalar], *options: object) -> Callable[[Row], Scalar]:
     return lambda row: row_function([x for x in row if not value_of(x).is_nan()], *options)
 
 
@@ -57,10 +59,10 @@ _enter_reduction("all", lambda row: all(bool(x) for x in row), np.bool_)
 _enter_reduction("count_nonzero", lambda row: sum(bool(x) for x in row), np.intp)
 
 
-def _enter_moment(name: str, row_function: Callable[..., Any]) -> None:
+def _enter_moment(name: str, row_function: Callable[..., Scalar]) -> None:
     signature = inspect.signature(getattr(np, name))
 
-    def implementation(*args: Any, **kwargs: Any) -> Any:
+    def implementation(*args: object, **kwargs: object) -> object:
         options = signature.bind(*args, **kwargs).arguments
         ddof = options.get("correction", NO_VALUE)
         ddof = options.get("ddof", 0) if ddof is NO_VALUE else ddof
@@ -78,8 +80,13 @@ _enter_moment("nanstd", lambda row, ddof: _without_nan(_reductions.deviation, dd
 
 @implements("average")
 def average(
-    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
-) -> Any:
+    a: object,
+    axis: Any = None,
+    weights: object = None,
+    returned: bool = False,
+    *,
+    keepdims: object = False,
+) -> object:
     """Σ w x / Σ w."""
     array = objects(a)
     if weights is None:
@@ -97,8 +104,13 @@ def average(
 
 @implements("cov")
 def cov(
-    m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None, **_: Any
-) -> Any:
+    m: object,
+    y: object = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    **_: object,
+) -> object:
     """(x − μ)(x − μ)ᵀ/(n − ddof), a variable a row."""
     rows = np.atleast_2d(objects(m))
     rows = rows if rowvar or objects(m).ndim == 1 else rows.T
@@ -111,7 +123,7 @@ def cov(
 
 
 @implements("quantile")
-def quantile(a: Any, q: Any, axis: Any = None, *_: Any, keepdims: Any = False) -> Any:
+def quantile(a: object, q: Any, axis: Axis = None, *_: object, keepdims: object = False) -> object:
     """The value below which the share q lies, linear between neighbours."""
     if np.ndim(q) == 0:
         return reduced(lambda row: _reductions.quantile(row, float(q)), a, axis, keepdims)
@@ -119,7 +131,9 @@ def quantile(a: Any, q: Any, axis: Any = None, *_: Any, keepdims: Any = False) -
 
 
 @implements("percentile")
-def percentile(a: Any, q: Any, axis: Any = None, *_: Any, keepdims: Any = False) -> Any:
+def percentile(
+    a: object, q: Any, axis: Axis = None, *_: object, keepdims: object = False
+) -> object:
     """`quantile` of q/100."""
     return quantile(a, np.asarray(q) / 100.0, axis, keepdims=keepdims)
 
@@ -128,7 +142,7 @@ def percentile(a: Any, q: Any, axis: Any = None, *_: Any, keepdims: Any = False)
 
 
 @implements("argsort")
-def argsort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> npt.NDArray[np.intp]:
+def argsort(a: object, axis: int | None = -1, *_: object, **__: object) -> npt.NDArray[np.intp]:
     """The places from the smallest to the largest, stable."""
     array = objects(a)
     if axis is None:
@@ -141,7 +155,7 @@ def argsort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> npt.NDArray[np.intp]:
 
 
 @implements("sort")
-def sort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Objects:
+def sort(a: object, axis: int | None = -1, *_: object, **__: object) -> Objects:
     """From the smallest to the largest."""
     array = objects(a)
     if axis is None:
@@ -157,7 +171,7 @@ implements("argpartition")(lambda a, kth, axis=-1, *_: argsort(a, axis))
 
 
 @implements("where")
-def where(condition: Any, *choices: Any) -> Any:
+def where(condition: object, *choices: object) -> object:
     """Take x where the condition holds, else y; the chosen plain floats become constants."""
     decided = np.asarray(condition).astype(bool)
     if not choices:
@@ -169,7 +183,9 @@ def where(condition: Any, *choices: Any) -> Any:
 
 
 @implements("select")
-def select(conditions: Any, choices: Any, default: Any = 0.0) -> Any:
+def select(
+    conditions: Sequence[object], choices: Sequence[object], default: object = 0.0
+) -> object:
     """The first choice whose condition holds."""
     result = default
     for condition, choice in zip(conditions[::-1], choices[::-1], strict=True):
@@ -178,7 +194,9 @@ def select(conditions: Any, choices: Any, default: Any = 0.0) -> Any:
 
 
 @implements("clip")
-def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **options: Any) -> Any:
+def clip(
+    a: object, a_min: object = None, a_max: object = None, out: object = None, **options: object
+) -> object:
     """min(max(a, a_min), a_max)."""
     low = options.get("min", a_min)
     high = options.get("max", a_max)
@@ -193,7 +211,7 @@ def _clip_one(x: Scalar, low: Scalar, high: Scalar) -> Scalar:
 
 
 @implements("round", "around")
-def round_(a: Any, decimals: int = 0, out: Any = None) -> Any:
+def round_(a: object, decimals: int = 0, out: object = None) -> object:
     """Rounded to decimals: plain floats."""
     return elementwise(
         lambda x: rounded(x, decimals) if type(x) is Number else float(np.round(x, decimals)), a
@@ -207,8 +225,12 @@ for _name, _rule in {"fix": "trunc", "sinc": "sinc"}.items():
 
 @implements("nan_to_num")
 def nan_to_num(
-    x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
-) -> Any:
+    x: object,
+    copy: bool = True,
+    nan: float = 0.0,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> object:
     """Finite numbers in the place of nan, inf and −inf."""
     most = np.finfo(np.float64).max
 
@@ -243,7 +265,7 @@ implements("isrealobj")(lambda x: True)
 
 
 @implements("result_type", "common_type")
-def result_type(*arrays: Any) -> Any:
+def result_type(*arrays: Any) -> object:
     """As of float64 in the place of balls."""
     return np.result_type(
         *(np.float64 if isinstance(x, np.ndarray) and x.dtype == object else x for x in arrays)
@@ -254,7 +276,9 @@ def result_type(*arrays: Any) -> Any:
 
 
 @implements("apply_along_axis")
-def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Objects:
+def apply_along_axis(
+    func1d: Callable[..., object], axis: int, arr: object, *args: object, **kwargs: object
+) -> Objects:
     """The function of each row along the axis."""
     moved = np.moveaxis(objects(arr), axis, -1)
     shape = moved.shape[:-1]
@@ -266,14 +290,16 @@ def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any
 
 
 @implements("copyto")
-def copyto(dst: Any, src: Any, casting: Any = None, where: Any = True) -> None:
+def copyto(
+    dst: np.ndarray, src: object, casting: object = None, where: npt.ArrayLike = True
+) -> None:
     """`dst[where] = src`."""
     mask = np.broadcast_to(where, dst.shape)
     dst[mask] = np.broadcast_to(objects(src), dst.shape)[mask]
 
 
 @implements("unique")
-def unique(ar: Any, *args: Any, **kwargs: Any) -> Any:
+def unique(ar: object, *args: Any, **kwargs: Any) -> object:
     """Of plain floats only."""
     if has_number(objects(ar).ravel().tolist()):
         raise LeftTheTape("np.unique of numbers that are computed from the inputs")

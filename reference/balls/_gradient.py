@@ -47,13 +47,12 @@ def lift(array: ArrayLike) -> Any:
     return result.reshape(plain.shape).view(BallArray)
 
 
-def values(x: Any) -> FloatArray:
+def values(x: object) -> FloatArray:
     """The midpoints, as the nearest doubles."""
-    result: FloatArray = floats(base(x))
-    return result
+    return floats(base(x))
 
 
-def _upper(ball: Any) -> float:
+def _upper(ball: arb) -> float:
     """A double that is at least the radius."""
     radius = float(ball.rad())
     if ball.is_nan():
@@ -61,15 +60,14 @@ def _upper(ball: Any) -> float:
     return 0.0 if radius == 0 and ball.is_exact() else math.nextafter(radius, math.inf)
 
 
-def radii(x: Any) -> FloatArray:
+def radii(x: object) -> FloatArray:
     """Upper bounds of the distances from the balls' midpoints to the true values."""
-    result: FloatArray = doubles(_upper, base(x))
-    return result
+    return doubles(_upper, base(x))
 
 
-def _seeds(outputs: Sequence[Any], cotangents: Sequence[ArrayLike]) -> dict[Number, Any]:
+def _seeds(outputs: Sequence[object], cotangents: Sequence[ArrayLike]) -> dict[Number, arb]:
     """The cotangent of each Number of the outputs."""
-    seeds: dict[Number, Any] = {}
+    seeds: dict[Number, arb] = {}
     for output, cotangent in zip(outputs, cotangents, strict=True):
         plain = objects(base(output))
         given = np.broadcast_to(np.asarray(cotangent, dtype=np.float64), plain.shape)
@@ -79,7 +77,7 @@ def _seeds(outputs: Sequence[Any], cotangents: Sequence[ArrayLike]) -> dict[Numb
     return seeds
 
 
-def _reachable(seeds: dict[Number, Any]) -> list[Number]:
+def _reachable(seeds: dict[Number, arb]) -> list[Number]:
     """Every Number the outputs were made from, children before parents."""
     seen = {number.order: number for number in seeds}
     stack = list(seeds)
@@ -91,7 +89,7 @@ def _reachable(seeds: dict[Number, Any]) -> list[Number]:
     return [seen[order] for order in sorted(seen, reverse=True)]
 
 
-def _sweep(seeds: dict[Number, Any]) -> tuple[dict[int, Any], dict[int, float]]:
+def _sweep(seeds: dict[Number, arb]) -> tuple[dict[int, arb], dict[int, float]]:
     """Σ over paths of the products of partials, and of their absolute values, by order."""
     adjoints = {number.order: seed for number, seed in seeds.items()}
     scales = {order: abs(float(seed)) for order, seed in adjoints.items()}
@@ -115,8 +113,8 @@ def _sweep(seeds: dict[Number, Any]) -> tuple[dict[int, Any], dict[int, float]]:
 
 
 def gradient_balls(
-    outputs: Sequence[Any], cotangents: Sequence[ArrayLike], leaves: Sequence[Any]
-) -> list[tuple[Any, FloatArray]]:
+    outputs: Sequence[object], cotangents: Sequence[ArrayLike], leaves: Sequence[object]
+) -> list[tuple[BallArray, FloatArray]]:
     """`gradient` before it is rounded: (object array of constants, scale) for each leaf."""
     with flint.ctx.workprec(STATE.precision):
         adjoints, scales = _sweep(_seeds(outputs, cotangents))
@@ -138,7 +136,7 @@ def gradient_balls(
 
 
 def gradient(
-    outputs: Sequence[Any], cotangents: Sequence[ArrayLike], leaves: Sequence[Any]
+    outputs: Sequence[object], cotangents: Sequence[ArrayLike], leaves: Sequence[object]
 ) -> list[BallDerivative]:
     """The derivative of Σ cotangent · output by each of the leaves, with a rigorous error bound.
 

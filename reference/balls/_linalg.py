@@ -9,7 +9,7 @@ import numpy as np
 
 from ._number import size_of, value_of
 from ._products import matmul
-from ._reductions import Objects, largest, length, reduce_rows, smallest, total
+from ._reductions import Axis, Objects, largest, length, reduce_rows, smallest, total
 
 
 def _each(function: Callable[..., Objects], a: Objects, *others: Objects) -> Objects:
@@ -113,7 +113,7 @@ def matrix_power(a: Objects, n: int) -> Objects:
     return result
 
 
-def norm(x: Objects, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Objects:
+def norm(x: Objects, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Objects:
     """‖x‖ of vectors (any order) or matrices (Frobenius, 1, inf)."""
     if axis is None and (ord is None or (x.ndim == 2 and ord == "fro")):
         return reduce_rows(x, length, None, keepdims)

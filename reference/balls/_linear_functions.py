@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from . import _linalg, _products
+from ._reductions import Axis, Objects
 from ._rules import scalar_function
 from ._table import elementwise, implements, objects
 
 
-def _of_objects(function: Callable[..., Any]) -> Callable[..., Any]:
-    def implementation(a: Any, b: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+def _of_objects(function: Callable[..., object]) -> Callable[..., object]:
+    def implementation(
+        a: object, b: object, *args: object, out: object = None, **kwargs: object
+    ) -> object:
         return function(objects(a), objects(b), *args, **kwargs)
 
     return implementation
@@ -31,13 +33,15 @@ implements("linalg.solve")(_of_objects(_linalg.solve))
 
 
 @implements("einsum")
-def einsum(*operands: Any, out: Any = None, optimize: Any = False, **kwargs: Any) -> Any:
+def einsum(
+    *operands: object, out: object = None, optimize: object = False, **kwargs: object
+) -> object:
     """Sums of products by indices."""
     return _products.einsum(*operands)
 
 
 @implements("linalg.multi_dot")
-def multi_dot(arrays: Any, out: Any = None) -> Any:
+def multi_dot(arrays: Sequence[object], out: object = None) -> object:
     """One product after the other."""
     result = objects(arrays[0])
     for array in arrays[1:]:
@@ -46,7 +50,7 @@ def multi_dot(arrays: Any, out: Any = None) -> Any:
 
 
 @implements("linalg.norm", "linalg.vector_norm")
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def norm(x: object, ord: object = None, axis: Axis = None, keepdims: bool = False) -> object:
     """‖x‖."""
     return _linalg.norm(objects(x), ord, axis, keepdims)
 
@@ -58,7 +62,7 @@ implements("linalg.cholesky")(lambda a, **_: _linalg.cholesky(objects(a)))
 implements("linalg.matrix_power")(lambda a, n: _linalg.matrix_power(objects(a), n))
 
 
-def pseudo_inverse(a: Any) -> Any:
+def pseudo_inverse(a: Objects) -> Objects:
     """(AᵀA)⁻¹Aᵀ of a tall matrix, Aᵀ(AAᵀ)⁻¹ of a wide one; of full rank."""
     turned = np.swapaxes(a, -1, -2)
     if a.shape[-2] >= a.shape[-1]:
@@ -67,7 +71,7 @@ def pseudo_inverse(a: Any) -> Any:
 
 
 @implements("linalg.slogdet")
-def slogdet(a: Any) -> Any:
+def slogdet(a: object) -> object:
     """(sign, log |det|)."""
     det = objects(_linalg.determinant(objects(a)))
     sign = elementwise(scalar_function("sign", np.sign), det)

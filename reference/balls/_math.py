@@ -4,50 +4,49 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from ._array import BallArray, as_balls, is_tracked
-from ._number import Number, value_of
+from ._number import Number, Scalar, value_of
 from ._rules import smooth
 
 
-def _math(ufunc: Any, own: Callable[..., Any]) -> Callable[..., Any]:
+def _math(ufunc: np.ufunc, own: Callable[..., object]) -> Callable[..., object]:
     """A function of math: NumPy's ufunc of that kind where an argument is a Number."""
 
     @functools.wraps(own)
-    def call(*args: Any) -> Any:
+    def call(*args: object) -> object:
         args = tuple(x.item() if isinstance(x, BallArray) and x.size == 1 else x for x in args)
         return ufunc(*args) if any(type(x) is Number for x in args) else own(*args)
 
     return call
 
 
-def _math_log(x: Any, by: Any = None) -> Any:
+def _math_log(x: Scalar, by: Scalar | None = None) -> object:
     if type(x) is not Number and type(by) is not Number:
         return math.log(x) if by is None else math.log(x, by)
     return np.log(x) if by is None else np.log(x) / np.log(by)
 
 
-def _special(name: str, rule: str) -> Callable[..., Any]:
+def _special(name: str, rule: str) -> Callable[..., object]:
     """A function of math that is SciPy's, not NumPy's."""
     own = getattr(math, name)
     return functools.wraps(own)(lambda x: smooth(rule, x) if type(x) is Number else own(x))
 
 
-def _fsum(items: Any) -> Any:
+def _fsum(items: Iterable[Scalar]) -> object:
     items = list(items)
     return np.sum(as_balls(items)) if is_tracked(items) else math.fsum(items)
 
 
-def _whole(name: str) -> Callable[..., Any]:
+def _whole(name: str) -> Callable[..., object]:
     own, ufunc = getattr(math, name), getattr(np, name)
     return functools.wraps(own)(lambda x: int(ufunc(x)) if type(x) is Number else own(x))
 
 
-def _is_close(a: Any, b: Any, **options: Any) -> bool:
+def _is_close(a: Scalar, b: Scalar, **options: float) -> bool:
     return math.isclose(*(float(value_of(x)) for x in (a, b)), **options)
 
 
@@ -69,9 +68,9 @@ _NAMES = {  # math's: NumPy's
 
 
 @functools.cache
-def math_table() -> dict[str, Any]:
+def math_table() -> dict[str, object]:
     """What takes the place of math's names."""
-    table = {
+    table: dict[str, object] = {
         name: _math(getattr(np, numpys), getattr(math, name))
         for name, numpys in _NAMES.items()
         if hasattr(math, name)

@@ -93,7 +93,7 @@ class Number:
 
     # ---- arithmetic -------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Number:
+    def __add__(self, other: Scalar) -> Number:
         if type(other) is Number:
             value = self.value + other.value
             if STATE.recording:
@@ -106,7 +106,7 @@ class Number:
 
     __radd__ = __add__
 
-    def __sub__(self, other: Any) -> Number:
+    def __sub__(self, other: Scalar) -> Number:
         if type(other) is Number:
             value = self.value - other.value
             if STATE.recording:
@@ -117,13 +117,13 @@ class Number:
             return NotImplemented
         return self._chain(self.value - ball, ONE)
 
-    def __rsub__(self, other: Any) -> Number:
+    def __rsub__(self, other: Scalar) -> Number:
         ball = ball_of(other)
         if ball is None:
             return NotImplemented
         return self._chain(ball - self.value, MINUS_ONE)
 
-    def __mul__(self, other: Any) -> Number:
+    def __mul__(self, other: Scalar) -> Number:
         if type(other) is Number:
             left, right = self.value, other.value
             if STATE.recording:
@@ -136,7 +136,7 @@ class Number:
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: Any) -> Number:
+    def __truediv__(self, other: Scalar) -> Number:
         divisor = other.value if type(other) is Number else ball_of(other)
         if divisor is None:
             return NotImplemented
@@ -148,32 +148,32 @@ class Number:
             return Number(value, (self, other), (inverse, -value * inverse))
         return Number(value, (self,), (inverse,))
 
-    def __rtruediv__(self, other: Any) -> Number:
+    def __rtruediv__(self, other: Scalar) -> Number:
         ball = ball_of(other)
         if ball is None:
             return NotImplemented
         value = exactly("divide", ball / self.value, ball, self.value)
         return self._chain(value, -value / self.value if STATE.recording else NAN)
 
-    def __pow__(self, other: Any) -> Any:
+    def __pow__(self, other: Scalar) -> Number:
         return power(self, other)
 
-    def __rpow__(self, other: Any) -> Any:
+    def __rpow__(self, other: Scalar) -> Number:
         return power(other, self)
 
-    def __floordiv__(self, other: Any) -> float:
+    def __floordiv__(self, other: Scalar) -> float:
         quotient = self.__truediv__(other)
         return quotient if quotient is NotImplemented else floor_of(quotient, "floor_divide")
 
-    def __mod__(self, other: Any) -> Number:
+    def __mod__(self, other: Scalar) -> Number:
         whole = self.__floordiv__(other)
         return whole if whole is NotImplemented else self - other * whole
 
-    def __rfloordiv__(self, other: Any) -> float:
+    def __rfloordiv__(self, other: Scalar) -> float:
         quotient = self.__rtruediv__(other)
         return quotient if quotient is NotImplemented else floor_of(quotient, "floor_divide")
 
-    def __rmod__(self, other: Any) -> Number:
+    def __rmod__(self, other: Scalar) -> Number:
         whole = self.__rfloordiv__(other)
         return whole if whole is NotImplemented else other - self * whole
 
@@ -187,7 +187,7 @@ class Number:
         sign = sign_of(self, "absolute")
         return self._chain(abs(self.value), arb(sign))
 
-    def __round__(self, digits: int | None = None) -> Any:
+    def __round__(self, digits: int | None = None) -> float:
         whole = rounded(self, digits or 0)
         return int(whole) if digits is None else whole
 
@@ -203,22 +203,22 @@ class Number:
 
     # ---- comparisons ------------------------------------------------------------------------
 
-    def __lt__(self, other: Any) -> Any:
+    def __lt__(self, other: Scalar) -> bool:
         return compare("less", self, other)
 
-    def __gt__(self, other: Any) -> Any:
+    def __gt__(self, other: Scalar) -> bool:
         return compare("greater", self, other)
 
-    def __le__(self, other: Any) -> Any:
+    def __le__(self, other: Scalar) -> bool:
         return compare("less_equal", self, other)
 
-    def __ge__(self, other: Any) -> Any:
+    def __ge__(self, other: Scalar) -> bool:
         return compare("greater_equal", self, other)
 
-    def __eq__(self, other: object) -> Any:
+    def __eq__(self, other: object) -> bool:
         return compare("equal", self, other)
 
-    def __ne__(self, other: object) -> Any:
+    def __ne__(self, other: object) -> bool:
         return compare("not_equal", self, other)
 
     __hash__ = object.__hash__
@@ -264,10 +264,14 @@ class Number:
 
     # ---- a NumPy scalar ---------------------------------------------------------------------
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: object, **options: object
+    ) -> object:
         return STATE.array_ufunc(ufunc, method, inputs, options)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(
+        self, function: Callable[..., object], types: object, args: object, kwargs: object
+    ) -> object:
         return STATE.array_function(function, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -293,7 +297,7 @@ class Number:
     def __copy__(self) -> Number:
         return self
 
-    def __deepcopy__(self, memo: Any) -> Number:
+    def __deepcopy__(self, memo: object) -> Number:
         return self
 
     def __repr__(self) -> str:
@@ -365,11 +369,11 @@ _ANSWERS: dict[str, tuple[Callable[[int], bool], bool]] = {
 }
 
 
-def compare(operation: str, left: Scalar, right: Any) -> Any:
+def compare(operation: str, left: Scalar, right: Any) -> bool:
     """The bool of a comparison; NotImplemented where right is not a scalar."""
     if type(right) is not Number and ball_of(right) is None:
         if isinstance(right, np.ndarray) or operation not in ("equal", "not_equal"):
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]  # as a comparison may
         return operation == "not_equal"
     decide, if_nan = _ANSWERS[operation]
     order = order_of(operation, left, right)
@@ -405,7 +409,7 @@ def rounded(x: Number, digits: int = 0) -> float:
     return float(arb(whole) / scale)
 
 
-def power(base: Any, exponent: Any) -> Any:
+def power(base: Scalar, exponent: Scalar) -> Number:
     """The power base ** exponent: integer exponents by products, ½ by the square root."""
     x, p = value_of(base), value_of(exponent)
     if x is None or p is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -82,7 +82,7 @@ def matmul(a: Objects, b: Objects) -> Objects:
     return result[..., 0] if b.ndim == 1 else result
 
 
-def tensordot(a: Objects, b: Objects, axes: Any = 2) -> Objects:
+def tensordot(a: Objects, b: Objects, axes: int | Sequence[int | Sequence[int]] = 2) -> Objects:
     """Σ over the paired axes, as `np.tensordot`."""
     if isinstance(axes, int):
         of_a, of_b = list(range(a.ndim - axes, a.ndim)), list(range(axes))
@@ -127,7 +127,7 @@ def _interleaved(arguments: Sequence[Any]) -> tuple[str, list[Objects]]:
     operands = [arguments[2 * k] for k in range(pairs)]
     lists = [arguments[2 * k + 1] for k in range(pairs)]
 
-    def spelled(indices: Any) -> str:
+    def spelled(indices: Iterable[Any]) -> str:
         return "".join("..." if i is Ellipsis else _LETTERS[i] for i in indices)
 
     text = ",".join(map(spelled, lists))
@@ -207,7 +207,7 @@ def _contract(a: Objects, of_a: str, b: Objects, of_b: str, wanted: str) -> tupl
     return product.reshape([size[c] for c in indices]), "".join(indices)
 
 
-def einsum(*arguments: Any) -> Objects:
+def einsum(*arguments: object) -> Objects:
     """`np.einsum` of object arrays, operand by operand from the left."""
     inputs, output, operands = _parse(arguments)
     array, indices = operands[0], inputs[0]

@@ -6,7 +6,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from ._tape import STATE
 Objects = npt.NDArray[np.object_]
 """An array of Numbers and plain floats."""
 Row = Sequence[Scalar]
+Axis = int | tuple[int, ...] | None
 
 
 def has_number(row: Row) -> bool:
@@ -26,7 +27,7 @@ def has_number(row: Row) -> bool:
     return any(type(x) is Number for x in row)
 
 
-def plain(function: Callable[[npt.NDArray[np.float64]], Any], row: Row) -> float:
+def plain(function: Callable[[npt.NDArray[np.float64]], SupportsFloat], row: Row) -> float:
     """NumPy's own answer for plain numbers."""
     with np.errstate(all="ignore"):
         return float(function(np.array(row, dtype=np.float64)))
@@ -210,7 +211,10 @@ REDUCERS: dict[str, Callable[[Row], Scalar]] = {  # `ufunc.reduce`
 
 
 def reduce_rows(
-    array: Any, row_function: Callable[[Row], Scalar], axis: Any = None, keepdims: bool = False
+    array: npt.ArrayLike,
+    row_function: Callable[[Row], Scalar],
+    axis: Axis = None,
+    keepdims: bool = False,
 ) -> Objects:
     """Each row along the axes becomes one scalar: a plain object array.
 

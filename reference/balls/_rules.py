@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 from flint import arb
@@ -282,7 +282,7 @@ def huber(delta: Scalar, r: Scalar) -> Scalar:
     return delta * (size - delta / 2.0)
 
 
-def pseudo_huber(delta: Scalar, r: Scalar) -> Any:
+def pseudo_huber(delta: Scalar, r: Scalar) -> Scalar:
     """δ²(√(1 + (r/δ)²) − 1): scipy's pseudo_huber."""
     return delta * delta * (power(1.0 + power(r / delta, 2), 0.5) - 1.0)
 
@@ -316,7 +316,7 @@ def remainder(a: Scalar, b: Scalar) -> Scalar:
     return a - b * floor_of(constant(a / b), "remainder")
 
 
-CHOICES: dict[str, Callable[..., Any]] = {  # of one Number; of two scalars, one of them a Number
+CHOICES: dict[str, Callable[..., Scalar]] = {  # of one Number; of two scalars, one of them a Number
     "absolute": abs,
     "fabs": abs,
     "sign": sign_of,
@@ -334,7 +334,7 @@ CHOICES: dict[str, Callable[..., Any]] = {  # of one Number; of two scalars, one
     "heaviside": step,
     "copysign": copy_sign,
 }
-PAIRS: dict[str, Callable[..., Any]] = {
+PAIRS: dict[str, Callable[..., Scalar]] = {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
@@ -385,7 +385,7 @@ TESTS: dict[str, Callable[..., bool]] = {  # functions whose result is a bool
     "not_equal": operator.ne,
 }
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Scalar]] = {
     **{name: (lambda x, name=name: smooth(name, x)) for name in SMOOTH},
     **CHOICES,
     **PAIRS,
@@ -395,11 +395,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 STATE.methods = {name: FUNCTIONS[name] for name in SMOOTH}
 
 
-def scalar_function(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+def scalar_function(name: str, plain: Callable[..., SupportsFloat]) -> Callable[..., Scalar]:
     """The function of that name for scalars: `plain` (NumPy's) where no argument is a Number."""
     rule = FUNCTIONS[name]
 
-    def evaluate(*arguments: Any) -> Any:
+    def evaluate(*arguments: Scalar) -> Scalar:
         for argument in arguments:
             if type(argument) is Number:
                 return rule(*arguments)

@@ -10,20 +10,24 @@ import numpy as np
 
 from ._array import BallArray, base, is_tracked, result_of
 from ._creation import ballify
-from ._number import Number
+from ._number import Number, Scalar
 from ._products import tensordot
-from ._reductions import log_sum_exp
+from ._reductions import Axis, log_sum_exp
 from ._rules import scalar_function
 from ._table import floats, objects, reduced
 from ._tape import LeftTheTape
 
 
-def _as_balls(x: Any) -> Any:
+def _as_balls(x: object) -> BallArray:
     return objects(base(ballify(x))).view(BallArray)
 
 
 def _logsumexp(
-    a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
+    a: object,
+    axis: Axis = None,
+    b: object = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
 ) -> Any:
     if return_sign:
         raise LeftTheTape("scipy.special.logsumexp(return_sign=True) has no rule")
@@ -32,12 +36,12 @@ def _logsumexp(
     return result_of(reduced(log_sum_exp, objects(base(ballify(a))), axis, keepdims))
 
 
-def _log_softmax(x: Any, axis: Any = None) -> Any:
+def _log_softmax(x: object, axis: Axis = None) -> Any:
     x = _as_balls(x)
     return x - _logsumexp(x, axis=axis, keepdims=True)
 
 
-def _softmax(x: Any, axis: Any = None) -> Any:
+def _softmax(x: object, axis: Axis = None) -> object:
     return np.exp(_log_softmax(x, axis))
 
 
@@ -47,32 +51,32 @@ def _softmax(x: Any, axis: Any = None) -> Any:
 class _Normal:
     """`scipy.stats.norm`."""
 
-    def __init__(self, real: Any) -> None:
+    def __init__(self, real: object) -> None:
         self._real = real
 
-    def _at(self, rule: str, x: Any, loc: Any, scale: Any) -> Any:
+    def _at(self, rule: str, x: object, loc: Scalar, scale: Scalar) -> object:
         special = importlib.import_module("scipy.special")
         function = np.frompyfunc(scalar_function(rule, getattr(special, rule)), 1, 1)
         return function((_as_balls(x) - loc) / scale)
 
-    def cdf(self, x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
+    def cdf(self, x: object, loc: Scalar = 0.0, scale: Scalar = 1.0) -> object:
         """Φ((x − loc)/scale)."""
         return self._at("ndtr", x, loc, scale)
 
-    def logcdf(self, x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
+    def logcdf(self, x: object, loc: Scalar = 0.0, scale: Scalar = 1.0) -> object:
         """The logarithm of Φ((x − loc)/scale)."""
         return self._at("log_ndtr", x, loc, scale)
 
-    def pdf(self, x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
+    def pdf(self, x: object, loc: Scalar = 0.0, scale: Scalar = 1.0) -> object:
         """exp(−z²/2)/(√(2π) scale), z = (x − loc)/scale."""
         return np.exp(self.logpdf(x, loc, scale))
 
-    def logpdf(self, x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
+    def logpdf(self, x: object, loc: Scalar = 0.0, scale: Scalar = 1.0) -> Any:
         """−z²/2 − log √(2π) − log scale."""
         z = (_as_balls(x) - loc) / scale
         return -z * z / 2.0 - np.log(_as_balls(2.0) * _pi()) / 2.0 - np.log(_as_balls(scale))
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._real, name)
 
 
@@ -90,8 +94,8 @@ _HARMLESS = (0, "fill", "auto", "direct", "fft", None)  # options that change no
 
 
 def _correlate(
-    a: Any, v: Any, mode: str = "full", *options: Any, later: int = 0, **named: Any
-) -> Any:
+    a: Any, v: Any, mode: str = "full", *options: object, later: int = 0, **named: object
+) -> object:
     """out[i] = Σ a[i + k] v[k], over every place where the two overlap.
 
     later: 1 for correlate2d, whose "same" starts one later where the kernel's size is even.
@@ -114,13 +118,13 @@ def _correlate(
     return result_of(full)
 
 
-def _convolve(a: Any, v: Any, mode: str = "full", *options: Any, **named: Any) -> Any:
+def _convolve(a: Any, v: Any, mode: str = "full", *options: object, **named: Any) -> object:
     """out[i] = Σ a[i − k] v[k]."""
     return _correlate(a, np.flip(objects(base(ballify(v)))), mode, *options, **named)
 
 
 @functools.cache
-def scipy_table(name: str) -> dict[str, Any]:
+def scipy_table(name: str) -> dict[str, object]:
     """What takes the place of the names of one of SciPy's modules."""
     if name == "scipy.special":
         return {"logsumexp": _logsumexp, "log_softmax": _log_softmax, "softmax": _softmax}
@@ -129,5 +133,5 @@ def scipy_table(name: str) -> dict[str, Any]:
     if name == "scipy.signal":
         convolutions = dict.fromkeys(("convolve", "convolve2d", "fftconvolve"), _convolve)
         two = functools.partial(_correlate, later=1)
-        return convolutions | {"correlate": _correlate, "correlate2d": two}
+        return {**convolutions, "correlate": _correlate, "correlate2d": two}
     return {}

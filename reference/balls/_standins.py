@@ -30,16 +30,16 @@ _MODULES = (
 class Called:
     """A NumPy function or ufunc, called with BallArrays in the place of lists of Numbers."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Callable[..., object]) -> None:
         self._function = function
         functools.update_wrapper(self, function, updated=())
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         if kwargs.get("dtype") is not None and is_tracked(args):
             kwargs = {k: v for k, v in kwargs.items() if k != "dtype"}
         return result_of(self._function(*map(ballify, args), **kwargs))
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._function, name)
 
     def __repr__(self) -> str:
@@ -49,7 +49,7 @@ class Called:
 class StandIn(ModuleType):
     """A module of which some names are replaced; functions of it take lists of Numbers."""
 
-    def __init__(self, real: ModuleType, replaced: Mapping[str, Any], owner: StandIns) -> None:
+    def __init__(self, real: ModuleType, replaced: Mapping[str, object], owner: StandIns) -> None:
         super().__init__(real.__name__, real.__doc__)
         self.__dict__.update(replaced)
         self.__dict__["_real"] = real
@@ -87,7 +87,7 @@ class StandIns:
             self._modules[name] = StandIn(sys.modules[name], self._table(name), self)
         return self._modules[name]
 
-    def _table(self, name: str) -> Mapping[str, Any]:
+    def _table(self, name: str) -> Mapping[str, object]:
         if name == "numpy":
             return numpy_table()
         if name == "math":
@@ -96,7 +96,7 @@ class StandIns:
             return _testing()
         return _random(self._seed) if name == "numpy.random" else scipy_table(name)
 
-    def of(self, value: Any) -> Any:
+    def of(self, value: object) -> object:
         """What takes the place of a module's global; None where it stays."""
         if isinstance(value, ModuleType):
             name = value.__name__
@@ -112,7 +112,7 @@ class StandIns:
         return None
 
 
-def _random(seed: int | None) -> dict[str, Any]:
+def _random(seed: int | None) -> dict[str, object]:
     """The functions of np.random, of one generator."""
     generator = np.random.RandomState(seed)
     names = [name for name in dir(generator) if not name.startswith("_")]
@@ -120,12 +120,12 @@ def _random(seed: int | None) -> dict[str, Any]:
 
 
 @functools.cache
-def _testing() -> dict[str, Any]:
+def _testing() -> dict[str, object]:
     """The assertions of np.testing, of the midpoints."""
 
-    def asserting(function: Callable[..., Any]) -> Callable[..., Any]:
+    def asserting(function: Callable[..., object]) -> Callable[..., object]:
         @functools.wraps(function)
-        def compare(*args: Any, **kwargs: Any) -> Any:
+        def compare(*args: object, **kwargs: object) -> object:
             return function(*(floats(base(x)) if is_tracked(x) else x for x in args), **kwargs)
 
         return compare
@@ -134,14 +134,14 @@ def _testing() -> dict[str, Any]:
     return {name: asserting(getattr(np.testing, name)) for name in names}
 
 
-def _drawn(function: Callable[..., Any]) -> Callable[..., Any]:
+def _drawn(function: Callable[..., object]) -> Callable[..., object]:
     """A draw, as a BallArray of plain floats: an update in place may put Numbers into it.
 
     It may move tracked arrays (shuffle), but takes no parameter from them.
     """
 
     @functools.wraps(function)
-    def draw(*args: Any, **kwargs: Any) -> Any:
+    def draw(*args: object, **kwargs: object) -> object:
         try:
             drawn = function(*args, **kwargs)
             floats = isinstance(drawn, np.ndarray) and drawn.dtype.kind == "f"

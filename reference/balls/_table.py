@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from flint import arb
 
 from ._number import Number, Scalar, value_of
-from ._reductions import Objects, Row, reduce_rows
+from ._reductions import Axis, Objects, Row, reduce_rows
 
 NO_VALUE = np._NoValue
-TABLE: dict[Callable[..., Any], Callable[..., Any]] = {}
+F = TypeVar("F", bound=Callable[..., object])
+TABLE: dict[Callable[..., object], Callable[..., object]] = {}
 _SKIPPED = object()
 
 
-def objects(x: Any) -> Objects:
+def objects(x: object) -> Objects:
     """A plain object array of anything: arrays, lists, Numbers, floats."""
     if type(x) is Number:
         array = np.empty((), dtype=object)
@@ -30,22 +31,22 @@ def objects(x: Any) -> Objects:
     return np.asarray(x, dtype=object)
 
 
-def floats(x: Any) -> npt.NDArray[np.float64]:
+def floats(x: object) -> npt.NDArray[np.float64]:
     """The midpoints, as a float64 array."""
     return doubles(lambda ball: float(ball), x)
 
 
-def doubles(function: Callable[[arb], float], x: Any) -> npt.NDArray[np.float64]:
+def doubles(function: Callable[[arb], float], x: object) -> npt.NDArray[np.float64]:
     """The function of each ball, as a float64 array."""
     array = objects(x)
     result = np.array([function(value_of(v)) for v in array.ravel().tolist()], dtype=np.float64)
     return result.reshape(array.shape)
 
 
-def implements(*functions: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def implements(*functions: str) -> Callable[[F], F]:
     """Enter the function below under NumPy's names ("linalg.norm")."""
 
-    def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
+    def enter(implementation: F) -> F:
         for name in functions:
             found: Any = np
             for part in name.split("."):
@@ -59,11 +60,11 @@ def implements(*functions: str) -> Callable[[Callable[..., Any]], Callable[..., 
 
 def reduced(
     row_function: Callable[[Row], Scalar],
-    a: Any,
-    axis: Any = None,
-    keepdims: Any = False,
+    a: object,
+    axis: Axis = None,
+    keepdims: object = False,
     initial: Any = NO_VALUE,
-    where: Any = NO_VALUE,
+    where: object = NO_VALUE,
 ) -> Objects:
     """A reduction with NumPy's options."""
     array = objects(a)
@@ -79,7 +80,9 @@ def reduced(
     return reduce_rows(array, function, axis, keepdims is not NO_VALUE and bool(keepdims))
 
 
-def elementwise(function: Callable[..., Any], *arrays: Any, dtype: Any = object) -> Any:
+def elementwise(
+    function: Callable[..., object], *arrays: object, dtype: npt.DTypeLike = object
+) -> np.ndarray:
     """The function of the scalars of broadcast arrays."""
     found = np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))
     return found if dtype is object else np.asarray(found).astype(dtype)

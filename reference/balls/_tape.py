@@ -36,8 +36,8 @@ class CloseComparison(NamedTuple):
     """
 
     operation: str
-    left: Any
-    right: Any
+    left: object
+    right: object
     equal: bool
     left_tracked: bool
     right_tracked: bool
@@ -65,10 +65,10 @@ class _State:
         self.limit = sys.maxsize
         self.session: Session | None = None
         self.precision = PRECISION  # of the last session: of `gradient` after it too
-        self.methods: dict[str, Callable[..., Any]] = {}
+        self.methods: dict[str, Callable[..., object]] = {}
         # Filled in by the modules above, so that a scalar can be given to a NumPy function.
-        self.array_ufunc: Callable[..., Any]
-        self.array_function: Callable[..., Any]
+        self.array_ufunc: Callable[..., object]
+        self.array_function: Callable[..., object]
         self.wrap: Callable[[Any], Any]
 
 
@@ -82,7 +82,7 @@ def too_many() -> TooManyNodes:
 
 
 def note_tie(
-    operation: str, left: Any, right: Any, equal: bool, tracked: tuple[bool, bool]
+    operation: str, left: object, right: object, equal: bool, tracked: tuple[bool, bool]
 ) -> None:
     """Remember a comparison that was equal or undecided."""
     session = STATE.session

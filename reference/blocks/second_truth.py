@@ -1,5 +1,6 @@
 """The certified value of one entry of second order: of its operation at the answer's own inputs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class _Step:
 
     # -- operations ---------------------------------------------------------------------------
 
-    def _activation(self, i: int, entry: tuple[int, ...], what: Any) -> Ball:
+    def _activation(self, i: int, entry: tuple[int, ...], what: Callable[..., Ball]) -> Ball:
         layer, (n, j) = self.problem.network.layers[i], entry
         rowwise = layer.operation.rowwise
         width = layer.width if rowwise else None

@@ -221,6 +221,8 @@ def source(*functions: Callable[..., object]) -> str:
             helper = known.get(name)
             if not isinstance(helper, FunctionType | type) or name in seen:
                 continue
+            if getattr(helper, "_is_protocol", False):
+                continue  # a type in an annotation, which does not run
             if helper.__module__.startswith(module.split(".")[0]):
                 seen.add(name)
                 add(helper)

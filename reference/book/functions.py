@@ -1,10 +1,11 @@
 """The functions that a formula may use, over balls that carry their slopes."""
 
 from collections.abc import Callable
+from typing import Any
 
 from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, exact
 
-Value = Ball | Dual
+Value = Ball | Dual[Any]
 """A ball or a Dual."""
 
 

@@ -7,6 +7,7 @@ slope by its `definition` among them. Nothing here names an operation.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from flint import arb
@@ -233,7 +234,7 @@ def _layer(operation: LayerOperation) -> Iterator[FormulaPoint]:
         yield FormulaPoint(m, values, sizes, {}, variables, "a batch of 3, 2 inputs, 4 outputs")
 
 
-def _dual(value: Value, no_slope: Ball | Slopes) -> Dual:
+def _dual(value: Value, no_slope: Ball | Slopes) -> Dual[Any]:
     return value if isinstance(value, Dual) else Dual(exact(value), no_slope)
 
 

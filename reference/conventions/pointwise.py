@@ -251,7 +251,7 @@ def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) 
 
 
 def _at(batch: Batch, x: list[Ball], n: int, j: int | None) -> Point:
-    operation, arguments = batch.operation, constants(dict(batch.arguments))
+    operation, arguments = batch.operation, dict(constants(batch.arguments))
     before: tuple[object, ...] = ()
     inputs = [abs(float(b.mid())) for b in x]
     if isinstance(operation, Loss):

@@ -231,7 +231,7 @@ def _order(given: LayerUse, name: str) -> int:
     return given.floats.index(name) if name in given.floats else len(given.floats)
 
 
-def _nested(index: Array, array: Array, variables: Iterator[Dual] | None) -> Ball | Dual:
+def _nested(index: Array, array: Array, variables: Iterator[Dual[Slopes]] | None) -> object:
     """Return the row's numbers in the shape of its indices; −1 is a zero."""
     if np.ndim(index):
         return [_nested(part, array, variables) for part in index]
@@ -240,7 +240,7 @@ def _nested(index: Array, array: Array, variables: Iterator[Dual] | None) -> Bal
     return exact(array.flat[index].item()) if variables is None else next(variables)
 
 
-def _exactly(numbers: object) -> Ball:
+def _exactly(numbers: Any) -> object:
     return [_exactly(n) for n in numbers] if isinstance(numbers, list) else exact(numbers)
 
 

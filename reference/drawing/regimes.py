@@ -13,7 +13,7 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import InvalidInput, Operation
-from reference.arithmetic.balls import Ball, precision
+from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import Definition, PointDerivative, at_number, constants
 from reference.drawing.builder import ProblemBuilder
 from reference.formats import format_of
@@ -120,12 +120,12 @@ def _bisect(signs: Callable[[float], list[int]], i: int, left: float, right: flo
 
 def _near(parameters: Mapping[str, float], before: tuple[Ball, ...]) -> list[float]:
     """Return the points where a parameter or the target is likely to make a kink."""
-    numbers = [float(p) for p in (*parameters.values(), *before)]
+    numbers = [*map(float, parameters.values()), *map(float, before)]
     return [0.0, *numbers, *(-p for p in numbers), *(p + q for p in numbers for q in numbers)]
 
 
 def _ball(x: float) -> Ball:
-    return constants({"x": float(x)})["x"]
+    return exact(float(x))
 
 
 def _ordinary(builder: ProblemBuilder) -> None:

@@ -9,7 +9,7 @@ every admissible slope. What the highest precision leaves open stays a wide ball
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from flint import arb, arb_mat
 
 from manual_backprop.network import Problem
-from manual_backprop.operation import FloatArray
+from manual_backprop.operation import Activation, FloatArray
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
 from reference.formats import format_of
@@ -75,8 +75,12 @@ class CertifiedTensor:
             # Exact where the two are near (Sterbenz); where not, rounding it does not matter.
             return np.abs((np.asarray(answer, np.float64) - self.high) - self.low)
 
-    def _array(self, values: Any, dtype: Any = np.float64) -> npt.NDArray[Any]:
+    def _array(self, values: Iterable[float], dtype: npt.DTypeLike = np.float64) -> np.ndarray:
         return np.fromiter(values, dtype, len(self.balls)).reshape(self.shape)
+
+
+Locals = list[Any]
+"""The operations of a layer: one for each number, or for each row and output."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +175,8 @@ def _sweep(problem: Problem, bits: int) -> Certificate:
 def _backward(
     problem: Problem,
     below: list[list[Ball]],
-    locals_: list[list[Any]],
-    weights: list[Any],
+    locals_: list[Locals],
+    weights: list[arb_mat],
     losses: list[PointDerivative],
     scales: list[Ball],
 ) -> dict[str, CertifiedTensor]:
@@ -209,8 +213,8 @@ def pull(row: list[PointDerivative], da: list[Ball]) -> list[Ball]:
 
 
 def activate(
-    operation: Any, parameters: Mapping[str, float], z: list[Ball], width: int
-) -> tuple[list[Any], list[Ball]]:
+    operation: Activation, parameters: Mapping[str, float], z: list[Ball], width: int
+) -> tuple[Locals, list[Ball]]:
     """Evaluate an activation at a batch: its Locals and, flat, its values."""
     arguments = constants(parameters)
     if operation.rowwise:
@@ -235,7 +239,9 @@ def losses_at(problem: Problem, prediction: list[Ball]) -> list[PointDerivative]
     for n in range(problem.batch):
         row = slice(n * width, (n + 1) * width)
         if not operation.elementwise:
-            own = {k: v if kind == "classes" else v[row] for k, (kind, v) in arrays.items()}
+            own: dict[str, object] = {
+                k: v if kind == "classes" else v[row] for k, (kind, v) in arrays.items()
+            }
             before = (t[n] if labels else t[row],)
             given = {**arguments, **own}
             found.append(at_row(operation.definition, prediction[row], before, given)[0])
@@ -278,7 +284,7 @@ def exact_divisor(problem: Problem) -> Fraction:
             return Fraction(1)
 
 
-def _fractions(array: FloatArray) -> npt.NDArray[Any]:
+def _fractions(array: FloatArray) -> np.ndarray:
     return np.array([Fraction(v) for v in array.ravel().tolist()], object).reshape(array.shape)
 
 

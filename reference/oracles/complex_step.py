@@ -10,7 +10,6 @@ forward reaches infinity complex arithmetic gives NaN (∞ · 0i). Squire and Tr
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from manual_backprop.operation import FloatArray
 from reference.oracles import Answer
 from reference.problems import with_arrays
 
-ComplexArray = npt.NDArray[np.complexfloating[Any]]
+ComplexArray = npt.NDArray[np.complexfloating]
 
 _H = 2.0**-664  # a power of two: dividing by it rounds nothing
 _CHUNK_NUMBERS = 1 << 16  # complex numbers in one stacked array, 1 MB: it stays in the cache
@@ -58,8 +57,8 @@ class _ComplexWalk:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.values: dict[str, Any] = {"x": problem.x, **problem.parameters}
-        a: Any = problem.x
+        self.values: dict[str, np.ndarray] = {"x": problem.x, **problem.parameters}
+        a: np.ndarray = problem.x
         for i in range(len(problem.network.layers)):
             z = self._dense(i, a, {})
             a = self._activate(i, z)
@@ -83,7 +82,7 @@ class _ComplexWalk:
             gradient[places] = losses.reshape(len(places), -1).sum(axis=1).imag / _H
         return gradient.reshape(value.shape)
 
-    def _again(self, name: str, stack: ComplexArray) -> Any:
+    def _again(self, name: str, stack: ComplexArray) -> np.ndarray:
         """Walk on from `name` to the loss with a stack of values in its place."""
         depth = len(self.problem.network.layers)
         if name == "x":
@@ -106,16 +105,16 @@ class _ComplexWalk:
             a = self._activate(i, self._dense(i, a, {}))
         return self._lose(a)
 
-    def _dense(self, i: int, a: Any, changed: dict[str, ComplexArray]) -> Any:
-        parameters: dict[str, Any] = {**self.problem.parameters, **changed}
+    def _dense(self, i: int, a: np.ndarray, changed: dict[str, ComplexArray]) -> np.ndarray:
+        parameters: dict[str, np.ndarray] = {**self.problem.parameters, **changed}
         name = f"layers.{i}"
         return Dense.forward(a, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
 
-    def _activate(self, i: int, z: Any) -> Any:
+    def _activate(self, i: int, z: np.ndarray) -> np.ndarray:
         layer = self.problem.network.layers[i]
         return layer.operation.forward(z, **layer.parameters)
 
-    def _lose(self, prediction: Any) -> Any:
+    def _lose(self, prediction: np.ndarray) -> np.ndarray:
         problem = self.problem
         losses = problem.network.loss_operation.forward(
             prediction, problem.targets, **problem.loss_arguments()
@@ -126,9 +125,11 @@ class _ComplexWalk:
 def _complex(problem: Problem) -> Problem:
     """Return the problem in complex double precision; targets, weights and the rest stay real."""
 
-    def double(array: Any) -> Any:
+    def double(array: np.ndarray) -> np.ndarray:
         return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
 
     wide = with_arrays(problem, double)
-    parameters: Any = {name: v.astype(np.complex128) for name, v in wide.parameters.items()}
+    parameters: dict[str, np.ndarray] = {
+        name: v.astype(np.complex128) for name, v in wide.parameters.items()
+    }
     return replace(wide, x=wide.x.astype(np.complex128), parameters=parameters)

@@ -10,12 +10,15 @@ import importlib
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
+from manual_backprop.arithmetic import Tensor
 from manual_backprop.operation import InvalidInput, LayerOperation, Operation
 from reference.formats import LOW
 
 Framework = Literal["torch", "jax"]
+Resolved = Callable[..., Any]
+"""A framework's function, called as our own operation is."""
 
 # Where a composition finds the framework's primitives under their array-API names.
 _NAMESPACES: dict[Framework, str] = {"torch": "array_api_compat.torch", "jax": "jax.numpy"}
@@ -24,10 +27,10 @@ _NAMESPACES: dict[Framework, str] = {"torch": "array_api_compat.torch", "jax": "
 _ONE_PRIMITIVE = ("contraction", "movement")
 
 # id(operation) -> the operation (kept alive, so that its id is not given away) and its function.
-_resolved: dict[tuple[Framework, int], tuple[Operation, Callable[..., Any]]] = {}
+_resolved: dict[tuple[Framework, int], tuple[Operation, Resolved]] = {}
 
 
-def resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
+def resolve(operation: Operation, framework: Framework) -> Resolved:
     """Return the framework's function for an operation, called with our own argument names."""
     key = (framework, id(operation))
     if key not in _resolved:
@@ -45,7 +48,7 @@ def find(name: str) -> Any:
     parts = name.split(".")
     for length in range(len(parts) - 1, 0, -1):
         try:
-            found: Any = importlib.import_module(".".join(parts[:length]))
+            found: object = importlib.import_module(".".join(parts[:length]))
         except ModuleNotFoundError:
             continue
         try:
@@ -57,7 +60,7 @@ def find(name: str) -> Any:
     raise InvalidInput(f"counterpart {name!r}: no module {parts[0]!r} is installed")
 
 
-def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
+def _resolve(operation: Operation, framework: Framework) -> Resolved:
     counterpart = operation.counterpart(framework)
     if counterpart.composed:
         if operation.composition is None:
@@ -68,7 +71,7 @@ def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
         one = isinstance(operation, LayerOperation) and operation.structure in _ONE_PRIMITIVE
         return composed if one else _in_float32(composed, namespace(framework))
     try:
-        function: Callable[..., Any] = find(counterpart.name)
+        function: Resolved = find(counterpart.name)
     except InvalidInput as error:
         raise InvalidInput(f"{operation.name}: {error}") from None
     if isinstance(operation, LayerOperation):
@@ -82,14 +85,14 @@ def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
     return function
 
 
-def _in_float32(function: Callable[..., Any], xp: ModuleType) -> Callable[..., Any]:
+def _in_float32(function: Resolved, xp: ModuleType) -> Resolved:
     """Return a composition that takes low dtypes to float32, and its result back.
 
     So do the frameworks' libraries with such formulas (flax with norms, torch with its own): in
     float16 the squares of a norm leave the range, and that is not the framework's mistake.
     """
 
-    def call(*arguments: Any, **keywords: Any) -> Any:
+    def call(*arguments: object, **keywords: object) -> object:
         given = [*arguments, *keywords.values()]
         low = next((a.dtype for a in given if _is_low(a)), None)
         if low is None:
@@ -98,28 +101,28 @@ def _in_float32(function: Callable[..., Any], xp: ModuleType) -> Callable[..., A
         found = function(*arguments, **{name: wide(a) for name, a in keywords.items()})
         return xp.astype(found, low)
 
-    def wide(array: Any) -> Any:
+    def wide(array: object) -> object:
         return xp.astype(array, xp.float32) if _is_low(array) else array
 
     return call
 
 
-def _is_low(array: Any) -> bool:
+def _is_low(array: object) -> TypeGuard[Tensor]:
     return str(getattr(array, "dtype", "")).removeprefix("torch.") in LOW
 
 
-def _stacking(function: Callable[..., Any], xp: ModuleType) -> Callable[..., Any]:
+def _stacking(function: Resolved, xp: ModuleType) -> Resolved:
     """Return the function with its results stacked, where it has several."""
 
-    def call(*arguments: Any, **keywords: Any) -> Any:
+    def call(*arguments: object, **keywords: object) -> object:
         found = function(*arguments, **keywords)
         return xp.stack(found) if isinstance(found, tuple) else found
 
     return call
 
 
-def _renaming(function: Callable[..., Any], renamed: dict[str, str]) -> Callable[..., Any]:
-    def call(*arguments: Any, **keywords: Any) -> Any:
+def _renaming(function: Resolved, renamed: dict[str, str]) -> Resolved:
+    def call(*arguments: object, **keywords: object) -> object:
         return function(*arguments, **{renamed.get(k, k): v for k, v in keywords.items()})
 
     return call

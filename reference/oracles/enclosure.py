@@ -8,18 +8,19 @@ judged this way.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from flint import arb, arb_mat
 
 from manual_backprop.network import Problem
-from manual_backprop.operation import is_float
+from manual_backprop.operation import FloatArray, is_float
 from reference.arithmetic.balls import Ball, exact, precision
+from reference.arithmetic.point_derivative import PointDerivative
 from reference.oracles.certified import (
     CertifiedTensor,
     Doubles,
+    Locals,
     activate,
     exact_divisor,
     losses_at,
@@ -68,19 +69,21 @@ class _EnclosedWalk:
 
     # -- what rounding adds -------------------------------------------------------------------
 
-    def _widened(self, balls: list[Ball], by: Any) -> list[Ball]:
+    def _widened(self, balls: list[Ball], by: npt.ArrayLike) -> list[Ball]:
         return [b + arb(0, float(r)) for b, r in zip(balls, np.ravel(by), strict=True)]
 
-    def _summed(self, balls: list[Ball], n: int, magnitude: Any) -> list[Ball]:
+    def _summed(self, balls: list[Ball], n: int, magnitude: Doubles | float) -> list[Ball]:
         unit = self.unit
         by = unit.bounded(unit.total(n, magnitude) + unit.inputs(magnitude), magnitude)
         return self._widened(balls, by + unit.k * unit.floor + unit.end(magnitude, _ENDS))
 
-    def _value(self, balls: list[Ball], sizes: Doubles) -> Any:
+    def _value(self, balls: list[Ball], sizes: Doubles) -> Doubles:
         values = _sizes(balls)
-        return self.unit.bounded(self.unit.value(values, sizes) + self.unit.end(values), values)
+        allowed = self.unit.value(values, sizes) + self.unit.end(values)
+        found: Doubles = self.unit.bounded(allowed, values)
+        return found
 
-    def _slopes(self, local: list[Any], across: Doubles, inputs: list[Ball]) -> None:
+    def _slopes(self, local: Locals, across: Doubles, inputs: list[Ball]) -> None:
         """Widen the slopes of every operation in place.
 
         Where an input may leave the range it may be NaN, and the slope there, too.
@@ -97,14 +100,14 @@ class _EnclosedWalk:
     # -- the walk -----------------------------------------------------------------------------
 
     @staticmethod
-    def _product(a: list[Ball], rows: int, weight: npt.NDArray[Any]) -> list[Ball]:
+    def _product(a: list[Ball], rows: int, weight: FloatArray) -> list[Ball]:
         left = arb_mat(rows, len(weight), a)
         entries: list[Ball] = (
             left * arb_mat(len(weight), weight.shape[1], numbers(weight))
         ).entries()
         return entries
 
-    def _loss(self, a: list[Ball]) -> tuple[list[Any], list[Ball]]:
+    def _loss(self, a: list[Ball]) -> tuple[list[PointDerivative], list[Ball]]:
         """Enter the loss; return its slopes and the scale of every sample."""
         problem, unit = self.problem, self.unit
         n, operation = problem.batch, problem.network.loss_operation
@@ -134,7 +137,11 @@ class _EnclosedWalk:
         return losses, scales
 
     def _back(
-        self, losses: list[Any], scales: list[Ball], below: list[list[Ball]], local: list[Any]
+        self,
+        losses: list[PointDerivative],
+        scales: list[Ball],
+        below: list[list[Ball]],
+        local: list[Locals],
     ) -> None:
         problem, network, n = self.problem, self.problem.network, self.problem.batch
         width = network.widths[-1]

@@ -5,10 +5,9 @@ Whatever it does wrong is reported as its own failure, by its name.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from reference.oracles import Answer, Oracle, Status, readable, takes_graphs
@@ -39,13 +38,13 @@ class ExternalOracle:
 
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block; a TypeError unless it is a list of as many answers."""
-        given: Any = self._oracle.answers([_closed(problem) for problem in problems])
+        given: object = self._oracle.answers([_closed(problem) for problem in problems])
         if not isinstance(given, list) or len(given) != len(problems):
             many = f"a list of {len(given)}" if isinstance(given, list) else _kind(given)
             raise TypeError(f"answers: {many}, expected a list of {len(problems)} Answers")
         return [self._read(*pair) for pair in zip(given, problems, strict=True)]
 
-    def _read(self, given: Any, problem: AnyProblem) -> Answer:
+    def _read(self, given: object, problem: AnyProblem) -> Answer:
         """Return an answer that the judge can compare; a TypeError names what it cannot compare."""
         if not isinstance(given, Answer):
             raise TypeError(f"answer: {_kind(given)}, expected an Answer")
@@ -54,7 +53,7 @@ class ExternalOracle:
         loss = given.loss
         if isinstance(loss, float | int):
             loss = np.asarray(loss, problem.dtype)
-        arrays: list[tuple[str, Any]] = [] if loss is None else [("loss", loss)]
+        arrays: list[tuple[str, object]] = [] if loss is None else [("loss", loss)]
         for kind in ("gradients", "values", "tangents", "products"):
             some = getattr(given, kind)
             if not isinstance(some, Mapping):
@@ -73,7 +72,7 @@ def _closed(problem: AnyProblem) -> AnyProblem:
     return with_arrays(problem, _sealed)
 
 
-def _sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _sealed(array: np.ndarray) -> np.ndarray:
     """Return the array as one that cannot be written to: all sides are asked the same."""
     view = array.view()
     view.flags.writeable = False

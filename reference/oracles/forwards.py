@@ -4,8 +4,8 @@
 added to it. Every way to differentiate the same forward puts in what it needs.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from manual_backprop.graph import Graph, Step
 from manual_backprop.layers import LAYERS
@@ -13,16 +13,18 @@ from manual_backprop.network import Network
 from manual_backprop.operation import ByName, LayerOperation
 from reference.oracles.counterparts import Framework, resolve
 
-At = Callable[[Any, str], Any]
-Values = dict[str, Any]
+T = TypeVar("T")
+At = Callable[[T, str], T]
 
 
-def chain(network: Network, framework: Framework) -> Callable[[ByName, At], tuple[Any, Values]]:
+def chain(
+    network: Network, framework: Framework
+) -> Callable[[Mapping[str, T], At[T]], tuple[T, dict[str, T]]]:
     """Return f(inputs, at) -> (the prediction, the value of every step)."""
     dense = resolve(LAYERS["dense"], framework)
     layers = [(resolve(one.operation, framework), one.parameters) for one in network.layers]
 
-    def function(inputs: ByName, at: At) -> tuple[Any, Values]:
+    def function(inputs: Mapping[str, T], at: At[T]) -> tuple[T, dict[str, T]]:
         a, values = inputs["x"], {}
         for i, (activation, parameters) in enumerate(layers):
             name = f"layers.{i}"
@@ -36,10 +38,10 @@ def chain(network: Network, framework: Framework) -> Callable[[ByName, At], tupl
 
 def graph_sum(
     graph: Graph, framework: Framework
-) -> Callable[[ByName, ByName, At], tuple[Any, Values]]:
+) -> Callable[[Mapping[str, T], Mapping[str, T], At[T]], tuple[T, dict[str, T]]]:
     """Return f(arrays, cotangents, at) -> (Σ cotangent · output, the value of every step)."""
 
-    def function(arrays: ByName, cotangents: ByName, at: At) -> tuple[Any, Values]:
+    def function(arrays: Mapping[str, T], cotangents: ByName, at: At[T]) -> tuple[T, dict[str, T]]:
         values, made = dict(arrays), {}
         for step in graph.steps:
             value = step_value(step, values, framework)
@@ -62,6 +64,6 @@ def step_value(step: Step, values: ByName, framework: Framework) -> Any:
     return function(arrays["x"], **step.options)
 
 
-def as_it_is(value: Any, step: str) -> Any:
+def as_it_is(value: T, step: str) -> T:
     """Return the value: the hook of a forward that is only computed."""
     return value

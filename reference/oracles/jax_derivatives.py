@@ -7,19 +7,25 @@ probes and a direction of the inputs; it returns what is differentiated, the los
 an answer: gradients, values and, at second order, tangents and products.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from manual_backprop.operation import ByName
 from reference.oracles.forwards import At
 
+if TYPE_CHECKING:
+    import jax
+
 Tree = dict[str, Any]
-Loss = Callable[[Tree, Tree, Tree], tuple[Any, tuple[Any, Tree]]]
-Derivative = Callable[[Loss, Tree, Tree, Tree], tuple[Any, ...]]
+Lost: TypeAlias = "tuple[jax.Array, tuple[jax.Array, Tree]]"
+Loss = Callable[[Tree, Tree, Tree], Lost]
+Found = tuple[Any, ...]
+Derivative = Callable[[Loss, Tree, Tree, Tree], Found]
 PARTS = ("gradients", "values", "tangents", "products")
 """The parts that a derivative returns, by the names of an answer."""
 
 
-def first_order(loss: Loss, inputs: Tree, probes: Tree, direction: Tree) -> tuple[Any, ...]:
+def first_order(loss: Loss, inputs: Tree, probes: Tree, direction: Tree) -> Found:
     """Return gradients and values by `jax.grad`; the direction is not read."""
     import jax
 
@@ -28,9 +34,7 @@ def first_order(loss: Loss, inputs: Tree, probes: Tree, direction: Tree) -> tupl
     return total, shown, found[0] | found[1], values
 
 
-def forward_over_reverse(
-    loss: Loss, inputs: Tree, probes: Tree, direction: Tree
-) -> tuple[Any, ...]:
+def forward_over_reverse(loss: Loss, inputs: Tree, probes: Tree, direction: Tree) -> Found:
     """Return all four parts by `jax.jvp` of `jax.grad`."""
     import jax
 
@@ -44,9 +48,7 @@ def forward_over_reverse(
     return total, shown, first[0] | first[1], values, tangents, second[0] | second[1]
 
 
-def reverse_over_reverse(
-    loss: Loss, inputs: Tree, probes: Tree, direction: Tree
-) -> tuple[Any, ...]:
+def reverse_over_reverse(loss: Loss, inputs: Tree, probes: Tree, direction: Tree) -> Found:
     """Return all four parts by `jax.grad` of ⟨`jax.grad`, direction⟩.
 
     It has no tangents of its own: they are the derivatives by the taps.
@@ -55,11 +57,9 @@ def reverse_over_reverse(
 
     gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
 
-    def along(inputs: Tree, probes: Tree, taps: Tree) -> Any:
+    def along(inputs: Tree, probes: Tree, taps: Tree) -> "tuple[jax.Array, Found]":
         found, first = gradient(inputs, probes, taps)
-        total: Any = 0
-        for name, tangent in direction.items():
-            total = total + (first[0][name] * tangent).sum()
+        total = sum((first[0][name] * tangent).sum() for name, tangent in direction.items())
         return total, (found, first)
 
     moved, (found, first) = jax.grad(along, argnums=(0, 1, 2), has_aux=True)(inputs, probes, probes)
@@ -67,11 +67,11 @@ def reverse_over_reverse(
     return total, shown, first[0] | first[1], values, moved[2], moved[0] | moved[1]
 
 
-def probed(probes: Mapping[str, Any], taps: Mapping[str, Any]) -> At:
+def probed(probes: ByName, taps: ByName) -> "At[jax.Array]":
     """Return the hook that adds a step's probe and its tap, where there are such."""
     from reference.oracles.jax_padded import tap
 
-    def at(value: Any, step: str) -> Any:
+    def at(value: "jax.Array", step: str) -> "jax.Array":
         value = value + probes[step] if step in probes else value
         return tap(value, taps[step]) if step in taps else value
 

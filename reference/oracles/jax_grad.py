@@ -11,21 +11,33 @@ only. (Without them JAX silently makes float64 into float32.)
 import importlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, loss_divisor
+from manual_backprop.operation import ByName
 from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
 from reference.oracles.forwards import chain
-from reference.oracles.jax_derivatives import PARTS, Derivative, Tree, first_order, probed
+from reference.oracles.jax_derivatives import (
+    PARTS,
+    Derivative,
+    Found,
+    Lost,
+    Tree,
+    first_order,
+    probed,
+)
 from reference.oracles.jax_graph import GraphPrograms
 from reference.oracles.jax_x64 import double_precision
 from reference.problems import AnyProblem, DirectedProblem, computed_in
+
+if TYPE_CHECKING:
+    from reference.oracles.jax_padded import PaddedProgram
 
 _KEPT = 64  # compiled networks kept for more values of the same structure
 
@@ -49,8 +61,8 @@ class JaxGrad:
         self.padded = padded
         self.compiled = compiled
         self._graphs = GraphPrograms(self.name, self.derivative)
-        self._programs: dict[Any, Any] = {}
-        self._networks: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
+        self._programs: dict[tuple[object, ...], PaddedProgram] = {}
+        self._networks: OrderedDict[object, tuple[object, Callable[..., Found]]] = OrderedDict()
 
     def unavailable(self) -> str | None:
         """Return why JAX cannot answer here, or None."""
@@ -77,7 +89,7 @@ class JaxGrad:
         if not self.padded:
             return [self._alone(problem) for problem in problems]
         answers: list[Answer | None] = [None] * len(problems)
-        places: dict[int, tuple[Any, list[int]]] = {}
+        places: dict[int, tuple[PaddedProgram, list[int]]] = {}
         operations = registered()
         for place, problem in enumerate(problems):
             program = self._program(problem, operations)
@@ -97,7 +109,7 @@ class JaxGrad:
                     answers[place] = Answer(self.name, loss, **numbers)
         return [answer for answer in answers if answer is not None]
 
-    def _program(self, problem: Problem, operations: tuple[int, ...]) -> Any:
+    def _program(self, problem: Problem, operations: tuple[int, ...]) -> "PaddedProgram | None":
         """Return the smallest program of these operations that holds the problem, or None."""
         from reference.oracles.jax_padded import SIZES, PaddedProgram
 
@@ -122,10 +134,10 @@ class JaxGrad:
         found = self._function(problem)(inputs, probes, data, direction)
         loss, *parts = jax.device_get(found)
         arrays = ({k: np.asarray(v) for k, v in part.items()} for part in parts)
-        numbers: Any = dict(zip(PARTS, arrays, strict=False))
+        numbers: ByName = dict(zip(PARTS, arrays, strict=False))
         return Answer(self.name, np.asarray(loss), **numbers)
 
-    def _function(self, problem: Problem) -> Callable[..., Any]:
+    def _function(self, problem: Problem) -> Callable[..., Found]:
         """Return the gradient function of a structure, compiled only if it is new."""
         import jax
 
@@ -136,8 +148,8 @@ class JaxGrad:
         if key not in self._networks:
             of_data = loss_function(problem)
 
-            def function(inputs: Tree, probes: Tree, data: Tree, direction: Tree) -> Any:
-                def loss(inputs: Tree, probes: Tree, taps: Tree) -> Any:
+            def function(inputs: Tree, probes: Tree, data: Tree, direction: Tree) -> Found:
+                def loss(inputs: Tree, probes: Tree, taps: Tree) -> Lost:
                     return of_data(inputs, probes, {**data, "taps": taps})
 
                 return self.derivative(loss, inputs, probes, direction)[1:]
@@ -148,7 +160,7 @@ class JaxGrad:
         return self._networks[key][1]
 
 
-def arguments_of(problem: Problem) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def arguments_of(problem: Problem) -> tuple[Tree, Tree, Tree]:
     """Return what `loss_function` is called with: inputs, probes of zeros, data."""
     names, batch = problem.network.step_names(), problem.batch
     widths = [layer.width for layer in problem.network.layers for _ in "za"]
@@ -167,7 +179,7 @@ def registered() -> tuple[int, ...]:
     return tuple(map(id, (*ACTIVATIONS.values(), *LOSSES.values())))
 
 
-def divisor(problem: Problem) -> Any:
+def divisor(problem: Problem) -> np.floating:
     """Return what the weighted sum of the losses is divided by, in the problem's dtype.
 
     It depends on shapes, labels and class weights alone, and JAX has none of its own; torch's
@@ -179,7 +191,7 @@ def divisor(problem: Problem) -> Any:
     return problem.dtype.type(loss_divisor(inside, losses, np.dtype(float)))
 
 
-def loss_function(problem: Problem) -> Callable[..., Any]:
+def loss_function(problem: Problem) -> Callable[[ByName, ByName, ByName], Lost]:
     """Return f(inputs, probes, data) -> (Σ w L / divisor, (loss, every step's value)).
 
     What the probes and the taps in `data` are: see `jax_derivatives`.
@@ -187,9 +199,7 @@ def loss_function(problem: Problem) -> Callable[..., Any]:
     network, operation = problem.network, problem.network.loss_operation
     of_x, lose = chain(network, "jax"), resolve(operation, "jax")
 
-    def function(
-        inputs: Mapping[str, Any], probes: Mapping[str, Any], data: Mapping[str, Any]
-    ) -> tuple[Any, tuple[Any, Tree]]:
+    def function(inputs: ByName, probes: ByName, data: ByName) -> Lost:
         a, values = of_x(inputs, probed(probes, data.get("taps", {})))
         losses = lose(a, data["targets"], **network.loss_parameters, **data["arrays"])
         weights = data["weights"]

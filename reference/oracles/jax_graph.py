@@ -5,16 +5,16 @@ last bits of a sum depend on the position.
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 from zlib import crc32
 
 import numpy as np
 
 from manual_backprop.graph import Graph, GraphProblem
+from manual_backprop.operation import ByName
 from reference.oracles import Answer, unless_lacking
 from reference.oracles.forwards import graph_sum
-from reference.oracles.jax_derivatives import PARTS, Derivative, Tree, probed
+from reference.oracles.jax_derivatives import PARTS, Derivative, Found, Lost, Tree, probed
 from reference.problems import DirectedGraph
 
 _KEPT = 128  # compiled structures
@@ -26,11 +26,11 @@ class GraphPrograms:
 
     def __init__(self, oracle: str, derivative: Derivative) -> None:
         self._oracle, self._derivative = oracle, derivative
-        self._programs: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
+        self._programs: OrderedDict[object, tuple[object, Callable[..., Found]]] = OrderedDict()
 
     def answers(self, problems: Sequence[GraphProblem]) -> list[Answer]:
         """Answer a block of problems, in order."""
-        groups: defaultdict[Any, list[int]] = defaultdict(list)
+        groups: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
         for place, problem in enumerate(problems):
             groups[_key(problem)].append(place)
         answers: dict[int, Answer] = {}
@@ -41,7 +41,7 @@ class GraphPrograms:
             answers |= zip(places, found or lacking * len(places), strict=True)
         return [answers[place] for place in range(len(problems))]
 
-    def _program(self, key: Any, problem: GraphProblem) -> Callable[..., Any]:
+    def _program(self, key: tuple[object, ...], problem: GraphProblem) -> Callable[..., Found]:
         import jax
 
         from reference.oracles import jax_cache
@@ -59,7 +59,7 @@ class GraphPrograms:
         return self._programs[key][1]
 
     def _run(
-        self, program: Callable[..., Any], problems: Sequence[GraphProblem]
+        self, program: Callable[..., Found], problems: Sequence[GraphProblem]
     ) -> Iterator[Answer]:
         import jax
 
@@ -68,7 +68,7 @@ class GraphPrograms:
             yield Answer(self._oracle, np.asarray(loss), **dict(zip(PARTS, parts, strict=False)))
 
 
-def _arguments(problem: GraphProblem) -> tuple[Mapping[str, Any], ...]:
+def _arguments(problem: GraphProblem) -> tuple[ByName, ...]:
     """Return what a program is called with."""
     floats = {name: problem.arrays[name] for name in problem.floats}
     others = {name: a for name, a in problem.arrays.items() if name not in floats}
@@ -76,21 +76,21 @@ def _arguments(problem: GraphProblem) -> tuple[Mapping[str, Any], ...]:
     return floats, others, dict(problem.cotangents), direction
 
 
-def _key(problem: GraphProblem) -> Any:
+def _key(problem: GraphProblem) -> tuple[object, ...]:
     """Return what one program serves: the operations by identity: one may be registered again."""
     arrays = tuple((name, a.shape, a.dtype) for name, a in problem.arrays.items())
     return id(problem.graph), arrays, tuple(id(step.record) for step in problem.graph.steps)
 
 
-def _program_of(graph: Graph, derivative: Derivative) -> Callable[..., Any]:
+def _program_of(graph: Graph, derivative: Derivative) -> Callable[..., Found]:
     """Return f(floats, others, cotangents, direction) -> (the loss, the parts of an answer)."""
     import jax
     import jax.numpy as jnp
 
     value = graph_sum(graph, "jax")
 
-    def answer(floats: Tree, others: Tree, cotangents: Tree, direction: Tree) -> tuple[Any, ...]:
-        def loss(floats: Tree, probes: Tree, taps: Tree) -> tuple[Any, tuple[Any, Tree]]:
+    def answer(floats: Tree, others: Tree, cotangents: Tree, direction: Tree) -> Found:
+        def loss(floats: Tree, probes: Tree, taps: Tree) -> Lost:
             total, made = value({**floats, **others}, cotangents, probed(probes, taps))
             return total, (total, made)
 

@@ -28,10 +28,15 @@ from manual_backprop.network import Problem
 from manual_backprop.operation import ByName, FloatArray, Loss, Operation
 from reference.oracles import jax_cache
 from reference.oracles.counterparts import resolve
-from reference.oracles.jax_derivatives import PARTS, Derivative, Tree
+from reference.oracles.jax_derivatives import PARTS, Derivative, Lost, Tree
 from reference.problems import DirectedProblem
 
 INPUTS = ("x", "weight", "bias")
+
+
+Branch = Callable[[Any, Tree], jax.Array]
+Switch = Callable[[jax.Array, Any, Tree], jax.Array]
+"""Of the number of a branch, and what that branch takes."""
 
 
 class Size(NamedTuple):
@@ -62,7 +67,7 @@ class PaddedProgram:
     """
 
     def __init__(
-        self, dtype: np.dtype[Any], size: Size, derivative: Derivative, switch_order: int
+        self, dtype: np.dtype, size: Size, derivative: Derivative, switch_order: int
     ) -> None:
         self.dtype, self.size, self._derivative = dtype, size, derivative
         self._activations: dict[tuple[str, int | None], int] = {}
@@ -76,15 +81,15 @@ class PaddedProgram:
         branches = self._activation_branches(), self._loss_branches()
         activate, lose = (switch_of(some, switch_order) for some in branches)
         self._over_block = jax.jit(_over_block(self._answer(_loss_function(size, activate, lose))))
-        self._compiled: Callable[..., Any] | None = None
+        self._compiled: Callable[[Tree, int], Tree] | None = None
 
-    def _answer(self, of_data: Callable[..., Any]) -> Callable[[Tree, Tree], Tree]:
+    def _answer(self, of_data: Callable[[Tree, Tree], Lost]) -> Callable[[Tree, Tree], Tree]:
         """Return f(probes, data) -> the arrays of one answer, by the names of `_unpacked`."""
 
         def answer(probes: Tree, data: Tree) -> Tree:
-            def loss(inputs: Tree, probes: Tree, taps: Tree) -> tuple[Any, tuple[Any, Tree]]:
+            def loss(inputs: Tree, probes: Tree, taps: Tree) -> Lost:
                 tapped = {f"tap.{name}": value for name, value in taps.items()}
-                return of_data({**inputs, **probes}, {**data, **tapped})  # type: ignore[no-any-return]
+                return of_data({**inputs, **probes}, {**data, **tapped})
 
             inputs = {name: data[name] for name in INPUTS}
             moves = {n: data[f"direction.{n}"] for n in INPUTS if f"direction.{n}" in data}
@@ -110,7 +115,7 @@ class PaddedProgram:
         )
 
     def run(
-        self, problems: Sequence[Problem], divisors: Sequence[Any]
+        self, problems: Sequence[Problem], divisors: Sequence[np.floating]
     ) -> list[tuple[FloatArray, Tree]]:
         """Return, for each problem of at most a block, its loss and, by name, its other numbers."""
         block = self._packed(problems, divisors)
@@ -122,8 +127,8 @@ class PaddedProgram:
 
     # -- the branches -------------------------------------------------------------------------
 
-    def _activation_branches(self) -> list[Callable[..., Any]]:
-        branches: list[Callable[..., Any]] = [lambda z, _: z]
+    def _activation_branches(self) -> list[Branch]:
+        branches: list[Branch] = [lambda z, _: z]
         for name, operation in ACTIVATIONS.items():
             function = resolve(operation, "jax")
             for width in self.size.row_widths if operation.rowwise else (None,):
@@ -131,8 +136,8 @@ class PaddedProgram:
                 branches.append(_activation_branch(operation, function, width))
         return branches
 
-    def _loss_branches(self) -> list[Callable[..., Any]]:
-        branches: list[Callable[..., Any]] = []
+    def _loss_branches(self) -> list[Branch]:
+        branches: list[Branch] = []
         for name, operation in LOSSES.items():
             function = resolve(operation, "jax")
             for labels in sorted({kind == "labels" for kind in operation.targets}):
@@ -144,7 +149,7 @@ class PaddedProgram:
 
     # -- in and out ---------------------------------------------------------------------------
 
-    def _packed(self, problems: Sequence[Problem], divisors: Sequence[Any]) -> Tree:
+    def _packed(self, problems: Sequence[Problem], divisors: Sequence[np.floating]) -> Tree:
         """Lay a block of problems into arrays of the program's shapes."""
         block = self._empty()
         if isinstance(problems[0], DirectedProblem):
@@ -182,7 +187,7 @@ class PaddedProgram:
 
     def _empty(self) -> Tree:
         depth, width, batch, block, _ = self.size
-        kinds: dict[str, tuple[tuple[int, ...], Any]] = {
+        kinds: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
             "batch": ((), np.int32),
             "outputs": ((), np.int32),
             "x": ((batch, width), self.dtype),
@@ -230,9 +235,9 @@ def _loss_key(problem: Problem) -> tuple[str, bool, int | None]:
 
 
 def _activation_branch(
-    operation: Operation, function: Callable[..., Any], width: int | None
-) -> Callable[..., Any]:
-    def branch(z: Any, rest: Tree) -> Any:
+    operation: Operation, function: Callable[..., jax.Array], width: int | None
+) -> Branch:
+    def branch(z: jax.Array, rest: Tree) -> jax.Array:
         keywords = _keywords(operation, rest["parameters"])
         return _wide(function(z[:, :width], **keywords), z.shape)
 
@@ -240,9 +245,9 @@ def _activation_branch(
 
 
 def _loss_branch(
-    operation: Loss, function: Callable[..., Any], labels: bool, width: int | None
-) -> Callable[..., Any]:
-    def branch(y: Any, rest: Tree) -> Any:
+    operation: Loss, function: Callable[..., jax.Array], labels: bool, width: int | None
+) -> Branch:
+    def branch(y: jax.Array, rest: Tree) -> jax.Array:
         targets = rest["labels"] if labels else rest["targets"][:, :width]
         keywords = _keywords(operation, rest["parameters"])
         keywords |= {name: rest[f"array.{name}"][..., :width] for name in operation.arrays}
@@ -252,7 +257,7 @@ def _loss_branch(
     return branch
 
 
-def _keywords(operation: Operation, values: Any) -> Tree:
+def _keywords(operation: Operation, values: jax.Array) -> Tree:
     """Return the parameters as traced numbers; one whose choices are whole numbers stays one."""
     keywords = {}
     for j, (name, parameter) in enumerate(operation.parameters.items()):
@@ -261,7 +266,7 @@ def _keywords(operation: Operation, values: Any) -> Tree:
     return keywords
 
 
-def _wide(value: Any, shape: tuple[int, ...]) -> Any:
+def _wide(value: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Return the value with columns of zeros up to the padded shape."""
     missing = shape[1] - value.shape[1]
     return jnp.pad(value, ((0, 0), (0, missing))) if missing else value
@@ -270,7 +275,7 @@ def _wide(value: Any, shape: tuple[int, ...]) -> Any:
 # -- the program ------------------------------------------------------------------------------
 
 
-def switch_of(branches: list[Callable[..., Any]], order: int = 1) -> Callable[..., Any]:
+def switch_of(branches: list[Branch], order: int = 1) -> Switch:
     """Return f(branch, x, rest) -> branches[branch](x, rest), differentiable by x.
 
     The derivative is JAX's of the branch, taken inside the branch: that of a plain `lax.switch`
@@ -279,25 +284,31 @@ def switch_of(branches: list[Callable[..., Any]], order: int = 1) -> Callable[..
     differentiated forward, which knows no custom rules.
     """
 
-    def pullback(branch: Callable[..., Any]) -> Callable[..., Any]:
+    def pullback(branch: Branch) -> Branch:
         return lambda given, rest: jax.vjp(lambda x: branch(x, rest), given[0])[1](given[1])[0]
 
     pullbacks = [pullback(branch) for branch in branches]
 
-    def plain(index: Any, given: Any, rest: Tree) -> Any:
-        return lax.switch(index, pullbacks, given, rest)
+    def plain(index: jax.Array, given: object, rest: Tree) -> jax.Array:
+        found: jax.Array = lax.switch(index, pullbacks, given, rest)
+        return found
 
     pull = switch_of(pullbacks, order - 1) if order > 1 else plain
 
     @jax.custom_vjp
-    def switch(index: Any, x: Any, rest: Tree) -> Any:
-        return lax.switch(index, branches, x, rest)
+    def switch(index: jax.Array, x: jax.Array, rest: Tree) -> jax.Array:
+        found: jax.Array = lax.switch(index, branches, x, rest)
+        return found
 
-    def forward(index: Any, x: Any, rest: Tree) -> Any:
+    def forward(
+        index: jax.Array, x: jax.Array, rest: Tree
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Tree]]:
         value = switch(index, x, rest) if order > 1 else lax.switch(index, branches, x, rest)
         return value, (index, x, rest)
 
-    def backward(saved: Any, dy: Any) -> Any:
+    def backward(
+        saved: tuple[jax.Array, jax.Array, Tree], dy: jax.Array
+    ) -> tuple[None, jax.Array, None]:
         index, x, rest = saved
         return None, pull(index, (x, dy), rest), None
 
@@ -306,7 +317,7 @@ def switch_of(branches: list[Callable[..., Any]], order: int = 1) -> Callable[..
 
 
 @jax.custom_vjp
-def tap(value: Any, probe: Any) -> Any:
+def tap(value: jax.Array, probe: jax.Array) -> jax.Array:
     """Return the value; its cotangent has the probe, a zero, added to it.
 
     So what the cotangent does downstream is the derivative by the probe.
@@ -317,15 +328,13 @@ def tap(value: Any, probe: Any) -> Any:
 tap.defvjp(lambda value, probe: (value, probe), lambda probe, dy: (dy + probe, None))
 
 
-def _loss_function(
-    size: Size, activate: Callable[..., Any], lose: Callable[..., Any]
-) -> Callable[..., Any]:
+def _loss_function(size: Size, activate: Switch, lose: Switch) -> Callable[[Tree, Tree], Lost]:
     """Return f(inputs and probes, data) -> (Σ w L / divisor, (w L, every z and a)), padded."""
     dense = resolve(LAYERS["dense"], "jax")
     rows, columns = jnp.arange(size.batch)[:, None], jnp.arange(size.width)[None, :]
 
-    def function(differentiated: Tree, data: Tree) -> tuple[Any, Any]:
-        def walk(a: Any, layer: Tree) -> tuple[Any, tuple[Any, Any]]:
+    def function(differentiated: Tree, data: Tree) -> Lost:
+        def walk(a: jax.Array, layer: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             real = (rows < data["batch"]) & (columns < layer["width"])
             z = jnp.where(layer["branch"] == _PASS_ON, a, dense(a, layer["weight"], layer["bias"]))
             z = jnp.where(real, z, 0) + layer["z"]
@@ -351,20 +360,20 @@ def _loss_function(
     return function
 
 
-def _over_block(one: Callable[[Tree, Tree], Tree]) -> Callable[..., Any]:
+def _over_block(one: Callable[[Tree, Tree], Tree]) -> Callable[[Tree, int], Tree]:
     """Return f(block, count): the first `count` networks one after another, in one loop."""
 
-    def answer(block: Tree, k: Any) -> Tree:
+    def answer(block: Tree, k: jax.Array) -> Tree:
         data = {n: lax.dynamic_index_in_dim(v, k, keepdims=False) for n, v in block.items()}
         steps = (data["weight"].shape[0], *data["x"].shape)
         return one({name: jnp.zeros(steps, data["x"].dtype) for name in "za"}, data)
 
-    def over_block(block: Tree, count: Any) -> Tree:
+    def over_block(block: Tree, count: int) -> Tree:
         shapes = jax.eval_shape(answer, block, 0)
         length = len(block["batch"])
         found = {n: jnp.zeros((length, *s.shape), s.dtype) for n, s in shapes.items()}
 
-        def body(k: Any, found: Tree) -> Tree:
+        def body(k: jax.Array, found: Tree) -> Tree:
             return {
                 n: lax.dynamic_update_index_in_dim(found[n], v, k, 0)
                 for n, v in answer(block, k).items()
@@ -377,7 +386,7 @@ def _over_block(one: Callable[[Tree, Tree], Tree]) -> Callable[..., Any]:
 
 
 def _unpacked(
-    problem: Problem, k: int, found: Mapping[str, npt.NDArray[Any]]
+    problem: Problem, k: int, found: Mapping[str, np.ndarray]
 ) -> tuple[FloatArray, dict[str, Tree]]:
     """Cut one problem's answer out of the padding: the loss; cotangents, values and the like."""
     network, batch = problem.network, problem.batch

@@ -6,10 +6,8 @@ no slope is taken from a rounded output.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop import graph
 from manual_backprop.graph import GraphProblem, Step
@@ -25,7 +23,7 @@ from reference.formats import inside
 from reference.oracles import Answer
 from reference.problems import computed_in
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 
 
 def low_answer(name: str, problem: Problem | GraphProblem) -> Answer:
@@ -49,7 +47,7 @@ def low_answer(name: str, problem: Problem | GraphProblem) -> Answer:
 class _Rounding:
     """The steps of the two walks, each computed in the wider type and rounded to the dtype."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype) -> None:
         self._dtype, self._inside = dtype, inside(dtype)
 
     def inside(self, array: Array) -> Array:

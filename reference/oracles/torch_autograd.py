@@ -4,10 +4,9 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
@@ -17,6 +16,9 @@ from reference.oracles.counterparts import resolve
 from reference.oracles.forwards import as_it_is, chain
 from reference.oracles.torch_graph import as_array, as_tensor, torch_answer
 from reference.problems import AnyProblem, computed_in
+
+if TYPE_CHECKING:
+    import torch
 
 THREADS = 1
 """torch's threads while it answers: more do not pay below a few million multiplications, and the
@@ -35,9 +37,9 @@ _OWN_REDUCTIONS_OF_KL_DIV = {"sum": "sum", "batch_mean": "batchmean"}
 class _Graph:
     """One problem's graph: the loss, and what it is differentiated by, under our names."""
 
-    loss: Any
+    loss: "torch.Tensor"
     names: list[str]
-    tensors: list[Any]
+    tensors: "list[torch.Tensor]"
 
 
 class TorchAutograd:
@@ -130,7 +132,7 @@ def _graph(problem: Problem) -> _Graph:
     return _Graph(reduced_loss(problem)(prediction), names, [known[name] for name in names])
 
 
-def reduced_loss(problem: Problem) -> Callable[[Any], Any]:
+def reduced_loss(problem: Problem) -> "Callable[[torch.Tensor], torch.Tensor]":
     """Return f(prediction) -> the reduced loss, by torch's own `reduction` where it has that one.
 
     The data are made into tensors here and not inside: a transform of torch's would wrap them.
@@ -138,7 +140,7 @@ def reduced_loss(problem: Problem) -> Callable[[Any], Any]:
     network, operation = problem.network, problem.network.loss_operation
     function = resolve(operation, "torch")
     targets = as_tensor(problem.targets)
-    arguments: dict[str, Any] = {**network.loss_parameters}
+    arguments: dict[str, object] = {**network.loss_parameters}
     if problem.targets.dtype.kind in "iu":
         targets = targets.long()  # torch takes labels of no other width
     else:
@@ -155,8 +157,8 @@ def reduced_loss(problem: Problem) -> Callable[[Any], Any]:
         weights = as_tensor(problem.weights)
         weights = weights[:, None] if operation.elementwise else weights
 
-    def reduced(prediction: Any) -> Any:
-        losses = function(prediction, targets, **arguments)
+    def reduced(prediction: "torch.Tensor") -> "torch.Tensor":
+        losses: torch.Tensor = function(prediction, targets, **arguments)
         weighted = losses if weights is None else losses * weights
         if network.reduction == "none":
             return weighted
@@ -175,7 +177,7 @@ def reduced_loss(problem: Problem) -> Callable[[Any], Any]:
     return reduced
 
 
-def _own_reduction(problem: Problem, function: Callable[..., Any]) -> str | None:
+def _own_reduction(problem: Problem, function: Callable[..., object]) -> str | None:
     """Return torch's name for the problem's reduction; it knows no sample weights."""
     if problem.weights is not None:
         return None
@@ -186,7 +188,7 @@ def _own_reduction(problem: Problem, function: Callable[..., Any]) -> str | None
     return table.get(problem.network.reduction)
 
 
-def _leaf(array: npt.NDArray[Any]) -> Any:
+def _leaf(array: np.ndarray) -> "torch.Tensor":
     return as_tensor(array).requires_grad_()
 
 

@@ -1,14 +1,16 @@
 """A graph of operations, differentiated by PyTorch's autograd with torch's own functions."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from reference.formats import BFLOAT16
 from reference.oracles import Answer
 from reference.oracles.forwards import as_it_is, graph_sum
+
+if TYPE_CHECKING:
+    import torch
 
 # MKL adds in another order when an operand does not start at a multiple of 16 bytes, which is what
 # malloc gives. Measured: last bits of products differ at 4, 8 and 12 bytes, never at 16, 32 or 48.
@@ -41,18 +43,17 @@ def torch_answer(problem: GraphProblem) -> Answer:
     return Answer("torch", as_array(loss.detach()), gradients, values=of_steps)
 
 
-def as_array(tensor: Any) -> npt.NDArray[Any]:
+def as_array(tensor: "torch.Tensor") -> np.ndarray:
     """Return the numbers of a tensor that needs no gradient."""
     import torch
 
     if tensor.dtype == torch.bfloat16:
-        bits: npt.NDArray[Any] = tensor.contiguous().view(torch.int16).numpy()
+        bits: np.ndarray = tensor.contiguous().view(torch.int16).numpy()
         return bits.view(BFLOAT16)
-    found: npt.NDArray[Any] = tensor.numpy()
-    return found
+    return tensor.numpy()
 
 
-def as_tensor(array: npt.NDArray[Any]) -> Any:
+def as_tensor(array: np.ndarray) -> "torch.Tensor":
     """Return a C-contiguous, aligned tensor: the array's own memory if that is so, else a copy.
 
     Every layout of the same numbers so meets the same kernel and gives the same bits.

@@ -7,7 +7,7 @@ of a value is the derivative by a zero that was added to its cotangent.
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,10 @@ from reference.oracles.torch_autograd import THREADS, TorchAutograd, reduced_los
 from reference.oracles.torch_graph import as_tensor
 from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
-Tensors = dict[str, Any]
+if TYPE_CHECKING:
+    import torch
+
+Tensors = dict[str, "torch.Tensor"]
 
 _LACKS = ("not implemented", "does not support it", "ZeroTensors are immutable")
 """PyTorch's errors where it has no rule, or where a rule writes into a zero of its own."""
@@ -57,7 +60,7 @@ class _TorchSecond(TorchAutograd):
 
     def _second(
         self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
-    ) -> list[Any]:
+    ) -> "tuple[torch.Tensor, Tensors, Tensors, Tensors, Tensors]":
         """Return the loss, gradients, values, tangents and products."""
         raise AssertionError("each way has its own")
 
@@ -69,7 +72,7 @@ class TorchReverse(_TorchSecond):
 
     def _second(
         self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
-    ) -> list[Any]:
+    ) -> "tuple[torch.Tensor, Tensors, Tensors, Tensors, Tensors]":
         import torch
 
         inputs = {name: tensor.requires_grad_() for name, tensor in given.items()}
@@ -83,16 +86,18 @@ class TorchReverse(_TorchSecond):
             (g * direction[name]).sum() for name, g in zip(inputs, first, strict=False)
         )
         sought = [*wanted, *taps.values()]
-        second: Sequence[Any] = [None] * len(sought)
+        second: Sequence[torch.Tensor | None] = [None] * len(sought)
         if along.requires_grad:
             second = torch.autograd.grad(along, sought, allow_unused=True)
         moved = _filled(sought, second)
         products = dict(zip(names, moved, strict=False))
         tangents = dict(zip(values, moved[len(names) :], strict=True))
-        return [loss, dict(zip(names, first, strict=True)), values, tangents, products]
+        return (loss, dict(zip(names, first, strict=True)), values, tangents, products)
 
 
-def _filled(tensors: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+def _filled(
+    tensors: "Sequence[torch.Tensor]", gradients: "Sequence[torch.Tensor | None]"
+) -> "list[torch.Tensor]":
     """Return the gradients, zeros for what nothing depends on."""
     import torch
 
@@ -100,7 +105,7 @@ def _filled(tensors: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
     return [torch.zeros_like(tensor) if g is None else g for tensor, g in pairs]
 
 
-def tapped(taps: Tensors) -> At:
+def tapped(taps: Tensors) -> "At[torch.Tensor]":
     """Return f(value, step) -> the value; its cotangent has the step's tap, a zero, added.
 
     So what the cotangent does downstream, which is the tangent of the value, is the derivative of
@@ -110,15 +115,15 @@ def tapped(taps: Tensors) -> At:
 
     class Tap(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, value: Any, probe: Any) -> Any:
+        def forward(ctx: Any, value: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
             ctx.save_for_backward(probe)
             return value.view_as(value)
 
         @staticmethod
-        def backward(ctx: Any, dy: Any) -> Any:
+        def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None]:
             return dy + ctx.saved_tensors[0], None
 
-    apply: Callable[[Any, Any], Any] = Tap.apply
+    apply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = Tap.apply
     return lambda value, step: apply(value, taps[step])
 
 
@@ -129,13 +134,15 @@ class TorchForward(_TorchSecond):
 
     def _second(
         self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
-    ) -> list[Any]:
+    ) -> "tuple[torch.Tensor, Tensors, Tensors, Tensors, Tensors]":
         import torch
 
         function = _function(problem)
         probes = _probes(problem)
 
-        def total(inputs: Tensors, probes: Tensors) -> Any:
+        def total(
+            inputs: Tensors, probes: Tensors
+        ) -> tuple[torch.Tensor, tuple[torch.Tensor, Tensors]]:
             loss, values = function(inputs, probes)
             return loss.sum(), (loss, values)
 
@@ -147,7 +154,7 @@ class TorchForward(_TorchSecond):
             primal, tangent = jvp(gradient, (given, probes), (direction, nowhere))
         (first, first_steps), (loss, values) = primal
         (second, second_steps), (_, tangents) = tangent
-        return [loss, {**first, **first_steps}, values, tangents, {**second, **second_steps}]
+        return (loss, {**first, **first_steps}, values, tangents, {**second, **second_steps})
 
 
 class TorchNested(_TorchSecond):
@@ -168,7 +175,7 @@ class TorchNested(_TorchSecond):
 
     def _second(
         self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
-    ) -> list[Any]:
+    ) -> "tuple[torch.Tensor, Tensors, Tensors, Tensors, Tensors]":
         import torch
 
         assert isinstance(problem, DirectedGraph)
@@ -187,13 +194,15 @@ class TorchNested(_TorchSecond):
             for total, found in zip((gradients, products), _jacfwd(along, inputs), strict=True):
                 for name, part in found.items():
                     total[name] += part
-        loss = sum((as_tensor(c) * values[n]).sum() for n, c in problem.cotangents.items())
+        loss: Any = sum((as_tensor(c) * values[n]).sum() for n, c in problem.cotangents.items())
         steps = {step.name for step in graph.steps}
-        kept = ({n: v for n, v in part.items() if n in steps} for part in (values, tangents))
-        return [loss, gradients, *kept, products]
+        values, tangents = (
+            {n: v for n, v in part.items() if n in steps} for part in (values, tangents)
+        )
+        return (loss, gradients, values, tangents, products)
 
 
-def _pushed(step: Step, values: Tensors, tangents: Tensors) -> tuple[Any, Any]:
+def _pushed(step: Step, values: Tensors, tangents: Tensors) -> "tuple[torch.Tensor, torch.Tensor]":
     """Return a step's value and its tangent by `torch.func.jvp`."""
     import torch
 
@@ -201,7 +210,7 @@ def _pushed(step: Step, values: Tensors, tangents: Tensors) -> tuple[Any, Any]:
     jvp: Any = torch.func.jvp
     with warnings.catch_warnings():  # its first call imports what torch itself calls deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
-        made: tuple[Any, Any] = jvp(
+        made: tuple[torch.Tensor, torch.Tensor] = jvp(
             lambda inputs: step_value(step, {**values, **inputs}, "torch"),
             (moving,),
             ({n: tangents[n] for n in moving},),
@@ -210,23 +219,26 @@ def _pushed(step: Step, values: Tensors, tangents: Tensors) -> tuple[Any, Any]:
 
 
 def _along(
-    step: Step, values: Tensors, tangents: Tensors, dy: Any, tdy: Any
-) -> Callable[[Tensors], tuple[Any, Any]]:
+    step: Step, values: Tensors, tangents: Tensors, dy: "torch.Tensor", tdy: "torch.Tensor"
+) -> Callable[[Tensors], "tuple[torch.Tensor, torch.Tensor]"]:
     """Return f(inputs) -> (⟨dy, y⟩, ⟨tdy, y⟩ + ⟨dy, ty⟩) of one step."""
 
-    def along(inputs: Tensors) -> tuple[Any, Any]:
+    def along(inputs: Tensors) -> "tuple[torch.Tensor, torch.Tensor]":
         y, ty = _pushed(step, {**values, **inputs}, tangents)
         return (dy * y).sum(), (tdy * y).sum() + (dy * ty).sum()
 
     return along
 
 
-def _jacfwd(function: Callable[[Tensors], tuple[Any, Any]], inputs: Tensors) -> Any:
+def _jacfwd(
+    function: Callable[[Tensors], "tuple[torch.Tensor, torch.Tensor]"], inputs: Tensors
+) -> tuple[Tensors, Tensors]:
     import torch
 
     with warnings.catch_warnings():  # of what is looped over where a batching rule is missing
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-        return torch.func.jacfwd(function)(inputs)
+        found: tuple[Tensors, Tensors] = torch.func.jacfwd(function)(inputs)
+    return found
 
 
 def _probes(problem: Problem | GraphProblem) -> Tensors:
@@ -236,8 +248,8 @@ def _probes(problem: Problem | GraphProblem) -> Tensors:
 
 
 def _function(
-    problem: Problem | GraphProblem, tap: At = as_it_is
-) -> Callable[[Tensors, Tensors], tuple[Any, Tensors]]:
+    problem: Problem | GraphProblem, tap: "At[torch.Tensor]" = as_it_is
+) -> Callable[[Tensors, Tensors], tuple["torch.Tensor", Tensors]]:
     """Return f(inputs, probes) -> (loss, values), a probe added at each step, then a tap.
 
     The data are made into tensors here and not inside: a transform of torch's would wrap them.
@@ -245,7 +257,7 @@ def _function(
     if isinstance(problem, Problem):
         of_x, loss = chain(problem.network, "torch"), reduced_loss(problem)
 
-        def of_chain(inputs: Tensors, probes: Tensors) -> tuple[Any, Tensors]:
+        def of_chain(inputs: Tensors, probes: Tensors) -> "tuple[torch.Tensor, Tensors]":
             a, values = of_x(inputs, lambda y, step: tap(y + probes[step], step))
             return loss(a), values
 
@@ -254,7 +266,7 @@ def _function(
     others = {name: as_tensor(arrays[name]) for name in arrays if name not in problem.floats}
     cotangents = {name: as_tensor(array) for name, array in problem.cotangents.items()}
 
-    def of_graph(inputs: Tensors, probes: Tensors) -> tuple[Any, Tensors]:
+    def of_graph(inputs: Tensors, probes: Tensors) -> "tuple[torch.Tensor, Tensors]":
         given = {**others, **inputs}
         return value(given, cotangents, lambda y, step: tap(y + probes[step], step))
 

@@ -12,7 +12,6 @@ oracle that hangs or dies is stopped and recorded there, and the Dask worker goe
 import threading
 from concurrent.futures import Future
 from functools import cache
-from typing import Any
 
 import msgspec
 
@@ -43,7 +42,7 @@ class DaskPool:
                 "python -m pip install -c constraints.txt -e '.[distributed]'"
             ) from None
         try:
-            self._client: Any = Client(address, timeout=SECONDS_TO_CONNECT)
+            self._client = Client(address, timeout=SECONDS_TO_CONNECT)
         except (OSError, ValueError, TimeoutError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InvalidInput(f"scheduler={address!r}: cannot connect: {reason}") from None

@@ -148,7 +148,7 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} cannot be sent to another process")
 
 
-def _typed(kind: Any, value: Any) -> Any:
+def _typed(kind: Any, value: object) -> object:
     import numpy as np
 
     if (get_origin(kind) or kind) is not np.ndarray:
