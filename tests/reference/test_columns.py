@@ -224,7 +224,7 @@ def test_a_glance_at_columns_says_what_their_checks_say(name: str, dtype: Any) -
     da = stream.standard_normal(x.shape).astype(dtype).astype(wide)
     with np.errstate(all="ignore"):
         right = [v.astype(dtype).astype(wide) for v in (of.found.value, da * of.found.slope[0])]
-    sure = inside_at_a_glance(of, right[0], da, right[1], unit)
+    sure = inside_at_a_glance(of, unit, right[0], da, right[1])
     assert sure.mean() > 0.7
     for decades in (-1, 0, 0.3, 3):
         for k in range(2):
@@ -232,7 +232,7 @@ def test_a_glance_at_columns_says_what_their_checks_say(name: str, dtype: Any) -
             check = (ValueCheck(of, right[0]), SlopeCheck(of, right[1], da))[k]
             with np.errstate(all="ignore"):
                 given[k] = given[k] + 10.0**decades * check.allowed(unit)
-            sure = inside_at_a_glance(of, given[0], da, given[1], unit)
+            sure = inside_at_a_glance(of, unit, given[0], da, given[1])
             outside = [ValueCheck(of, given[0]).outside(unit)[0],
                        SlopeCheck(of, given[1], da).outside(unit)[0]]  # fmt: skip
             assert not (sure & (outside[0] | outside[1])).any(), (name, decades)
