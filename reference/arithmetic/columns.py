@@ -232,7 +232,9 @@ _TWO = ("ADD", "SUB", "MUL", "DIV", "MAX", "MIN")
 ARITY = {name: 3 if name in ("WHERE", "PICK") else 2 if name in _TWO else 1 for name in OPCODES}
 
 
-_LIBRARY = {**tabulated.LIBRARY, "ERF": special.erf, "ERFC": special.erfc}
+_LIBRARY: dict[str, Callable[..., Array]] = {
+    **tabulated.LIBRARY, "ERF": special.erf, "ERFC": special.erfc,
+}  # fmt: skip
 _MIDDLES: Mapping[str, Callable[..., Array]] = {
     "ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide, "NEG": np.negative,
     "LOG": np.log, "SQRT": np.sqrt, "MAX": np.maximum, "MIN": np.minimum, "ABS": np.fabs,
