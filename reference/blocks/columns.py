@@ -382,7 +382,8 @@ def inside_at_a_glance(
                     error += rounded * size
                 size *= ulps * unit.u
                 size += (unit.k - 2) * unit.floor  # four numbers lose half of one in float64
-                inside[some] &= error * (1 + 2.0**-30) <= size
+                # Nothing is inside that leaves the range: ∞ is not below ∞.
+                inside[some] &= error * (1 + 2.0**-30) < size
     return np.asarray(inside)
 
 
