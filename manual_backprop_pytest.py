@@ -25,7 +25,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference.checks.result import Result
+    from reference.checks.results import Result
 
 _LINES = 25  # of an assertion's message
 _HERE = Path(__file__).resolve().parent
@@ -185,12 +185,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(config, "workeroutput", None)
     if output is not None:
         if folder and results:
-            output[_SENT] = ours("reference.checks.pages").encoded(results)
+            output[_SENT] = ours("reference.checks.results.pages").encoded(results)
         return
     if not folder:
         return
     try:
-        ours("reference.checks.pages").write_session(results, Path(folder))
+        ours("reference.checks.results.pages").write_session(results, Path(folder))
     except Exception as error:
         if not isinstance(error, Shadowed) and type(error).__name__ != "InvalidInput":
             raise

@@ -11,10 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from reference.bench.measure import BenchResult, Timing
-from reference.bench.picture import picture
-from reference.bench.steps import merged, steps, sweep
-from reference.bench.text import NAMES, render, summary
+from reference.bench.measure import BenchResult, Timing, merged, steps, sweep
+from reference.bench.text import NAMES, picture, render, summary
 from reference.oracles.environment import environment
 from reference.running import sections
 from reports.records import Bench

@@ -20,9 +20,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from reference.bench.cases import SHAPES
-from reference.bench.measure import BenchPlan, Timing
-from reference.bench.steps import cases_of, measure
+from reference.bench.contestants import SHAPES
+from reference.bench.measure import BenchPlan, Timing, cases_of, measure
 
 MARGIN = 0.25
 """Allowed growth: on shared runners ratios of the same code differ by up to a fifth."""

@@ -20,17 +20,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from kernelmistakes import KERNELS, MISTAKES
 
-from reference.checks.argument_spec import spelled
-from reference.checks.inventory import units_of
+from reference.checks.code import load, spelled, units_of
 from reference.checks.kernels import kernel_findings
-from reference.checks.kernels._findings import ReturnedArray, furthest
-from reference.checks.kernels._formats import FLOAT64, ROUNDED, Model
+from reference.checks.kernels._findings import FLOAT64, ROUNDED, Model, ReturnedArray, furthest
 from reference.checks.kernels._jax_ways import JaxWays, arrays
 from reference.checks.kernels._torch_ways import TorchWays
 from reference.checks.kernels._ways import in_dtypes
 from reference.checks.kinds import subject_of
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.source import load
 
 
 def subject(path: Path) -> FunctionSubject:

@@ -15,8 +15,8 @@ from functools import partial
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
+from reference.trials.mutants import of_second, result_of_second
 from reference.trials.mutation import Banks, of_first, result_of_first
-from reference.trials.second_mutants import of_second, result_of_second
 
 OPERATIONS = {*ACTIVATIONS, *LOSSES, *LAYERS}
 KINDS = ("activation", "loss", "layer", "network")

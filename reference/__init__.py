@@ -1,11 +1,9 @@
 """The reference check. `check(target)` checks a gradient that a user wrote."""
 
-from typing import Any
-
 __all__ = ["check"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import `check` when it is asked for: what it needs takes time to load."""
     if name == "check":
         from reference.checks.checker import check

@@ -14,8 +14,8 @@ import msgspec
 
 from manual_backprop.operation import InvalidInput
 from reference.compare import Farthest, farthest
+from reference.drawing.builder import sampled
 from reference.drawing.graphs import ARCHITECTURES
-from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
 from reference.formats import DTYPES, LOW

@@ -318,16 +318,13 @@ def articles(
     from manual_backprop.articles import ARTICLES
     from reference.articles.commands import audit, audit_text
     from reference.running.progress import progress_lines
+    from reports.folder import read_report, update_report
 
     if report is not None:
-        from reports.folder import read_report
-
         read_report(report)  # refuse a folder that is no report before the long work
     with progress_lines("articles"):
         found = audit(target or ARTICLES)
     if report is not None:
-        from reports.folder import update_report
-
         update_report(report, found)
     _print(lambda: found, lambda: audit_text(found), as_json)
 
@@ -518,7 +515,10 @@ def trial(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Test the checker: which errors it finds, false alarms, what it cannot see."""
+    """Test the checker: which errors it finds, false alarms, what it cannot see.
+
+    The exit code is 1 if the checker missed an injected mistake or gave a false alarm.
+    """
     from reference.running import sections
     from reference.running.progress import progress_lines
     from reference.trials import trial as trials

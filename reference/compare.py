@@ -51,7 +51,7 @@ def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distanc
     A tensor that the right answer lacks, or has in another shape or dtype, is infinitely far.
     """
     found: dict[int, Distances] = {}
-    sweeps: dict[Any, _Sweep] = {}
+    sweeps: dict[np.dtype[Any], _Sweep] = {}
     for k, (left, right) in enumerate(zip(lefts, rights, strict=True)):
         mine, other = compared(left), compared(right)
         ours = [np.asarray(left.loss), *mine.values()]
@@ -65,7 +65,7 @@ def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distanc
                 sweeps[dtype] = _Sweep([], [], [], [])
             sweeps[dtype].pairs.append(k)
             sweeps[dtype].ours.extend(ours)
-            sweeps[dtype].theirs.extend(theirs)
+            sweeps[dtype].theirs.extend(b for b in theirs if b is not None)
             sweeps[dtype].ends.append(len(sweeps[dtype].ours))
         else:
             each = [
@@ -94,8 +94,8 @@ class _Sweep(NamedTuple):
     """Tensors of one dtype from many pairs, one after another; a pair's end where its `ends` is."""
 
     pairs: list[int]
-    ours: list[Any]
-    theirs: list[Any]
+    ours: list[FloatArray]
+    theirs: list[FloatArray]
     ends: list[int]
 
     def distances(self) -> tuple[list[float], list[float]]:
@@ -113,7 +113,7 @@ class _Sweep(NamedTuple):
         return differences, scales
 
 
-def _distances(ours: list[Any], theirs: list[Any]) -> tuple[list[float], list[float]]:
+def _distances(ours: list[FloatArray], theirs: list[FloatArray]) -> tuple[list[float], list[float]]:
     base, other = (np.concatenate(tensors, axis=None) for tensors in (ours, theirs))
     starts = np.cumsum([0, *(a.size for a in ours[:-1])])
     with np.errstate(all="ignore"):
@@ -160,7 +160,7 @@ def compare(left: Answer, right: Answer) -> list[Distance]:
     """Compare the loss first, then every tensor that both give, in the left answer's order."""
     if left.status != "ok" or right.status != "ok":
         return []
-    tensors: list[tuple[str, Any, Any]] = []
+    tensors: list[tuple[str, FloatArray, FloatArray]] = []
     if left.loss is not None and right.loss is not None:
         tensors.append(("loss", left.loss, right.loss))
     tensors += [

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from math import prod
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +13,7 @@ from reference.blocks.graph_weigh import tensor_shapes
 from reference.diagnosis.layer_mistakes import line_of_step, named
 from reference.diagnosis.second import name_mistakes
 from reference.evidence import Evidence, gather, plain_sentence
-from reference.formats import BFLOAT16
+from reference.formats import BFLOAT16, Array
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.problems import (
@@ -27,10 +26,9 @@ from reference.problems import (
     arrays_of,
     parse_address,
 )
-from reference.repro import script_of_deviation
-from reference.repro_graph import script_of_graph
+from reference.repro import script_of_deviation, script_of_graph
 from reference.repro_second import script_of_second
-from reports.records import Case, Finding, GraphShape, LayerShape, NetworkShape, StepShape
+from reports.records import Case, Finding, GraphShape, LayerShape, Nested, NetworkShape, StepShape
 
 OTHERS = 20
 """Further addresses kept with a finding."""
@@ -194,7 +192,7 @@ def graph_shape(one: DrawnGraph) -> GraphShape:
     return GraphShape(steps=steps, given=given, architecture=one.cell.architecture)
 
 
-def values_of(problem: AnyProblem) -> dict[str, Any]:
+def values_of(problem: AnyProblem) -> dict[str, Nested]:
     """Return every array of a small problem as nested lists of exact spellings."""
     arrays = arrays_of(problem)
     if sum(array.size for array in arrays.values()) > SMALL:
@@ -202,7 +200,7 @@ def values_of(problem: AnyProblem) -> dict[str, Any]:
     return {name: spelled(array) for name, array in arrays.items()}
 
 
-def spelled(array: Any) -> Any:
+def spelled(array: Array) -> Nested:
     """Return nested lists of the shortest decimals that name each number exactly."""
     spell = np.vectorize(lambda number: str(number), otypes=[object])
     return spell(array).tolist() if np.size(array) else []

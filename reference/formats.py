@@ -12,6 +12,12 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[Any]
+"""An array of any dtype: floats, labels, masks."""
+
+Tensor = Any
+"""A tensor of PyTorch or an array of JAX; neither is loaded for its type."""
+
 
 @dataclass(frozen=True)
 class Format:

@@ -1,15 +1,51 @@
 """What operations there are, as data and as a table: `manual-backprop ops`."""
 
 import inspect
-from typing import Any
+
+import msgspec
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.operation import Counterpart, Loss, Operation
+from manual_backprop.operation import Loss, Operation
 
 
-def operations() -> list[dict[str, Any]]:
+class CounterpartRow(msgspec.Struct, frozen=True):
+    """What a framework has for an operation."""
+
+    name: str
+    composed: bool
+    keywords: dict[str, object]
+
+    @property
+    def call(self) -> str:
+        """The function with its keywords."""
+        keywords = ", ".join(f"{k}={v}" for k, v in self.keywords.items())
+        return f"{self.name}({keywords})" if keywords else self.name
+
+
+class ParameterRow(msgspec.Struct, frozen=True):
+    """A parameter of an operation: its default, and other values that are drawn."""
+
+    default: float
+    choices: tuple[float, ...]
+
+
+class OperationRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One operation of a registry; a loss also says what it takes."""
+
+    kind: str
+    name: str
+    summary: str
+    torch: CounterpartRow
+    jax: CounterpartRow
+    parameters: dict[str, ParameterRow]
+    definition: str
+    targets: tuple[str, ...] = ()
+    predictions: str = ""
+
+
+def operations() -> list[OperationRow]:
     """Return one row for each operation of every registry."""
     return [
         _row(registry.kind, operation)
@@ -20,52 +56,34 @@ def operations() -> list[dict[str, Any]]:
 
 def operations_text() -> str:
     """Return the rows as a table for the terminal."""
-    rows = [
-        (row["kind"], row["name"], _call(row["torch"]), _call(row["jax"]), _parameters(row))
-        for row in operations()
-    ]
-    head = ("kind", "name", "PyTorch", "JAX", "parameters")
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-             for row in [head, *rows]]  # fmt: skip
+    rows = [("kind", "name", "PyTorch", "JAX", "parameters")]
+    for row in operations():
+        parameters = ", ".join(f"{name}={p.default:g}" for name, p in row.parameters.items())
+        rows.append((row.kind, row.name, row.torch.call, row.jax.call, parameters))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join(
         [*lines, "", "composition: the framework lacks it, so primitives are composed."]
     )
 
 
-def _row(kind: str, operation: Operation) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "kind": kind,
-        "name": operation.name,
-        "summary": inspect.cleandoc(operation.doc).splitlines()[0],
-        "torch": _described(operation.torch),
-        "jax": _described(operation.jax),
-        "parameters": {
-            name: {"default": parameter.default, "choices": list(parameter.choices)}
-            for name, parameter in operation.parameters.items()
-        },
-        "definition": f"{operation.definition.__module__}.{operation.definition.__qualname__}",
-    }
-    if isinstance(operation, Loss):
-        row |= {"targets": list(operation.targets), "predictions": operation.predictions}
-    return row
-
-
-def _described(counterpart: Counterpart) -> dict[str, Any]:
-    return {
-        "name": counterpart.name,
-        "composed": counterpart.composed,
-        "keywords": dict(counterpart.keywords),
-    }
-
-
-def _call(counterpart: dict[str, Any]) -> str:
-    keywords = ", ".join(f"{k}={v}" for k, v in counterpart["keywords"].items())
-    return f"{counterpart['name']}({keywords})" if keywords else str(counterpart["name"])
-
-
-def _parameters(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={p['default']:g}" for name, p in row["parameters"].items())
+def _row(kind: str, operation: Operation) -> OperationRow:
+    torch, jax = (
+        CounterpartRow(one.name, one.composed, dict(one.keywords))
+        for one in (operation.torch, operation.jax)
+    )
+    loss = operation if isinstance(operation, Loss) else None
+    return OperationRow(
+        kind,
+        operation.name,
+        inspect.cleandoc(operation.doc).splitlines()[0],
+        torch,
+        jax,
+        {n: ParameterRow(p.default, tuple(p.choices)) for n, p in operation.parameters.items()},
+        f"{operation.definition.__module__}.{operation.definition.__qualname__}",
+        targets=tuple(loss.targets) if loss else (),
+        predictions=loss.predictions if loss else "",
+    )
 
 
 def derivation(operation: str) -> str:

@@ -10,6 +10,7 @@ cells equally often; a counter-based stream keyed by (seed, index) decides every
 Structure is drawn first, then the values, as their regime says.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,11 +25,10 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
 from manual_backprop.operation import FloatArray, InvalidInput, is_float
 from manual_backprop.second_order import variables
-from reference.drawing.builder import LARGE, ProblemBuilder, ProblemCell, Stream
+from reference.drawing.builder import LARGE, ProblemBuilder, ProblemCell, Stream, sampled
 from reference.drawing.graphs import ARCHITECTURES, cell_of_graph, draw_graph
 from reference.drawing.regimes import REGIMES
-from reference.drawing.sampling import sampled
-from reference.formats import DTYPES, FORMATS, LOW, format_of, inside
+from reference.formats import DTYPES, FORMATS, LOW, Array, format_of, inside
 
 GRAPHS = 10**15
 """The index of the first graph: beyond what any run of dense chains reaches."""
@@ -322,32 +322,31 @@ def is_large(seed: int, index: int) -> bool:
     return sampled(seed, index, LARGE, salt=2)
 
 
-_MAX_DIGITS = 40  # of a number below 2^64, with room for zeros in front
+# A number below 2^64 has 20 digits; there may be zeros in front.
+_ADDRESS = re.compile(
+    rf"(?P<seed>\d{{1,40}}):(?P<low>[{''.join(FORMATS[dtype].prefix for dtype in LOW)}]?)"
+    r"(?P<graph>g?)(?P<number>\d{1,40})",
+    re.ASCII,
+)
 
 
 def parse_address(address: str) -> tuple[int, int]:
     """Return (seed, index) from "SEED:INDEX" or "SEED:gINDEX", in a low dtype "SEED:bgINDEX"."""
-    seed, separator, index = address.partition(":")
-    low = next((d for d in LOW if index.startswith(FORMATS[d].prefix)), "")
-    index = index.removeprefix(FORMATS[low].prefix if low else "")
-    first = GRAPHS if index.startswith("g") else 0
-    index = index.removeprefix("g")
-    if (
-        not (
-            separator and seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()
-        )
-        or max(len(seed), len(index)) > _MAX_DIGITS
-    ):
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
         raise InvalidInput(
             f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17, "
             "0:g17 for a graph, 0:b17 or 0:h17 in bfloat16 or float16"
         )
-    if (first or low) and int(index) >= GRAPHS:
+    index = int(match["number"])
+    if (match["low"] or match["graph"]) and index >= GRAPHS:
         raise InvalidInput(f"address={address!r}: expected an index below {GRAPHS}")
-    return int(seed), in_low(low, first + int(index)) if low else first + int(index)
+    index += GRAPHS * bool(match["graph"])
+    low = next((dtype for dtype in LOW if FORMATS[dtype].prefix == match["low"]), "")
+    return int(match["seed"]), in_low(low, index) if low else index
 
 
-def arrays_of(problem: AnyProblem) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(problem: AnyProblem) -> dict[str, Array]:
     """Return every array that the problem consists of."""
     if isinstance(problem, GraphProblem):
         cotangents = {f"cotangent of {n}": array for n, array in problem.cotangents.items()}
@@ -364,9 +363,7 @@ def _directions(problem: AnyProblem) -> dict[str, FloatArray]:
     return {f"direction of {name}": value for name, value in problem.direction.items()}
 
 
-def with_arrays(
-    problem: Problem, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-) -> Problem:
+def with_arrays(problem: Problem, change: Callable[[Array], Array]) -> Problem:
     """Return the problem with each of its arrays changed."""
     return replace(
         problem,
@@ -381,7 +378,7 @@ def with_arrays(
 def in_dtype(problem: P, dtype: npt.DTypeLike) -> P:
     """Return the same problem in another floating type; labels stay as they are."""
 
-    def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def change(array: Array) -> Array:
         return array.astype(dtype) if is_float(array) else array
 
     one: Any = problem

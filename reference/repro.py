@@ -1,25 +1,26 @@
 """Writes a problem as one standalone script: the numbers, the forward, and every answer.
 
 The script needs NumPy and PyTorch or JAX, and nothing of this project, so that it can be pasted
-into a bug report.
+into a bug report. Of a graph it has only the operations that one tensor comes from, at the answer's
+own numbers, as the judge had them.
 """
 
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from manual_backprop.graph import GraphProblem, Step
 from manual_backprop.network import Problem, forward, loss_divisor
-from manual_backprop.operation import Operation
+from manual_backprop.operation import LayerOperation, Operation
 from reference.evidence import Evidence
+from reference.formats import Array
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
 from reference.problems import computed_in
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+Arrays = Mapping[str, Array]
 LARGEST = 300  # numbers in a problem; a script with more is not a bug report
 
 HEAD = '''\
@@ -219,7 +220,7 @@ def _loss_function(problem: Problem, framework: Framework) -> str:
 def loss_text(problem: Problem, framework: Framework, prediction: str) -> str:
     """Return the call of a network's loss, before its reduction, as code."""
     network, operation = problem.network, problem.network.loss_operation
-    extra: dict[str, Any] = dict(network.loss_parameters)
+    extra: dict[str, object] = dict(network.loss_parameters)
     if framework == "torch" and not operation.torch.composed:
         extra["reduction"] = "none"
     return call_text(
@@ -231,7 +232,7 @@ def call_text(
     operation: Operation,
     framework: Framework,
     positional: list[str],
-    keywords: dict[str, Any],
+    keywords: dict[str, object],
     arrays: tuple[str, ...] = (),
 ) -> str:
     """Return the call of a framework's counterpart as code."""
@@ -255,7 +256,7 @@ def collect_own(operation: Operation, framework: Framework, sources: dict[str, s
         collect_sources(adapted, f"{operation.name}_with_{framework}", sources)
 
 
-def collect_sources(function: Callable[..., Any], name: str, sources: dict[str, str]) -> None:
+def collect_sources(function: Callable[..., object], name: str, sources: dict[str, str]) -> None:
     """Collect a function's source, and that of what it uses of its own package."""
     if name in sources:
         return
@@ -276,7 +277,7 @@ def arrays_text(name: str, arrays: Arrays) -> str:
     return f"\n{name} = {{\n{''.join(entries)}}}\n"
 
 
-def array_text(value: npt.NDArray[Any]) -> str:
+def array_text(value: Array) -> str:
     """Return an array as code, every number exactly."""
     text = np.array2string(
         value, separator=", ", threshold=value.size + 1, max_line_width=100,
@@ -287,3 +288,78 @@ def array_text(value: npt.NDArray[Any]) -> str:
 
 def _number(value: float) -> str:
     return repr(value) if np.isfinite(value) else f'float("{value}")'
+
+
+# -- graphs ----------------------------------------------------------------------------------------
+
+STACKED = """\
+def stacked(xp, y):
+    return xp.stack(y) if isinstance(y, tuple) else y
+"""
+
+
+def script_of_graph(problem: GraphProblem, answer: Answer, evidence: Evidence) -> str | None:
+    """Return the script for a value, by its operation, or for a cotangent, by all that take it.
+
+    None of the loss, which no operation makes, and of more numbers than a bug report has.
+    """
+    name = evidence.tensor.removeprefix("forward ")
+    forward = name != evidence.tensor
+    steps = [s for s in problem.graph.steps
+             if (s.name == name if forward else name in s.inputs.values())]  # fmt: skip
+    values = {**problem.arrays, **answer.values}
+    taken = {n: np.asarray(values[n]) for step in steps for n in step.inputs.values()}
+    if not steps or sum(array.size for array in taken.values()) > LARGEST:
+        return None
+    floats = {n: array for n, array in taken.items() if array.dtype.kind == "f"}
+    others = {n: array for n, array in taken.items() if n not in floats}
+    given = {"loss": answer.values[name]} if forward else {name: answer.gradients[name]}
+    if not forward:
+        others |= {_cotangent(step.name): answer.gradients[step.name] for step in steps}
+        if name in problem.cotangents:
+            others[_cotangent(name)] = problem.cotangents[name]
+    sources: dict[str, str] = {}
+    losses: dict[Framework, str] = {}
+    for framework in GRADIENTS:
+        for step in steps:
+            collect_own(step.record, framework, sources)
+        calls = [_call(step, framework, floats) for step in steps]
+        terms = [
+            f'({call} * c["{_cotangent(step.name)}"]).sum()'
+            for call, step in zip(calls, steps, strict=True)
+        ]
+        if name in problem.cotangents and not forward:
+            terms.append(f'(v["{name}"] * c["{_cotangent(name)}"]).sum()')
+        total = calls[0] if forward else "\n            + ".join(terms)
+        losses[framework] = f"def {framework}_loss(xp, v, c):\n    return ({total})\n"
+    functions = [STACKED, *sources.values()]
+    who = f"{answer.oracle}, as judged"
+    return script(title_of(evidence), floats, others, given, functions, losses, who)
+
+
+def _cotangent(step: str) -> str:
+    return f"cotangent of {step}"
+
+
+def _call(step: Step, framework: Framework, floats: Mapping[str, Array]) -> str:
+    given = {a: f'v["{n}"]' if n in floats else f'c["{n}"]' for a, n in step.inputs.items()}
+    return step_call(step.record, framework, step.options, given)
+
+
+def step_call(
+    operation: Operation,
+    framework: Framework,
+    options: Mapping[str, object],
+    given: Mapping[str, str],
+) -> str:
+    """Return the call of a step of a graph; `given` are the texts of its arrays by argument."""
+    if not isinstance(operation, LayerOperation):
+        return call_text(operation, framework, [given["x"]], dict(options))
+    ordered = [given.get(argument, "None") for argument in operation.arguments]
+    keywords = {**operation.options, **options}
+    if getattr(operation, f"with_{framework}") is None:
+        return call_text(operation, framework, ordered, keywords)
+    counterpart = operation.counterpart(framework)
+    spelled = [f"{k}={v!r}" for k, v in {**keywords, **counterpart.keywords}.items()]
+    call = ", ".join([counterpart.name, *ordered, *spelled])
+    return f"stacked(xp, {operation.name}_with_{framework}({call}))"

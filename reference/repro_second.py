@@ -4,20 +4,21 @@ See `repro`: the script needs NumPy and PyTorch or JAX, and nothing of this proj
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.network import forward, losses_cotangent
 from manual_backprop.operation import Operation
 from reference.evidence import Evidence
+from reference.formats import Array
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
 from reference.problems import DirectedGraph, DirectedProblem
 from reference.repro import (
     HEAD,
     LARGEST,
+    STACKED,
     TORCH_NAMES,
     Arrays,
     array_text,
@@ -25,8 +26,8 @@ from reference.repro import (
     call_text,
     collect_own,
     loss_text,
+    step_call,
 )
-from reference.repro_graph import STACKED, step_call
 
 FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
 
@@ -117,8 +118,8 @@ class _Moved(NamedTuple):
     operation: Operation
     x: Arrays
     tx: Arrays
-    dy: npt.NDArray[Any]
-    tdy: npt.NDArray[Any]
+    dy: Array
+    tdy: Array
     which: str
     entry: tuple[int, ...]
     others: Arrays
@@ -195,7 +196,7 @@ def _of_chain(
     operation: Operation = network.loss_operation if is_loss else layer.operation
     whole = not network.loss_operation.elementwise if is_loss else layer.operation.rowwise
     at = (slice(n, n + 1), slice(None) if whole else slice(j, j + 1))
-    others: dict[str, npt.NDArray[Any]] = {}
+    others: dict[str, Array] = {}
     if is_loss:
         with np.errstate(all="ignore"):
             losses = np.asarray(losses_cotangent(problem, forward(problem).losses))

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from reference.formats import FORMATS, format_of
 
-Array = npt.NDArray[Any]
+Magnitude = Any
+"""A magnitude, or an array of them."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +91,17 @@ class RoundingUnit:
         # A sum loses digits by convention in a low dtype alone: where it is accumulated in it.
         self.of_sums = not self.idle and (itself or not model.conventional)
 
-    def ulps(self, values: Any) -> Any:
+    def ulps(self, values: Magnitude) -> Magnitude:
         """Return k ulps of numbers, given magnitudes."""
         return self.k * (self.u * values + self.floor)
 
-    def value(self, values: Any, inputs: Any) -> Any:
+    def value(self, values: Magnitude, inputs: Magnitude) -> Magnitude:
         """Return how far an operation's value may be rounded, given magnitudes."""
         if self.model.conventional:
             values = np.maximum(values, np.minimum(inputs, 1.0))
         return self.ulps(values)
 
-    def slope(self, slopes: Any, inputs: Any) -> Any:
+    def slope(self, slopes: Magnitude, inputs: Magnitude) -> Magnitude:
         """Return how far a slope may be rounded; `inputs` are what it may be multiplied by."""
         if self.model.conventional:
             # x σ'(x), with σ' from a rounded σ, is off by u |x|, while σ' is not yet nothing.
@@ -108,7 +109,7 @@ class RoundingUnit:
             slopes = np.maximum(slopes, np.maximum(reach, 1.0))
         return self.ulps(slopes)
 
-    def cotangent(self, slopes: Any) -> Any:
+    def cotangent(self, slopes: Magnitude) -> Magnitude:
         """Return how far k ulps of a cotangent below the normal range move a product with a slope.
 
         (dy + e) s, where e is k floors: dy is divided, or multiplied by a parameter, before a large
@@ -117,18 +118,18 @@ class RoundingUnit:
         """
         return self.k * self.floor * slopes
 
-    def total(self, n: Any, magnitude: Any) -> Any:
+    def total(self, n: Magnitude, magnitude: Magnitude) -> Magnitude:
         """Return how far a sum of n terms, whose magnitudes sum to `magnitude`, may be rounded."""
         return n * (self.u * magnitude + self.floor)
 
-    def inputs(self, magnitude: Any) -> Any:
+    def inputs(self, magnitude: Magnitude) -> Magnitude:
         """Return what a sum of products may lose as half an ulp of each factor is lost before it.
 
         Nothing where the factors are of the type that the operation computes in.
         """
         return 2 * self.u_of_inputs * magnitude if self.low and self._joins else 0.0
 
-    def end(self, results: Any, times: float = 1.0) -> Any:
+    def end(self, results: Magnitude, times: float = 1.0) -> Magnitude:
         """Return what rounding at the end of an operation adds, given magnitudes of results.
 
         Nothing in float32 and float64; anything where a result leaves the range of a low dtype.
@@ -140,6 +141,6 @@ class RoundingUnit:
         allowed = times * (self._end.u * results + smallest)
         return np.where(results <= self._end.largest, allowed, np.inf)
 
-    def bounded(self, allowed: Any, magnitude: Any) -> Any:
+    def bounded(self, allowed: Magnitude, magnitude: Magnitude) -> Magnitude:
         """Return what is allowed: anything where a magnitude leaves the range of the dtype."""
         return np.where(magnitude <= self.largest, allowed, np.inf)

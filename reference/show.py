@@ -1,7 +1,6 @@
 """One problem drawn again, with all its numbers: `manual-backprop show SEED:INDEX`."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from reference.campaign import judge_one
 from reference.compare import compare
 from reference.evidence import gather, tensor_of
 from reference.findings import spelled
+from reference.formats import Array
 from reference.judge import Judgement
 from reference.oracles import ORACLES, SECOND_ORDER, Answer
 from reference.problems import AnyDrawn, AnyProblem, arrays_of, draw_any, parse_address
@@ -55,7 +55,9 @@ def show_text(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement
     )
 
 
-def show_data(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> dict[str, Any]:
+def show_data(
+    one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement
+) -> dict[str, object]:
     """Return the same as plain data, every float in its shortest exact spelling."""
     return {
         "at": one.at,
@@ -97,7 +99,7 @@ def describe(problem: AnyProblem) -> str:
     )
 
 
-def _step(operation: str, inputs: Mapping[str, str], options: Mapping[str, Any]) -> str:
+def _step(operation: str, inputs: Mapping[str, str], options: Mapping[str, object]) -> str:
     given = [f"{k}={v}" for k, v in (*inputs.items(), *options.items())]
     return f"{operation}({', '.join(given)})"
 
@@ -107,7 +109,7 @@ def _with_parameters(name: str, parameters: Mapping[str, float]) -> str:
     return f"{name}({inside})" if inside else name
 
 
-def _numbers(array: np.ndarray[Any, Any]) -> str:
+def _numbers(array: Array) -> str:
     return np.array2string(
         array, max_line_width=100, precision=_PRECISION.get(array.dtype, 17), floatmode="unique"
     )

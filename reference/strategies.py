@@ -11,7 +11,7 @@ special, whose numbers depend on each other, which leaves nothing to shrink.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from hypothesis import strategies as st
@@ -22,8 +22,8 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.operation import FloatArray, Loss, Operation
 from reference.drawing.builder import outputs_for
-from reference.drawing.kinks import kinks
-from reference.formats import DTYPES
+from reference.drawing.regimes import kinks
+from reference.formats import DTYPES, Array
 from reference.problems import check_names
 
 REGIMES: tuple[str, ...] = (
@@ -148,16 +148,19 @@ def problems(
 
 
 @st.composite
-def targets(draw: st.DrawFn, operation: Loss, shape: tuple[int, int], dtype: str) -> Any:
+def targets(draw: st.DrawFn, operation: Loss, shape: tuple[int, int], dtype: str) -> Array:
     """Return targets of a kind that the loss takes, of shape (N, C), or (N,) for labels."""
     kind = draw(st.sampled_from(operation.targets))
     match kind:
         case "labels":
-            return draw(hnp.arrays(np.int64, shape[0], elements=st.integers(0, shape[1] - 1)))
+            labels: Array = draw(
+                hnp.arrays(np.int64, shape[0], elements=st.integers(0, shape[1] - 1))
+            )
+            return labels
         case "simplex":
             parts = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 8)))
             parts[:, 0] += 1  # no row of zeros
-            return (parts / parts.sum(axis=1, keepdims=True)).astype(dtype)
+            return np.asarray(parts / parts.sum(axis=1, keepdims=True), dtype)
         case "unit":
             elements = st.integers(0, 4).map(lambda k: k / 4)
         case "sign":

@@ -5,10 +5,11 @@ the runs comes from the gradients. In exact arithmetic they would stay together;
 their last bits, and training may amplify the difference.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from manual_backprop.optimisers import (
     start_all,
     step_all,
 )
+from reference.formats import Array
 from reference.oracles import Oracle
 from reference.oracles.jax_grad import JaxGrad
 from reference.oracles.manual import Manual
@@ -39,6 +41,13 @@ MAX_STEPS = 1_000_000
 INSTALL = "python -m pip install -c constraints.txt -e '.[train]'"
 
 
+class Samples(NamedTuple):
+    """Inputs of shape (N, D_in), and what belongs to them: labels (N,), or rows (N, C)."""
+
+    x: FloatArray
+    targets: Array
+
+
 @dataclass(frozen=True)
 class Task:
     """A task: a network, training and held-out data, the size of a batch, an optimiser, steps."""
@@ -46,10 +55,8 @@ class Task:
     name: str
     title: str
     network: Network
-    x: FloatArray
-    targets: npt.NDArray[Any]
-    held_out_x: FloatArray
-    held_out_targets: npt.NDArray[Any]
+    samples: Samples
+    held_out: Samples
     batch: int
     optimiser: GradientDescent | Momentum | Adam
     steps: int
@@ -116,11 +123,10 @@ def train(
     }
     losses: dict[str, list[float]] = {who: [] for who in runs}
     distances: dict[str, list[float]] = {who: [] for who in runs if who != "manual"}
+    x, targets = task.samples
     for rows in batches:
         for who, run in runs.items():
-            losses[who].append(
-                run.step(Problem(task.network, {}, task.x[rows], task.targets[rows]))
-            )
+            losses[who].append(run.step(Problem(task.network, {}, x[rows], targets[rows])))
         for who, apart in distances.items():
             apart.append(_distance(runs[who].parameters, runs["manual"].parameters))
     return Training(
@@ -153,9 +159,8 @@ class _TrainingRun:
 
 def accuracy(task: Task, parameters: Parameters) -> float:
     """Return the share of held-out samples whose largest output is the right one."""
-    given = Problem(task.network, parameters, task.held_out_x, task.held_out_targets)
-    outputs = outputs_of(given)
-    targets = task.held_out_targets
+    outputs = outputs_of(Problem(task.network, parameters, *task.held_out))
+    targets = task.held_out.targets
     right = targets if targets.ndim == 1 else targets.argmax(axis=1)
     return float((outputs.argmax(axis=1) == right).mean())
 
@@ -186,9 +191,9 @@ def _initial(network: Network, stream: np.random.Generator, dtype: str) -> dict[
     }
 
 
-def _batches(task: Task, stream: np.random.Generator) -> Any:
+def _batches(task: Task, stream: np.random.Generator) -> Iterator[Array]:
     """Yield the rows of each step's batch: everything, or one pass after another, shuffled."""
-    size, order = len(task.x), np.arange(0)
+    size, order = len(task.samples.x), np.arange(0)
     for _ in range(task.steps):
         if task.batch >= size:
             yield np.arange(size)
@@ -215,66 +220,44 @@ def load(name: str, dtype: str = "float64") -> Task:
     return TASKS[name](data, dtype)
 
 
-def _split(x: Any, t: Any, dtype: str) -> dict[str, Any]:
+def _split(x: Array, t: Array, dtype: str) -> tuple[Samples, Samples]:
     """Hold every fifth sample out, after a fixed shuffle."""
     order = np.random.Generator(np.random.Philox(key=5)).permutation(len(x))
-    held_out, kept = order[::5], np.setdiff1d(np.arange(len(x)), order[::5])
-    values = x.astype(dtype)
-    targets = t.astype(dtype) if t.ndim == 2 else t.astype(np.int64)
-    return {
-        "x": values[kept],
-        "targets": targets[kept],
-        "held_out_x": values[held_out],
-        "held_out_targets": targets[held_out],
-    }
+    values, targets = x.astype(dtype), t.astype(dtype if t.ndim == 2 else np.int64)
+    kept, held_out = np.setdiff1d(np.arange(len(x)), order[::5]), order[::5]
+    return Samples(values[kept], targets[kept]), Samples(values[held_out], targets[held_out])
 
 
-def _digits(data: Any, dtype: str) -> Task:
+def _digits(data: ModuleType, dtype: str) -> Task:
     found = data.load_digits()
     network = Network(64, (Layer(32, "tanh"), Layer(10)), "cross_entropy")
-    return Task(
-        "digits",
-        "Digits, 64-32-10, tanh, momentum",
-        network,
-        batch=128,
-        optimiser=Momentum(0.1),
-        steps=400,
-        **_split(found.data / 16, found.target, dtype),
-    )
+    samples = _split(found.data / 16, found.target, dtype)
+    title = "Digits, 64-32-10, tanh, momentum"
+    return Task("digits", title, network, *samples, 128, Momentum(0.1), 400)
 
 
-def _iris(data: Any, dtype: str) -> Task:
+def _iris(data: ModuleType, dtype: str) -> Task:
     found = data.load_iris()
     network = Network(4, (Layer(8, "tanh"), Layer(3)), "cross_entropy")
     x = (found.data - found.data.mean(axis=0)) / found.data.std(axis=0)
-    return Task(
-        "iris",
-        "Iris, 4-8-3, tanh, Adam",
-        network,
-        batch=len(x),
-        optimiser=Adam(0.02),
-        steps=400,
-        **_split(x, found.target, dtype),
-    )
+    samples = _split(x, found.target, dtype)
+    return Task("iris", "Iris, 4-8-3, tanh, Adam", network, *samples, len(x), Adam(0.02), 400)
 
 
-def _moons(data: Any, dtype: str) -> Task:
+def _moons(data: ModuleType, dtype: str) -> Task:
     x, labels = data.make_moons(300, noise=0.15, random_state=0)
-    network = Network(
-        2, (Layer(500, "tanh"), Layer(2, "softmax")), "categorical_cross_entropy", reduction="mean"
-    )
-    return Task(
-        "moons",
-        "Two moons, the 2-500-2 network of article 004, gradient descent",
-        network,
-        batch=len(x),
-        optimiser=GradientDescent(0.1),
-        steps=600,
-        **_split(x, np.eye(2)[labels], dtype),
-    )
+    layers = Layer(500, "tanh"), Layer(2, "softmax")
+    network = Network(2, layers, "categorical_cross_entropy", reduction="mean")
+    samples = _split(x, np.eye(2)[labels], dtype)
+    title = "Two moons, the 2-500-2 network of article 004, gradient descent"
+    return Task("moons", title, network, *samples, len(x), GradientDescent(0.1), 600)
 
 
-TASKS: dict[str, Callable[[Any, str], Task]] = {"digits": _digits, "iris": _iris, "moons": _moons}
+TASKS: dict[str, Callable[[ModuleType, str], Task]] = {
+    "digits": _digits,
+    "iris": _iris,
+    "moons": _moons,
+}
 
 
 def training_text(done: Training) -> str:
@@ -298,7 +281,7 @@ def training_text(done: Training) -> str:
     return "\n".join(lines)
 
 
-def training_data(done: Training) -> dict[str, Any]:
+def training_data(done: Training) -> dict[str, object]:
     """Return the runs as plain data: losses and distances by step, and the figures."""
     return {
         "task": done.task.name,
@@ -359,7 +342,7 @@ def picture(done: Training, path: Path) -> None:
 
 
 _COLOURS = {"manual": "#1b1b1b", "torch": "#d1495b", "jax": "#2e86ab"}
-_STYLES: dict[str, Any] = {
+_STYLES: dict[str, dict[str, object]] = {
     "manual": {"linewidth": 4, "alpha": 0.35},
     "torch": {"linewidth": 1.6},
     "jax": {"linewidth": 1.6, "linestyle": (0, (3, 3))},
@@ -401,14 +384,15 @@ def _draw_distances(axes: Any, done: Training) -> None:
 
 def _draw_boundary(axes: Any, done: Training) -> None:
     task, parameters = done.task, done.parameters["manual"]
-    low, high = task.x.min(axis=0) - 0.4, task.x.max(axis=0) + 0.4
+    x, given = task.samples
+    low, high = x.min(axis=0) - 0.4, x.max(axis=0) + 0.4
     across, up = np.meshgrid(*(np.linspace(a, b, 121) for a, b in zip(low, high, strict=True)))
     points = np.stack([across.ravel(), up.ravel()], axis=1).astype(done.dtype)
-    targets = np.broadcast_to(task.targets[:1], (len(points), *task.targets.shape[1:]))
+    targets = np.broadcast_to(given[:1], (len(points), *given.shape[1:]))
     outputs = outputs_of(Problem(task.network, parameters, points, targets))
     first = outputs[:, 0].reshape(across.shape)
     axes.contourf(across, up, first, levels=11, cmap="RdBu", alpha=0.55, vmin=0, vmax=1)
     axes.contour(across, up, first, levels=[0.5], colors="#1b1b1b", linewidths=1.5)
-    labels = task.targets.argmax(axis=1) if task.targets.ndim == 2 else task.targets
-    axes.scatter(*task.x.T, c=np.where(labels == 0, "#2166ac", "#b2182b"), s=9, linewidths=0)
+    labels = given.argmax(axis=1) if given.ndim == 2 else given
+    axes.scatter(*x.T, c=np.where(labels == 0, "#2166ac", "#b2182b"), s=9, linewidths=0)
     axes.set(title="Decision boundary, hand-written run", xlabel="x₁", ylabel="x₂")

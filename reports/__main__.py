@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.check_folder import rebuild_check
-from reports.check_page import render_check_markdown
-from reports.class_folder import GRADES, rebuild_class
+from reports.check_page import rebuild_check, render_check_markdown
+from reports.class_page import GRADES, rebuild_class
 from reports.folder import is_check, read_timing, rebuild
 from reports.grade_formats import class_text
 from reports.records import ReportError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from reports.charts import steps_between
-from reports.clip import visible
+from reports.formula import visible
 from reports.html import render_page
 from reports.notation import Node, mathml
 from reports.records import Convention

@@ -1,31 +1,44 @@
-"""The page of a check: the verdict, the lines, the numbers, the picture, the script; and an index.
+"""The pages of checks and their folder: index.html, summary.md, badge.svg, check.json, scripts.
 
 Headline, exit code and verdicts come from the records, from which the terminal's text also comes.
 """
 
+import json
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from markupsafe import Markup, escape
 
-from reports.badge import badge
-from reports.checked import STATES, Checked, Numbers, Part, headline_of, verdict_of, worst_of
-from reports.clip import visible
+from reports.checked import (
+    STATES,
+    Checked,
+    Numbers,
+    Part,
+    headline_of,
+    plain,
+    read_checked,
+    verdict_of,
+    worst_of,
+)
 from reports.errorplot import LEVELS, bars, entry, heat
+from reports.folder import read_check, write_check
+from reports.formula import FUNCTION_NAMES, formula, visible
 from reports.html import render_page
-from reports.markdown import code, fence, markdown_table
-from reports.markdown import escape as md
-from reports.plainmath import FUNCTION_NAMES, formula
+from reports.text import STATE_MARKS as MARKS_OF_RUNS
+from reports.text import badge, code, fence, markdown_table
+from reports.text import escape as md
 
 MAX_ENTRIES = 12  # of one gradient in the table of numbers
 MAX_LINES = 160  # of the user's code
 
 MARKS = {"right": "✓", "wrong": "✕", "failed": "✕", "unchecked": "?"}
-STATE_MARKS = {"right": "✓", "wrong": "✕", "open": "?", "hung": "?", "crashed": "?"}
+STATE_MARKS = {**MARKS_OF_RUNS, "hung": "?", "crashed": "?"}
 MEANINGS = {
     0: "Exit code 0: every gradient that was found is right.",
     1: "Exit code 1: a gradient is wrong.",
@@ -33,8 +46,6 @@ MEANINGS = {
     3: "Exit code 3: the target hung.",
     4: "Exit code 4: the target crashed.",
 }
-_COLOURS = {"right": "#0b6b4f", "wrong": "#a3122f"}
-_OPEN = "#7a5900"
 
 
 @dataclass(frozen=True)
@@ -259,4 +270,67 @@ def render_check_badge(checks: Sequence[Checked]) -> str:
         "hung": "? hung",
         "crashed": "? crashed",
     }[state]
-    return badge("gradients", message, _COLOURS.get(state, _OPEN))
+    return badge(message, state)
+
+
+# -- the folder ------------------------------------------------------------------------------------
+
+INDEX = "index.html"
+
+
+def write_checks(folder: str | Path, checks: Sequence[Checked]) -> None:
+    """Write one folder for one check or several, in place of an earlier check's.
+
+    One check has its page as index.html; of several, index.html is the list, and each has a page
+    beside it.
+    """
+    named = _with_names(checks)
+    # Pages are made from what a reader of check.json will see, not from what is in memory.
+    text = json.dumps([plain(c) for c in named] if len(named) != 1 else plain(named[0]), indent=1)
+    seen = read_checked(text)
+    scripts = [
+        (p.script, name) for c in seen for p, name in zip(_scripted(c), c.scripts, strict=True)
+    ]
+    others = {name: script for script, name in scripts}
+    others |= {c.pages[0]: render_check(c, INDEX) for c in seen if c.pages}
+    write_check(folder, _pages(seen), text + "\n", others)
+
+
+def rebuild_check(folder: str | Path) -> list[Checked]:
+    """Make the pages of a check's folder again from its check.json; return the checks."""
+    checks = read_checked(read_check(folder))
+    write_checks(folder, checks)
+    return checks
+
+
+def _pages(checks: Sequence[Checked]) -> dict[str, str]:
+    index = render_check(checks[0]) if len(checks) == 1 else render_index(checks)
+    return {
+        INDEX: index,
+        "summary.md": render_check_markdown(checks),
+        "badge.svg": render_check_badge(checks),
+    }
+
+
+def _scripted(checked: Checked) -> list[Part]:
+    return [p for p in checked.parts if p.script]
+
+
+def _with_names(checks: Sequence[Checked]) -> list[Checked]:
+    """Give every script and every page a name of its own."""
+    single = sum(len(_scripted(c)) for c in checks) == 1
+    named, number = [], 0
+    for at, checked in enumerate(checks):
+        scripts = []
+        for part in checked.parts:
+            if part.script:
+                scripts.append("repro.py" if single else f"repro_{number}_{_slug(part.name)}.py")
+                number += 1
+        stem = Path(checked.what.partition(":")[0]).stem
+        pages = (f"check_{at + 1}_{_slug(stem)}.html",) if len(checks) > 1 else ()
+        named.append(msgspec.structs.replace(checked, scripts=tuple(scripts), pages=pages))
+    return named
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_").lower()[:60] or "target"

@@ -230,7 +230,7 @@ def headline_of(checks: Sequence[Checked]) -> str:
 # -- as JSON -----------------------------------------------------------------------------------
 
 
-def plain(record: Any) -> Any:
+def plain(record: object) -> Any:
     """Return a record as JSON holds it.
 
     JSON has no nan and no inf, so they are strings there; half a character (a file name of another
@@ -239,7 +239,7 @@ def plain(record: Any) -> Any:
     return _spelled(msgspec.to_builtins(record))
 
 
-def _spelled(value: Any) -> Any:
+def _spelled(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     if isinstance(value, str) and not value.isascii():

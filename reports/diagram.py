@@ -1,9 +1,14 @@
-"""The geometry of a network's picture: units in columns, weights between, the first wrong step."""
+"""The geometry of the pictures of networks and graphs, with the first wrong step.
+
+A network: units in columns, weights between. A graph: steps in columns by depth, an arrow for each
+use of one.
+"""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.records import Case, NetworkShape
+from reports.records import Case, GraphShape, NetworkShape
 
 UNITS_DRAWN = 6
 COLUMNS_DRAWN = 9
@@ -93,14 +98,14 @@ def diagram(case: Case) -> Diagram:
 
 def describe(network: NetworkShape, batch: int) -> str:
     """Say a network in a line: "4-8-3, tanh, softmax, cross_entropy (mean), batch 4"."""
-    widths = [network.input_width, *(layer.width for layer in network.layers)]
-    drawn = widths if len(widths) <= 12 else [*widths[:6], "…", *widths[-5:]]
-    activations = [layer.activation for layer in network.layers]
-    names = activations if len(activations) <= 12 else [*activations[:6], "…", *activations[-5:]]
-    return (
-        f"{'-'.join(map(str, drawn))}, {', '.join(names)}, "
-        f"{network.loss} ({network.reduction}), batch {batch:,}"
-    )
+    widths = _listed("-", [network.input_width, *(layer.width for layer in network.layers)])
+    activations = _listed(", ", [layer.activation for layer in network.layers])
+    return f"{widths}, {activations}, {network.loss} ({network.reduction}), batch {batch:,}"
+
+
+def _listed(separator: str, parts: Sequence[object]) -> str:
+    drawn = parts if len(parts) <= 12 else [*parts[:6], "…", *parts[-5:]]
+    return separator.join(map(str, drawn))
 
 
 def _shown(layers: int) -> list[int | None]:
@@ -138,5 +143,92 @@ def _bundle(left: DiagramColumn, right: DiagramColumn, wrong: bool) -> Bundle:
     return Bundle(path=lines, wrong=wrong, label_x=(left.x + right.x) // 2)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 19 else text[:18] + "…"
+def _short(text: str, limit: int = 19) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+# -- graphs ----------------------------------------------------------------------------------------
+
+STEPS_DRAWN = 40
+_BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _EDGE = 116, 40, 44, 14, 12
+
+
+@dataclass(frozen=True)
+class Box:
+    """A step, or an array that goes in."""
+
+    x: int
+    y: int
+    head: str
+    foot: str
+    given: bool
+    wrong: bool
+
+
+@dataclass(frozen=True)
+class GraphDiagram:
+    """All that the template draws; `arrows` are SVG paths."""
+
+    boxes: tuple[Box, ...]
+    arrows: tuple[str, ...]
+    width: int
+    height: int
+    box_width: int
+    box_height: int
+    wrong: str
+    description: str
+
+
+def graph_diagram(graph: GraphShape, wrong: str | None) -> GraphDiagram:
+    """Lay a graph out from left to right; parameters are left to the list beside it."""
+    steps = graph.steps[:STEPS_DRAWN]
+    made = {step.name for step in steps}
+    first = {value for step in steps for value in list(step.inputs.values())[:1]}
+    given = [name for name in graph.given if name in first and name not in made]
+    depth = dict.fromkeys(given, 0)
+    for step in steps:
+        depth[step.name] = 1 + max((depth.get(v, 0) for v in step.inputs.values()), default=0)
+    rows: dict[int, int] = {}
+    boxes: dict[str, Box] = {}
+    shapes = {**graph.given, **{step.name: step.shape for step in steps}}
+    operations = {step.name: step.operation for step in steps}
+    at = (wrong or "").removeprefix("forward ")
+    for name, column in depth.items():
+        row = rows.get(column, 0)
+        rows[column] = row + 1
+        boxes[name] = Box(
+            x=_EDGE + column * (_BOX_WIDTH + _GAP_X),
+            y=_EDGE + row * (_BOX_HEIGHT + _GAP_Y),
+            head=_short(operations.get(name, name), 16),
+            foot="×".join(map(str, shapes.get(name, ()))),
+            given=name not in made,
+            wrong=name == at,
+        )
+    arrows = tuple(
+        _arrow(boxes[value], boxes[step.name])
+        for step in steps
+        for value in dict.fromkeys(step.inputs.values())
+        if value in boxes
+    )
+    columns, most = max(depth.values(), default=0) + 1, max(rows.values(), default=1)
+    return GraphDiagram(
+        boxes=tuple(boxes.values()),
+        arrows=arrows,
+        width=2 * _EDGE + columns * _BOX_WIDTH + (columns - 1) * _GAP_X,
+        height=2 * _EDGE + most * _BOX_HEIGHT + (most - 1) * _GAP_Y,
+        box_width=_BOX_WIDTH,
+        box_height=_BOX_HEIGHT,
+        wrong=wrong or "",
+        description=describe_graph(graph),
+    )
+
+
+def describe_graph(graph: GraphShape) -> str:
+    """Say a graph in a line: "residual: layer_norm, dense, tanh, add"."""
+    return f"{graph.architecture}: {_listed(', ', [step.operation for step in graph.steps])}"
+
+
+def _arrow(start: Box, end: Box) -> str:
+    x, y, to = start.x + _BOX_WIDTH, start.y + _BOX_HEIGHT // 2, end.y + _BOX_HEIGHT // 2
+    bend = (x + end.x) // 2
+    return f"M{x} {y}C{bend} {y} {bend} {to} {end.x} {to}"

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 from reports.diff import Change, Difference, Direction
 from reports.html import render_page
-from reports.markdown import escape, markdown_table
-from reports.text import one_line
+from reports.text import escape, markdown_table, one_line
 
 SHOWN = 200
 MARKS: Mapping[Direction, str] = {"worse": "▲", "better": "▼", "other": "·"}

@@ -9,17 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from reports.badge import render_badge
 from reports.diff import Difference
 from reports.diff_pages import render_diff_html, render_diff_markdown, render_diff_text
 from reports.html import render_html
-from reports.markdown import render_markdown
 from reports.reading import read_bytes, read_json, read_lines
 from reports.reading import show as _show
 from reports.records import AnyRecord, Record, ReportError, Run, decode, decode_all, encode_all
 from reports.summary import Summary, summary_json
+from reports.text import render_badge, render_markdown
 
 RECORDS = "records.jsonl"
 SUMMARY = "summary.json"
@@ -223,7 +221,7 @@ def is_check(folder: str | Path) -> bool:
         if read_bytes(folder / MARKER, len(CHECK_MARKER_TEXT)) == CHECK_MARKER_TEXT.encode():
             return True
     with suppress(OSError, ReportError):
-        found: Any = read_json(folder / CHECK, object)
+        found = read_json(folder / CHECK, object)
         every = found if isinstance(found, list) else [found]
         return bool(every) and all(isinstance(c, dict) and "exit_code" in c for c in every)
     return False
@@ -232,7 +230,7 @@ def is_check(folder: str | Path) -> bool:
 def _others(folder: Path) -> set[str]:
     """Return the scripts and pages that an earlier check wrote, as its check.json names them."""
     try:
-        found: Any = read_json(folder / CHECK, object)
+        found = read_json(folder / CHECK, object)
     except FileNotFoundError:
         return set()
     names: set[str] = set()

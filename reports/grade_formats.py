@@ -7,16 +7,14 @@ import csv
 import io
 import json
 import re
-from typing import Any
 from xml.etree import ElementTree
 
-from reports.graded import Class, Graded, points
-from reports.views import GradeView, SeenItem
+from reports.graded import Class, Graded, GradeView, SeenItem, points
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def gradescope(view: GradeView) -> dict[str, Any]:
+def gradescope(view: GradeView) -> dict[str, object]:
     """Return a Gradescope results.json: a test for each mark, in the fields of its specification.
 
     https://gradescope-autograders.readthedocs.io/en/latest/specs/
@@ -45,7 +43,7 @@ def gradescope(view: GradeView) -> dict[str, Any]:
     }
 
 
-def otter(view: GradeView) -> dict[str, Any]:
+def otter(view: GradeView) -> dict[str, object]:
     """Return what Otter reads as `GradingResults.from_ottr_json`: a test file for each function."""
     return {
         "test_file_results": [

@@ -7,17 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.charts import charts, histograms
-from reports.clip import clipped, fit, visible
-from reports.diagram import describe, diagram
+from reports.diagram import describe, describe_graph, diagram, graph_diagram
 from reports.formula import math as set_math
-from reports.formula import prose
-from reports.graph_diagram import describe_graph, graph_diagram
+from reports.formula import prose, visible
 from reports.matrix import graph_matrix, matrix
 from reports.records import (
     Accuracy,
@@ -32,6 +31,7 @@ from reports.records import (
     Record,
     TrialRow,
     Value,
+    encode,
     of_type,
 )
 from reports.summary import (
@@ -47,10 +47,14 @@ from reports.summary import (
 )
 from reports.text import one_line
 
+# Whatever the records hold, a page stays small: long texts and tables are cut, with a note.
+MAX_TEXT = 4_000
+MAX_LIST = 400
+MAX_KEY = 120
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
 MAX_SIDES = 8
 MAX_BENCHED = 16
-BUDGETS: Mapping[Any, int] = {
+BUDGETS: Mapping[type[Record], int] = {
     Cell: 3_000_000,
     Finding: 160_000,
     Convention: 150_000,
@@ -61,6 +65,7 @@ BUDGETS: Mapping[Any, int] = {
     Limit: 30_000,
     Bench: 60_000,
 }
+R = TypeVar("R", bound=Record)
 
 
 def render_html(summary: Summary) -> str:
@@ -92,12 +97,12 @@ def _shown(run: Record, summary: Summary) -> Summary:
 def _sections(summary: Summary) -> dict[str, Any]:
     left_out: dict[str, int] = {}
 
-    def take(kind: type[Any], records: Iterable[Any]) -> list[Any]:
+    def take(kind: type[R], records: Iterable[R] | None = None) -> list[R]:
+        records = of_type(summary.records, kind) if records is None else records
         kept, left_out[kind.__name__] = fit(records, BUDGETS[kind])
         return kept
 
-    cells = take(Cell, of_type(summary.records, Cell))
-    accuracy = take(Accuracy, of_type(summary.records, Accuracy))
+    cells, accuracy = take(Cell), take(Accuracy)
     ledger = sorted(of_type(summary.records, Convention), key=_calm)
     return {
         "matrix": matrix(summary.run, cells),
@@ -108,11 +113,11 @@ def _sections(summary: Summary) -> dict[str, Any]:
         "charts": charts(accuracy),
         "conventions": (conventions := take(Convention, ledger)),
         "ledger_sides": sides(*(row.answers for row in conventions))[:MAX_SIDES],
-        "trials": grouped(take(TrialRow, of_type(summary.records, TrialRow)), "section"),
-        "articles": grouped(take(ClaimRecord, of_type(summary.records, ClaimRecord)), "article"),
-        "coverage": grouped(take(Coverage, of_type(summary.records, Coverage)), "what"),
-        "limits": take(Limit, of_type(summary.records, Limit)),
-        "benches": bench_tables(take(Bench, of_type(summary.records, Bench))),
+        "trials": grouped(take(TrialRow), "section"),
+        "articles": grouped(take(ClaimRecord), "article"),
+        "coverage": grouped(take(Coverage), "what"),
+        "limits": take(Limit),
+        "benches": bench_tables(take(Bench)),
         "left_out": left_out,
     }
 
@@ -188,9 +193,47 @@ def bench_tables(records: Sequence[Bench]) -> list[BenchTable]:
     return tables
 
 
-def grouped(records: Iterable[Any], attribute: str) -> dict[str, list[Any]]:
+def fit(records: Iterable[R], budget: int) -> tuple[list[R], int]:
+    """Return the first records whose JSON fits into `budget` bytes, and how many are left out."""
+    kept: list[R] = []
+    left_out, used = 0, 0
+    for record in records:
+        if used > budget:  # not even clipped: a file of a million findings takes no time here
+            left_out += 1
+            continue
+        size = len(encode(record))
+        if size > MAX_TEXT:
+            record = clipped(record)
+            size = len(encode(record))
+        used += size
+        if used > budget and kept:
+            left_out += 1
+        else:
+            kept.append(record)
+    return kept, left_out
+
+
+def clipped(record: R) -> R:
+    """Return the record with every long text, list and mapping cut short."""
+    plain = msgspec.to_builtins(record)
+    found: R = msgspec.convert(_clip(plain), type(record), strict=False)
+    return found
+
+
+def _clip(value: object) -> object:
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + " … (clipped)"
+    if isinstance(value, dict):
+        items = list(value.items())[:MAX_LIST]
+        return {key[:MAX_KEY]: _clip(inner) for key, inner in items}
+    if isinstance(value, list | tuple):
+        return [_clip(inner) for inner in value[:MAX_LIST]]
+    return value
+
+
+def grouped(records: Iterable[R], attribute: str) -> dict[str, list[R]]:
     """Return the records by an attribute, in the order in which its values come."""
-    groups: dict[str, list[Any]] = {}
+    groups: dict[str, list[R]] = {}
     for record in records:
         groups.setdefault(getattr(record, attribute), []).append(record)
     return groups
@@ -255,7 +298,7 @@ def _nested(value: Nested, depth: int = 0) -> str:
     return "[" + (",\n" + " " * (depth + 1)).join(rows) + "]"
 
 
-def _visible(value: Any) -> Any:
+def _visible(value: object) -> object:
     """Make what a template prints visible; what is marked up already was made so before."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(value)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from reports.clip import visible
+from reports.formula import visible
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ without end. All of that is a ReportError of one line, and is found before anyth
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -55,7 +55,7 @@ def read_json(path: Path, kind: type[_T]) -> _T:
     """Return a JSON file as `kind`; raises as `read_bytes`, and for other content."""
     content = read_bytes(path)
     try:
-        found: Any = msgspec.json.decode(content)
+        found: object = msgspec.json.decode(content)
         if _deeper_than(found, MAX_DEPTH):
             raise RecursionError
         return msgspec.convert(found, kind)
@@ -80,7 +80,7 @@ def _refuse_irregular(path: Path, most: int) -> None:
         raise ReportError(f"{show(path)}: {found.st_size:,} bytes; expected at most {most:,}")
 
 
-def _deeper_than(found: Any, depth: int) -> bool:
+def _deeper_than(found: object, depth: int) -> bool:
     if not isinstance(found, dict | list):
         return False
     inside = found.values() if isinstance(found, dict) else found

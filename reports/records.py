@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -376,14 +376,14 @@ def json_schema() -> str:
     return json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Turn a NumPy scalar (known by its `item`) into Python's; this package loads no NumPy."""
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"a record cannot hold {value!r} (type={type(value).__name__})")
 
 
-def _finite(plain: Any) -> Any:
+def _finite(plain: object) -> object:
     if isinstance(plain, float):
         return plain if math.isfinite(plain) else str(plain)
     if isinstance(plain, dict):

@@ -45,10 +45,10 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("AGREE", "✓", 0, "every step of every answer is right to rounding"),
-        Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
         Kind("PRECISION", "◔", 5, "right by convention, but digits are lost"),
-        Kind("VALUE", "≠", 7, "another value than defined: a wrong translation or framework"),
+        Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
         Kind("DEVIATES", "✕", 6, "outside what rounding allows: wrong"),
+        Kind("VALUE", "≠", 7, "another value than defined: a wrong translation or framework"),
         Kind("UNSUPPORTED", "○", 2, "a framework has no such derivative; the others agree"),
         Kind("SKIPPED", "–", 1, "no side could answer; for example, none is installed"),
         Kind("CRASHED", "!", 8, "a side failed while answering"),
@@ -77,7 +77,7 @@ def meaning(verdict: str) -> str:
     if not named:
         return kind.meaning
     several = len(named) > 1
-    names = f"{', '.join(named[:-1])} and {named[-1]}" if several else named[0]
+    names = listed(named)
     text = {
         "DEVIATES": f"{names} {'lie' if several else 'lies'} outside what rounding allows: wrong",
         "VALUE": f"{names} {'compute' if several else 'computes'} another value than the "
@@ -358,10 +358,12 @@ class Summary:
 
     def compared(self) -> str:
         """Say what was compared: "PyTorch 2.13.0, JAX 0.10.2 and the certified gradient"."""
-        names = [_versioned(oracle) for oracle in self.present()]
-        if len(names) < 2:
-            return "".join(names) or "nothing"
-        return f"{', '.join(names[:-1])} and {names[-1]}"
+        return listed([_versioned(oracle) for oracle in self.present()]) or "nothing"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def count_of(n: int, noun: str) -> str:

@@ -490,7 +490,7 @@ HANGS = "    while True:\n        pass\n"
 HOSTILE = """
 import os
 import socket
-import reference.checks.assessment as judge
+import reference.checks.comparing.assessment as judge
 
 judge.close = lambda *a, **k: np.ones(1, dtype=bool)
 try:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from everythird import MANY, every_third
 from hypothesis import HealthCheck, settings
 
 _COMMON = {
@@ -23,6 +24,24 @@ settings.register_profile("ci", max_examples=100, derandomize=True, **_COMMON)
 settings.register_profile("fresh", max_examples=250, **_COMMON)
 settings.register_profile("nightly", max_examples=2000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--whole",
+        action="store_true",
+        help=f"Run every case of each test. Without it, of a test with more than {MANY} selected "
+        "cases every third one runs.",
+    )
+
+
+@pytest.hookimpl(trylast=True)  # after -k and -m have selected theirs
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("whole"):
+        return
+    kept = set(every_third([item.nodeid for item in items]))
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
+    items[:] = [item for item in items if item.nodeid in kept]
 
 
 @pytest.fixture(scope="session", autouse=True)

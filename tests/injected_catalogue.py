@@ -26,8 +26,7 @@ from randomplans import Plan
 
 from manual_backprop.losses import LOSSES
 from reference.diagnosis.mistakes import CATALOGUE, DenseLine, LossLine, Mistake
-from reference.diagnosis.mistakes.catalogue import right_of
-from reference.diagnosis.mistakes.code import statements
+from reference.diagnosis.mistakes.catalogue import right_of, statements
 
 OF_ANY = ("tanh", "sigmoid", "softplus", "silu")
 """The activations that a mistake of any activation is injected in, in turn."""

@@ -3,13 +3,11 @@
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from reference.checks.inventory import units_of
+from reference.checks.code import load, units_of
+from reference.checks.explain import Explanation
+from reference.checks.judging import Failure, ProblemCase, Subject
 from reference.checks.kinds import subject_of
-from reference.checks.search import Failure
-from reference.checks.source import load
-from reference.checks.subject import ProblemCase, Subject
 
 _numbers = itertools.count()
 
@@ -22,7 +20,7 @@ class Checked:
     kind: str
     subject: Subject | Failure
     cases: list[ProblemCase] = field(default_factory=list)
-    explained: dict[str, Any] = field(default_factory=dict)
+    explained: Explanation = field(default_factory=Explanation)
 
     @property
     def right(self) -> bool:
@@ -38,8 +36,8 @@ class Checked:
     @property
     def text(self) -> str:
         """The names of the mistakes and the other sentences."""
-        mistakes = [m.name for m in self.explained["mistakes"]]
-        return "; ".join([*mistakes, *(f"{a}: {b}" for a, b in self.explained["described"])])
+        mistakes = [m.name for m in self.explained.named]
+        return "; ".join([*mistakes, *(f"{a}: {b}" for a, b in self.explained.described)])
 
 
 def checked(folder: Path, source: str, problems: int = 4, seed: int = 0) -> list[Checked]:
@@ -55,7 +53,7 @@ def checked(folder: Path, source: str, problems: int = 4, seed: int = 0) -> list
         one = Checked(unit.name, unit.kind, subject_of(unit, target, seed, {}))
         if not isinstance(one.subject, Failure):
             one.cases = [one.subject.case(seed, i) for i in range(problems)]
-            one.explained = one.subject.explanation(one.cases)  # type: ignore[attr-defined]
+            one.explained = one.subject.explanation(one.cases, seed)
         found.append(one)
     return found
 

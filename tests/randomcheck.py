@@ -13,7 +13,8 @@ from injected_catalogue import InjectedFile, injected_files
 from randomplans import Injected, RandomTarget
 from randomtargets import target
 
-from reference.checks.records import CheckRequest, Event, InternalError, Part, PartFinished, Refused
+from reference.checks.results import CheckRequest, Refused
+from reference.checks.results.records import Event, InternalError, Part, PartFinished
 from reference.checks.session import serve
 
 PROBLEMS = 4

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from reference.checks.checker import check
-from reference.checks.result import Result
+from reference.checks.results import Result
 
 NUMPY = "import numpy as np\n"
 

@@ -79,6 +79,7 @@ def test_the_import_contracts_hold(copy: Path) -> None:
             "import typing\nif typing.TYPE_CHECKING:\n    import reference.evidence",
         ),
         ("reference/campaign.py", "import reference.running.store"),
+        ("reference/checks/code/routine.py", "import reference.checks.running.experiment"),
     ],
 )
 def test_a_forbidden_import_breaks_a_contract(copy: Path, module: str, forbidden: str) -> None:

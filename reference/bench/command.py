@@ -50,9 +50,8 @@ def _steps(
     clock: Literal["wall", "cpu"],
     progress: Callable[[str], None],
 ) -> str:
-    from reference.bench.picture import picture
-    from reference.bench.steps import merged, steps, sweep
-    from reference.bench.text import render
+    from reference.bench.measure import merged, steps, sweep
+    from reference.bench.text import picture, render
 
     results = [steps(clock, progress)]
     if drawing is not None:

@@ -5,16 +5,129 @@ the prepared call, which is timed, computes from arrays that stand ready, for al
 """
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from manual_backprop.fast import compile_step
-from manual_backprop.network import Problem, backward, forward
+from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.operation import Form, InvalidInput
-from reference.bench.cases import BenchCase
-from reference.bench.frameworks import LossOf, jax_loss, torch_loss
+from reference.formats import Tensor
+
+
+class BenchCase(msgspec.Struct, frozen=True):
+    """One training step: a classifier's widths, batch, dtype and hidden activation."""
+
+    widths: tuple[int, ...]
+    batch: int
+    dtype: str = "float64"
+    activation: str = "tanh"
+
+    @property
+    def shape(self) -> str:
+        """The widths as text: 784-256-128-10."""
+        return "-".join(map(str, self.widths))
+
+
+SHAPES: tuple[tuple[tuple[int, ...], int], ...] = (
+    ((4, 8, 3), 4),
+    ((64, 64, 64, 10), 32),
+    ((784, 256, 128, 10), 128),
+    ((1024, 1024, 1024, 1024, 10), 256),
+)
+
+
+def problem_of(case: BenchCase) -> Problem:
+    """Return the case as a problem with random numbers: cross entropy on labels, mean."""
+    rng = np.random.default_rng(0)
+    *hidden, classes = case.widths[1:]
+    layers = (*(Layer(width, case.activation) for width in hidden), Layer(classes))
+    network = Network(case.widths[0], layers, "cross_entropy")
+    parameters = {
+        name: (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(case.dtype)
+        for name, shape in network.parameter_shapes().items()
+    }
+    x = rng.standard_normal((case.batch, case.widths[0])).astype(case.dtype)
+    return Problem(network, parameters, x, rng.integers(0, classes, case.batch))
+
+
+def floor_of(case: BenchCase) -> Callable[[], None]:
+    """Return a function that makes the step's matrix products and nothing else.
+
+    Forward a W; backward aᵀ dz for every layer and dz Wᵀ for all but the first, whose cotangent
+    nobody needs in training. Operands lie as they do in the step: the transposed are views.
+    """
+    rng = np.random.default_rng(0)
+
+    def numbers(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(case.dtype)
+
+    steps = [numbers(case.batch, width) for width in case.widths]
+    cotangents = [numbers(case.batch, width) for width in case.widths]
+    weights = [numbers(*pair) for pair in zip(case.widths, case.widths[1:], strict=False)]
+    gradients = [np.empty_like(weight) for weight in weights]
+    products = [(a, weight, z) for a, weight, z in zip(steps, weights, steps[1:], strict=False)]
+    for i in reversed(range(len(weights))):
+        products.append((steps[i].T, cotangents[i + 1], gradients[i]))
+        if i:
+            products.append((cotangents[i + 1], weights[i].T, cotangents[i]))
+    matmul = np.matmul
+
+    def floor() -> None:
+        for a, b, out in products:
+            matmul(a, b, out=out)
+
+    return floor
+
+
+LossOf = Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]
+"""f(parameters, x, targets) -> the loss."""
+
+
+def torch_loss(problem: Problem) -> LossOf:
+    """Return the loss of addmm, the activation and PyTorch's own loss."""
+    import torch
+
+    functional = torch.nn.functional
+    hidden = {"tanh": torch.tanh, "relu": torch.relu}[problem.network.layers[0].activation]
+    losses: dict[str, Callable[..., Tensor]] = {
+        "cross_entropy": functional.cross_entropy,
+        "mse": functional.mse_loss,
+    }
+    depth, of_output = len(problem.network.layers), losses[problem.network.loss]
+
+    def loss(parameters: Mapping[str, Tensor], a: Tensor, targets: Tensor) -> Tensor:
+        for i in range(depth):
+            a = torch.addmm(parameters[f"layers.{i}.bias"], a, parameters[f"layers.{i}.weight"])
+            a = hidden(a) if i < depth - 1 else a
+        return of_output(a, targets)
+
+    return loss
+
+
+def jax_loss(problem: Problem) -> LossOf:
+    """Return the same in JAX; the targets are an argument, so that XLA folds nothing."""
+    import jax
+
+    jnp = jax.numpy
+    hidden = {"tanh": jnp.tanh, "relu": jax.nn.relu}[problem.network.layers[0].activation]
+    depth, labels = len(problem.network.layers), problem.network.loss == "cross_entropy"
+
+    def loss(parameters: Mapping[str, Tensor], a: Tensor, targets: Tensor) -> Tensor:
+        for i in range(depth):
+            a = a @ parameters[f"layers.{i}.weight"] + parameters[f"layers.{i}.bias"]
+            a = hidden(a) if i < depth - 1 else a
+        if not labels:
+            return ((a - targets) ** 2).mean()
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(a), targets[:, None], axis=1)
+        return -jnp.mean(chosen)
+
+    return loss
+
+
+# -- the contestants -------------------------------------------------------------------------------
 
 Gradients = dict[str, np.ndarray]
 Prepared = tuple[Callable[[], Any], Callable[[Any], Gradients]]
@@ -79,7 +192,7 @@ def jax_jit(problem: Problem) -> Prepared:
     parameters = {name: jax.numpy.asarray(value) for name, value in problem.parameters.items()}
     x, targets = jax.numpy.asarray(problem.x), jax.numpy.asarray(problem.targets)
 
-    def call() -> Any:
+    def call() -> object:
         return jax.block_until_ready(step(parameters, x, targets))  # type: ignore[no-untyped-call]
 
     return call, lambda found: {name: np.asarray(g) for name, g in found[1].items()}
@@ -98,13 +211,13 @@ def sklearn_backprop(problem: Problem) -> Prepared:
     model.intercepts_ = [problem.parameters[f"layers.{i}.bias"] for i in layers]
     targets = np.eye(network.widths[-1], dtype=problem.dtype)[problem.targets]
 
-    def empty() -> list[Any]:
+    def empty() -> list[np.ndarray]:
         return [np.empty((problem.batch, width), problem.dtype) for width in network.widths[1:]]
 
     activations, deltas = [problem.x, *empty()], empty()
     weights, biases = ([np.empty_like(p) for p in ps] for ps in (model.coefs_, model.intercepts_))
 
-    def call() -> Any:
+    def call() -> object:
         return model._backprop(problem.x, targets, None, activations, deltas, weights, biases)
 
     return call, lambda found: {
@@ -122,7 +235,7 @@ def hips_autograd(problem: Problem) -> Prepared:
     depth, rows = len(problem.network.layers), np.arange(problem.batch)
     hidden = {"tanh": anp.tanh, "relu": lambda z: anp.maximum(z, 0.0)}[_hidden(problem)]
 
-    def loss(parameters: dict[str, Any]) -> Any:
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
         a = problem.x
         for i in range(depth):
             a = anp.dot(a, parameters[f"layers.{i}.weight"]) + parameters[f"layers.{i}.bias"]

@@ -1,19 +1,35 @@
-"""Timing, interleaved. Runs as a separate process: threads are settled before NumPy loads.
+"""The bench of training steps, interleaved: four shapes, every contestant, a sweep of widths.
 
+Each plan runs in a separate process, whose environment settles the threads before NumPy loads:
 python -m reference.bench.measure < plan.json > rows.json
 """
 
 import os
 import random
 import resource
+import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
+import numpy as np
+
+from manual_backprop.fast import CompiledStep, compile_step
+from manual_backprop.tape import replay
+from reference.bench.contestants import (
+    CONTESTANTS,
+    SHAPES,
+    BenchCase,
+    floor_of,
+    form_of,
+    problem_of,
+    takes,
+    unavailable,
+)
 
 SAMPLE = 1e-3
 """Seconds of one sample at least: a clock's tick and a loop's turn are nothing beside it."""
@@ -32,7 +48,7 @@ _UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 class BenchPlan(msgspec.Struct, frozen=True):
     """What one process times."""
 
-    cases: list[dict[str, Any]]
+    cases: list[BenchCase]
     implementations: list[str]
     threads: int | None = 1
     seconds: float = 1.0  # for each case, beside preparing
@@ -75,7 +91,7 @@ def environment(threads: int | None) -> dict[str, str]:
 
 
 def interleave(
-    calls: Mapping[str, Callable[[], Any]], seconds: float, clock: Callable[[], float]
+    calls: Mapping[str, Callable[[], object]], seconds: float, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
     """Return samples of seconds a call: one of each in every round, until the time is up.
 
@@ -88,7 +104,7 @@ def interleave(
     turns: dict[str, int] = {}
     for name, call in calls.items():
         call()
-        once = max(1e-9, min(_once(call, clock) for _ in range(3)))
+        once = max(1e-9, min(seconds_of(call, clock) for _ in range(3)))
         turns[name] = max(1, round(SAMPLE / once))
         if once < SHORT:
             short.add(name)
@@ -107,7 +123,8 @@ def interleave(
     return samples
 
 
-def _once(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+def seconds_of(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return how long a call takes."""
     start = clock()
     call()
     return clock() - start
@@ -120,15 +137,14 @@ def quartiles(samples: list[float]) -> tuple[float, float, float]:
     return ordered[last // 4], ordered[last // 2], ordered[last - last // 4]
 
 
-def shares_of(step: Any, least: Any, seconds: float) -> dict[str, float]:
+def shares_of(step: CompiledStep, least: CompiledStep, seconds: float) -> dict[str, float]:
     """Return where a fast step's time goes: products, element-wise work, calls.
 
     The products are replayed alone. What calls cost is what they cost in `least`, the step of a
     network as deep whose layers have one unit; the rest is element-wise work and memory.
     """
-    from manual_backprop.tape import replay
 
-    def again(of: Any, products: bool) -> Callable[[], None]:
+    def again(of: CompiledStep, products: bool) -> Callable[[], None]:
         calls = [c for c in of._calls if not products or getattr(c[0], "__name__", "") == "dot"]
         return lambda: replay(calls)
 
@@ -152,12 +168,6 @@ def shares_of(step: Any, least: Any, seconds: float) -> dict[str, float]:
 
 def run(plan: BenchPlan) -> BenchResult:
     """Time every case of a plan."""
-    import numpy as np
-
-    from manual_backprop.fast import compile_step
-    from reference.bench.cases import BenchCase, floor_of, problem_of
-    from reference.bench.contestants import CONTESTANTS, form_of, takes, unavailable
-
     reasons = {name: unavailable(name) for name in plan.implementations}
     names = [name for name, reason in reasons.items() if reason is None]
     if plan.threads == 1 and any(name.startswith("torch") for name in names):
@@ -166,10 +176,9 @@ def run(plan: BenchPlan) -> BenchResult:
         torch.set_num_threads(1)
     rows: list[Timing] = []
     skipped = {name: reason for name, reason in reasons.items() if reason}
-    for fields in plan.cases:
-        case = msgspec.convert(fields, BenchCase)
+    for case in plan.cases:
         problem = problem_of(case)
-        calls: dict[str, Callable[[], Any]] = {"floor": floor_of(case)}
+        calls: dict[str, Callable[[], object]] = {"floor": floor_of(case)}
         memory: dict[str, int] = {}
         for name in names:
             if not takes(name, case):
@@ -219,13 +228,13 @@ def run(plan: BenchPlan) -> BenchResult:
     return BenchResult(rows, kernels(), skipped)
 
 
-def limited(threads: int | None) -> AbstractContextManager[Any]:
+def limited(threads: int | None) -> AbstractContextManager[object]:
     """Hold the BLAS pools to a number of threads; the environment has done so for one."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
         return nullcontext()
-    found: AbstractContextManager[Any] = threadpool_limits(threads)
+    found: AbstractContextManager[object] = threadpool_limits(threads)
     return found
 
 
@@ -246,7 +255,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _traced(call: Callable[[], Any]) -> int:
+def _traced(call: Callable[[], object]) -> int:
     """Return the bytes that a call allocates at most at once."""
     tracemalloc.start()
     try:
@@ -263,6 +272,94 @@ def on_one_core() -> None:
     """Stay on one core: XLA has threads that neither of its flags holds back."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+# -- plans -----------------------------------------------------------------------------------------
+
+Progress = Callable[[str], None]
+SWEPT = ("numpy_fast", "torch_eager", "jax_jit")
+WIDTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+BATCHES = (1, 4, 16, 64, 256, 1024)
+MEMORY = ("numpy_plain", "numpy_fast", "torch_eager", "jax_jit", "hips_autograd")
+
+
+def measure(plan: BenchPlan) -> BenchResult:
+    """Run a plan in a separate process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "reference.bench.measure"],
+        input=msgspec.json.encode(plan),
+        capture_output=True,
+        check=False,
+        env=environment(plan.threads),
+    )
+    if done.returncode:
+        raise RuntimeError(f"the bench's process failed:\n{done.stderr.decode()[-2000:]}")
+    return msgspec.json.decode(done.stdout, type=BenchResult)
+
+
+def steps(clock: Literal["wall", "cpu"] = "wall", progress: Progress = print) -> BenchResult:
+    """Time the four shapes: both dtypes, both activations, one thread; then all threads; memory."""
+    plans = []
+    for widths, batch in SHAPES:
+        cases = cases_of(widths, batch)
+        size = batch * max(widths)
+        seconds = 4.0 if size > 2**15 else 1.5
+        one = BenchPlan(cases, list(CONTESTANTS), 1, seconds, shares=True, clock=clock)
+        plans.append(one)
+        tanh = [case for case in cases if case.activation == "tanh"]
+        every = [name for name in CONTESTANTS if name != "torch_compile"]
+        plans.append(
+            BenchPlan(tanh, every, None, 2.0 if size > 2**17 else 0.7, section="all threads")
+        )
+    for name in MEMORY:
+        widths, batch = SHAPES[-1]
+        case = BenchCase(widths, batch, "float32", "tanh")
+        plans.append(BenchPlan([case], [name], 1, 0.1, memory=True, section="memory"))
+    return merged(run_all(plans, progress))
+
+
+def cases_of(widths: tuple[int, ...], batch: int) -> list[BenchCase]:
+    """Return a shape's cases: both dtypes, both activations."""
+    return [
+        BenchCase(widths, batch, dtype, activation)
+        for dtype in ("float64", "float32")
+        for activation in ("tanh", "relu")
+    ]
+
+
+def sweep(clock: Literal["wall", "cpu"] = "wall", progress: Progress = print) -> BenchResult:
+    """Time w-w-w-10 networks in float32 for every width and batch."""
+    plans = [
+        BenchPlan(
+            [BenchCase((width,) * 3 + (10,), batch, "float32") for batch in BATCHES],
+            list(SWEPT),
+            1,
+            0.25,
+            clock=clock,
+            section="sweep",
+        )
+        for width in WIDTHS
+    ]
+    return merged(run_all(plans, progress))
+
+
+def run_all(plans: list[BenchPlan], progress: Progress) -> Iterator[BenchResult]:
+    """Run plans one after another, saying where it stands."""
+    for number, plan in enumerate(plans, 1):
+        progress(f"[{number}/{len(plans)}] {plan.section}: {plan.cases[0].shape}")
+        yield measure(plan)
+
+
+def merged(results: Iterable[BenchResult]) -> BenchResult:
+    """Return several results as one."""
+    rows: list[Timing] = []
+    kernels: set[str] = set()
+    skipped: dict[str, str] = {}
+    for result in results:
+        rows += result.rows
+        kernels |= set(result.kernels)
+        skipped |= result.skipped
+    return BenchResult(rows, sorted(kernels), skipped)
 
 
 if __name__ == "__main__":

@@ -16,29 +16,29 @@ import numpy as np
 from manual_backprop.fast import compile_product, compile_step
 from manual_backprop.network import Problem
 from manual_backprop.second_order import hessian_vector_product
-from reference.bench.cases import SHAPES, BenchCase, problem_of
-from reference.bench.frameworks import jax_loss, torch_loss
+from reference.bench.contestants import SHAPES, BenchCase, jax_loss, problem_of, torch_loss
 from reference.bench.measure import limited, on_one_core
+from reference.formats import Tensor
 
-Pair = tuple[Callable[[], Any], Callable[[], Any]]
+Pair = tuple[Callable[[], object], Callable[[], object]]
 """A gradient and a Hessian-vector product, of one side."""
 
 
-def _by_hand(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+def _by_hand(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, Pair]:
     step, product = compile_step(problem), compile_product(problem)
     x, targets = step.inputs["x"], step.inputs["targets"]
     product(direction)
     return {"by hand, fast": (lambda: step(x, targets), lambda: product({}))}
 
 
-def _plain(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+def _plain(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, Pair]:
     from manual_backprop.network import backward, forward
 
     return {"by hand, plain": (lambda: backward(problem, forward(problem)),
                                lambda: hessian_vector_product(problem, direction))}  # fmt: skip
 
 
-def _torch_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+def _torch_side(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, Pair]:
     import torch
 
     torch.set_num_threads(1)
@@ -47,16 +47,16 @@ def _torch_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     wanted, along = list(leaves.values()), [torch.tensor(direction[n]) for n in names]
     data = torch.tensor(problem.x), torch.tensor(problem.targets)
 
-    def gradient(again: bool = False) -> Any:
+    def gradient(again: bool = False) -> tuple[Tensor, ...]:
         return torch.autograd.grad(of_data(leaves, *data), wanted, create_graph=again)
 
-    def product() -> Any:
+    def product() -> tuple[Tensor, ...]:
         return torch.autograd.grad(gradient(again=True), wanted, grad_outputs=along)
 
     return {"PyTorch, double backward": (gradient, product)}
 
 
-def _jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+def _jax_side(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, Pair]:
     import jax
 
     config: Any = jax.config
@@ -77,7 +77,7 @@ def _jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     return {"JAX, forward over reverse": pair}
 
 
-def _cost(call: Callable[[], Any], seconds: float, clock: Callable[[], float]) -> float:
+def _cost(call: Callable[[], object], seconds: float, clock: Callable[[], float]) -> float:
     """Return the time of one call, of as many as fit."""
     start, calls = clock(), 0
     while clock() - start < seconds or not calls:

@@ -17,7 +17,8 @@ import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import InvalidInput
-from reference.bench.frameworks import jax_loss, torch_loss
+from reference.bench.contestants import jax_loss, torch_loss
+from reference.bench.measure import seconds_of
 from reference.campaign import BLOCK, Plan, run_block
 from reference.judge import ADVISORY, judge, judge_all
 from reference.oracles import Answer, Oracle, load
@@ -68,13 +69,13 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
     problems = [draw(1, index).problem for index in range(NAIVE * NAIVE_ROUNDS)]
     _naive(problems[:1])  # the frameworks begin
     rounds = [problems[k : k + NAIVE] for k in range(0, len(problems), NAIVE)]
-    naive = [NAIVE / _seconds(partial(_naive, few)) for few in rounds[::2]]
+    naive = [NAIVE / seconds_of(partial(_naive, few)) for few in rounds[::2]]
     times, results = [time.perf_counter()], []
     with LocalPool(workers) as pool:
         for result in finish(plan, plan.work(), pool.submit, pool.ahead):
             results.append(result)
             times.append(time.perf_counter())
-    naive += [NAIVE / _seconds(partial(_naive, few)) for few in rounds[1::2]]
+    naive += [NAIVE / seconds_of(partial(_naive, few)) for few in rounds[1::2]]
     each = len(results) // WINDOWS
     ends = times[: each * WINDOWS + 1 : each]
     rates = [each * BLOCK / (b - a) for a, b in pairwise(ends)]
@@ -124,7 +125,7 @@ def _parts(plan: Plan, oracles: dict[str, Oracle]) -> dict[str, float]:
     calls["judge"] = lambda: judge_all(problems, answers)
     # What is left of a block whose answers are known is small: so is the error of the difference.
     calls["audit, records"] = lambda: run_block(plan, 0, BLOCK, known)
-    rounds = [{name: _seconds(call) for name, call in calls.items()} for _ in range(ROUNDS)]
+    rounds = [{name: seconds_of(call) for name, call in calls.items()} for _ in range(ROUNDS)]
     for one in rounds:
         rest = one["audit, records"] - one["draw"] - one["judge"]
         one["audit, records"] = max(0.0, rest)
@@ -206,7 +207,7 @@ def _checkers(problem: Problem) -> dict[str, float]:
             )
 
         found["torch gradcheck, fast"] = _median(lambda: gradcheck(fast=True), 5) * 1e3
-        found["torch gradcheck"] = _seconds(lambda: gradcheck(fast=False)) * 1e3
+        found["torch gradcheck"] = seconds_of(lambda: gradcheck(fast=False)) * 1e3
     try:
         import jax
         from jax.test_util import check_grads
@@ -272,13 +273,7 @@ def _naive(problems: Sequence[Problem]) -> None:
         JaxGrad(padded=False).answer(problem)
 
 
-def _seconds(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    start = clock()
-    call()
-    return clock() - start
-
-
 def _median(
     call: Callable[[], object], repeats: int = 3, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    return statistics.median(_seconds(call, clock) for _ in range(repeats))
+    return statistics.median(seconds_of(call, clock) for _ in range(repeats))

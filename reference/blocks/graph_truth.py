@@ -300,6 +300,8 @@ class Truths:
             own = np.abs(dy) * self._spread(r, slack.slope)
             if plan.structure == "rows":
                 own = own + unit.cotangent(np.abs(slope))
+                if plan.row.adds_up_products:
+                    own = own + unit.cotangent(self._spread(r, _largest(r)))
             if plan.row.tangents and plan.structure != "movement":
                 own = own + unit.cotangent(self._spread(r, _factors(r)))
             own = np.where(live, own, 0)
@@ -415,6 +417,8 @@ class _Slack:
         self._layer = layer
         # What a layer loses by convention is what its own formula loses.
         own = unit.ulps(values) + self._underflow(sizes) if layer else unit.value(values, sizes)
+        if self.row.adds_up_products:
+            own = own + unit.cotangent(sizes)
         self.value = own + moved_by
         self.slope = np.asarray(
             unit.bounded(self._rounded(slopes) + self._underflow(sizes), slopes)
@@ -462,6 +466,11 @@ class _Slack:
         tx = inputs[self.row.by[first]]
         lost = np.where(tx == 0, 0, tx * self.slope[first])
         np.add.at(self.value, self.row.of[first], lost)
+
+
+def _largest(r: StepRows) -> Array:
+    """Return the largest input of each row: it may enlarge what has underflowed, (1, M)."""
+    return np.asarray(np.abs(r.inputs).max(axis=0, initial=0, keepdims=True))
 
 
 def _factors(r: StepRows) -> Array:

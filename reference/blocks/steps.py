@@ -24,7 +24,7 @@ from manual_backprop.operation import (
     Rows,
     is_float,
 )
-from reference.arithmetic.tape import ALONG, Tape, Tracer
+from reference.arithmetic.tape import ALONG, OPCODES, Tape, Tracer
 
 Array = npt.NDArray[Any]
 
@@ -46,6 +46,12 @@ class RowTape:
     of: npt.NDArray[np.intp]
     by: npt.NDArray[np.intp]
     tangents: range = range(0)
+
+    @cached_property
+    def adds_up_products(self) -> bool:
+        """Whether nothing but sums and products is computed: x W z, any two of them first."""
+        names = {OPCODES[code] for code in self.tape.code}
+        return names <= {"INPUT", "CONST", "ADD", "SUB", "MUL", "NEG"}
 
 
 @dataclass(frozen=True)

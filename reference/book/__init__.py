@@ -1,10 +1,10 @@
 """The derivation book: one chapter an operation, every formula in it checked.
 
-- `tokens`, `parsing`, `reading`: the formulas of a docstring as trees;
+- `tokens`, `parsing`: the formulas of a docstring as trees;
 - `functions`, `evaluating`: a tree's value over balls;
 - `samples`: where they are evaluated; `checking`: what must hold, and what is wrong;
 - `deriving`: from the value's formula to the slope's, rule by rule, each step checked;
-- `measuring`, `plotting`, `mistaken`: what a chapter shows beside its formulas;
+- `measuring`, `plotting`, `mistake_rows`: what a chapter shows beside its formulas;
 - `chapters`: the whole book. `reports.book` makes the page.
 """
 

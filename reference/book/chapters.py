@@ -11,7 +11,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
-from typing import Any
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
@@ -27,10 +26,10 @@ from reference.book.checking import (
     check,
 )
 from reference.book.deriving import derive
-from reference.book.layer_accuracy import SEEDS, judged, layer_accuracy
-from reference.book.measuring import accuracy, installed, kink_rows
+from reference.book.measuring import SEEDS, accuracy, installed, judged, kink_rows, layer_accuracy
 from reference.book.plotting import plot
 from reference.book.samples import LETTERS
+from reference.conventions.pointwise import takes_rows
 from reference.conventions.uses import draw, use_text
 from reports.book import Book, BookAccuracy, Chapter, Paragraph, Set
 from reports.records import Convention
@@ -118,10 +117,7 @@ def _chapter(
     conventions: Sequence[Convention],
     implementations: Sequence[str],
 ) -> Chapter:
-    pointwise = isinstance(operation, (Activation, Loss))
-    by_row = (isinstance(operation, Activation) and operation.rowwise) or (
-        isinstance(operation, Loss) and not operation.elementwise
-    )
+    pointwise = operation if isinstance(operation, (Activation, Loss)) else None
     return Chapter(
         name=operation.name,
         kind=kind_of(operation),
@@ -139,18 +135,18 @@ def _chapter(
         steps=derive(operation, docstring),
         plot=plot(operation),
         accuracy=measured,
-        unit=_unit(operation, by_row),
-        kinks=tuple(kink_rows(operation, implementations)) if pointwise else (),  # type: ignore[arg-type]
+        unit=_unit(pointwise),
+        kinks=tuple(kink_rows(pointwise, implementations)) if pointwise else (),
         conventions=tuple(conventions),
         mistakes=mistake_rows.own(operation),
     )  # fmt: skip
 
 
-def _unit(operation: Operation, by_row: bool) -> str:
+def _unit(pointwise: Activation | Loss | None) -> str:
     """Return what an error is counted in, where that is not each number's own last place."""
-    if isinstance(operation, LayerOperation):
+    if pointwise is None:
         return "the unit is that of the tensor's largest terms, since sums cancel"
-    return "a slope's unit is that of the largest in its row" if by_row else ""
+    return "a slope's unit is that of the largest in its row" if takes_rows(pointwise) else ""
 
 
 def _signature(operation: Operation) -> str:
@@ -203,7 +199,7 @@ def shown(checked: CheckedFormula) -> Set:
     return Set(formula.node, formula.text, checked.kind, checked.samples, checked.digits)
 
 
-def source(*functions: Callable[..., Any]) -> str:
+def source(*functions: Callable[..., object]) -> str:
     """Return the code of functions and of the helpers they call, without its prose.
 
     What is shown is what runs; docstrings and comments hold formulas that nothing here checks.
@@ -211,7 +207,7 @@ def source(*functions: Callable[..., Any]) -> str:
     parts: list[str] = []
     seen: set[str] = set()
 
-    def add(function: Any) -> None:
+    def add(function: Callable[..., object] | type) -> None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
         assert isinstance(tree, ast.FunctionDef | ast.ClassDef)
         tree.decorator_list = []

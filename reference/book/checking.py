@@ -9,15 +9,14 @@ import inspect
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from flint import arb
 
 from manual_backprop.operation import Operation
-from reference.arithmetic.balls import precision
+from reference.arithmetic.balls import Ball, precision
 from reference.book.evaluating import FormulaPoint, Unclear, children, free_indices
 from reference.book.functions import Undecided
-from reference.book.reading import Formula, Kind, Piece, read
+from reference.book.parsing import Formula, Kind, Piece, read
 from reference.book.samples import Samples
 from reference.book.tokens import NotRead
 from reports.notation import (
@@ -283,7 +282,7 @@ def _operands(node: Node) -> tuple[Node, ...]:
     return node.operands if isinstance(node, Relation) else ()
 
 
-def wrong_pair(pairs: Iterable[tuple[str, Any, Any]]) -> tuple[str, Any, Any] | None:
+def wrong_pair(pairs: Iterable[tuple[str, Ball, Ball]]) -> tuple[str, Ball, Ball] | None:
     """Return a pair whose relation certainly does not hold; None where there is none."""
     for sign, a, b in pairs:
         if not (a.is_finite() and b.is_finite()):
@@ -304,7 +303,7 @@ def wrong_pair(pairs: Iterable[tuple[str, Any, Any]]) -> tuple[str, Any, Any] | 
     return None
 
 
-def bits_of(a: Any, b: Any) -> int:
+def bits_of(a: Ball, b: Ball) -> int:
     """Return to how many bits two balls agree at least, relative to the larger or to 1."""
     difference = a - b
     if not difference.is_finite():
@@ -316,16 +315,16 @@ def bits_of(a: Any, b: Any) -> int:
     return int(float((size / radius).log() / arb(2).log()))
 
 
-def _names(node: Any) -> set[str]:
+def _names(node: Node) -> set[str]:
     own = {node.name} if isinstance(node, (SymbolName, Indexed)) else set()
     return own.union(*(_names(child) for child in children(node)))
 
 
-def _has_derivative(node: Any) -> bool:
+def _has_derivative(node: Node) -> bool:
     return isinstance(node, Derivative) or any(_has_derivative(c) for c in children(node))
 
 
-def _has_ellipsis(node: Any) -> bool:
+def _has_ellipsis(node: Node) -> bool:
     if isinstance(node, WrittenNumber):
         return node.text.endswith("…")
     return any(_has_ellipsis(child) for child in children(node))

@@ -7,9 +7,8 @@ differentiating the definition in ball arithmetic, the right side as it stands.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
 
-from manual_backprop.operation import Activation, LayerOperation, Operation
+from manual_backprop.operation import Activation, LayerOperation, Loss, Operation
 from reference.arithmetic.balls import precision
 from reference.book.checking import (
     BITS,
@@ -24,6 +23,7 @@ from reference.book.evaluating import FormulaPoint, Unclear, children, free_indi
 from reference.book.functions import Undecided
 from reference.book.rules import NoRule, Rules, renamed
 from reference.book.samples import Samples
+from reference.conventions.pointwise import takes_rows
 from reports.book import DerivationStep, Set
 from reports.notation import (
     Bracketed,
@@ -128,15 +128,15 @@ def _same(stated: Derivative, ours: Derivative) -> dict[str, str] | None:
 
 def _variable(operation: Operation, by: str, docstring: Docstring) -> SymbolName | Indexed:
     """Return the variable; by rows, with an index that the docstring does not sum over."""
-    by_row = operation.rowwise if isinstance(operation, Activation) else not operation.elementwise  # type: ignore[attr-defined]
-    if not by_row:
+    assert isinstance(operation, Activation | Loss)
+    if not takes_rows(operation):
         return SymbolName(by)
     bound = {i for checked in docstring.formulas for i in _bound(checked.formula.node)}
     free = next((i for i in "jki" if i not in bound), "k")
     return Indexed(by, (free,))
 
 
-def _bound(node: Any) -> set[str]:
+def _bound(node: Node) -> set[str]:
     own = {node.index} if isinstance(node, Reduction) else set()
     return own.union(*(_bound(child) for child in children(node)))
 

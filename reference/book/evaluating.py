@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from reference.arithmetic.balls import DefinitionArithmetic, Dual, exact
+from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, exact
 from reference.book.functions import FUNCTIONS, Undecided
+from reference.formats import Array
 from reports.notation import (
     Bracketed,
     Call,
@@ -56,7 +57,7 @@ class FormulaPoint:
     values: dict[str, Value]
     sizes: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Array | None] = field(default_factory=dict)
     where: str = ""
     definitions: dict[str, tuple[tuple[str, ...], Node]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -94,7 +95,7 @@ class FormulaPoint:
             self._steps = 0
             if not all(self.holds(c, at) for c in given):
                 continue
-            values = [_values(self.evaluate(o, at)) for o in node.operands]
+            values = [_array(self.evaluate(o, at)) for o in node.operands]
             for sign, a, b in zip(node.signs, values, values[1:], strict=False):
                 try:
                     pairs = np.broadcast(a, b)
@@ -171,7 +172,7 @@ class FormulaPoint:
         return value[places]
 
 
-def free_indices(node: Any) -> set[str]:
+def free_indices(node: Node) -> set[str]:
     """Return the indices of a tree that no sum binds."""
     if isinstance(node, Indexed):
         return set(node.indices)
@@ -183,9 +184,9 @@ def free_indices(node: Any) -> set[str]:
     return set().union(*(free_indices(child) for child in children(node)), set())
 
 
-def children(node: Any) -> list[Any]:
+def children(node: Node) -> list[Node]:
     """Return the trees right below a tree."""
-    found: list[Any] = []
+    found: list[Node] = []
     for value in (getattr(node, name) for name in node.__dataclass_fields__):
         for item in value if isinstance(value, tuple) else (value,):
             found += [part for part in (item if isinstance(item, tuple) else (item,))
@@ -193,7 +194,7 @@ def children(node: Any) -> list[Any]:
     return found
 
 
-def _array(value: Value) -> Any:
+def _array(value: Value) -> Array:
     if isinstance(value, np.ndarray):
         return value
     array = np.empty((), object)
@@ -201,11 +202,7 @@ def _array(value: Value) -> Any:
     return array
 
 
-def _values(value: Value) -> Any:
-    return _array(value)
-
-
-def _plain(value: Value) -> Any:
+def _plain(value: Value) -> Ball:
     """Return the ball of a number."""
     if isinstance(value, np.ndarray):
         if value.shape:
@@ -214,7 +211,7 @@ def _plain(value: Value) -> Any:
     return value.value if isinstance(value, Dual) else exact(value)
 
 
-def _compare(sign: str, a: Any, b: Any) -> bool:
+def _compare(sign: str, a: Ball, b: Ball) -> bool:
     difference = a - b
     if sign in ("=", "≠"):
         if difference.is_zero():
@@ -272,7 +269,7 @@ def _indexed(sample: FormulaPoint, node: Indexed, at: Mapping[str, int]) -> Valu
     return sample.entry(node.name, node.indices, at)
 
 
-def _each(f: Callable[..., Any], *values: Value) -> Value:
+def _each(f: Callable[..., Value], *values: Value) -> Value:
     if not any(isinstance(v, np.ndarray) for v in values):
         return f(*values)
     return np.frompyfunc(f, len(values), 1)(*values)

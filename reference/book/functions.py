@@ -1,11 +1,10 @@
 """The functions that a formula may use, over balls that carry their slopes."""
 
 from collections.abc import Callable
-from typing import Any
 
-from reference.arithmetic.balls import DefinitionArithmetic, Dual, exact
+from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, exact
 
-Value = Any
+Value = Ball | Dual
 """A ball or a Dual."""
 
 

@@ -1,16 +1,24 @@
-"""How accurate the implementations are on a fixed set of inputs, and what they do on kinks."""
+"""How accurate the implementations are on a fixed set of inputs, and what they do on kinks.
+
+A docstring of a layer over several axes is shown as it was written. What is checked is what the
+code computes: the value and every cotangent of some uses that the layer draws itself.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from manual_backprop.operation import Activation, Loss
+from manual_backprop.operation import Activation, LayerOperation, Loss
 from reference.arithmetic.balls import exact, precision
 from reference.arithmetic.point_derivative import at_number, constants
 from reference.conventions.pointwise import Batch, PointAnswers, ask
-from reference.drawing.kinks import kinks, one_sided
-from reference.judge import CONVENTIONAL, allowed_alone
+from reference.conventions.uses import by_framework, by_hand, draw, problem_of, truth
+from reference.drawing.regimes import kinks, one_sided
+from reference.evidence import gather
+from reference.formats import DTYPES
+from reference.judge import CONVENTIONAL, allowed_alone, judge
+from reference.oracles.manual import Manual
 from reference.trials.accuracy import measure
 from reports.book import BookAccuracy, KinkRow
 from reports.records import Accuracy
@@ -52,10 +60,6 @@ def _short(text: str) -> str:
 def kink_rows(operation: Activation | Loss, implementations: Sequence[str]) -> list[KinkRow]:
     """Return what every implementation answers on the operation's kinks, beside the proof."""
     loss = isinstance(operation, Loss)
-    if (isinstance(operation, Activation) and operation.rowwise) or (
-        isinstance(operation, Loss) and (not operation.elementwise or operation.arrays)
-    ):
-        return []
     target = _TARGETS.get(operation.targets[0], 0.5) if isinstance(operation, Loss) else 0.0
     parameters = operation.defaults()
     at = kinks(operation.name, tuple(parameters.items()), target)
@@ -111,3 +115,55 @@ def installed(names: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+# -- layers ----------------------------------------------------------------------------------------
+
+SEEDS = (0, 1, 2)
+"""Uses of ordinary numbers; every fourth use of a layer has its edge."""
+
+
+def judged(operation: LayerOperation) -> tuple[int, list[str]]:
+    """Return how many numbers of the hand-written side were judged, and what is wrong with them."""
+    numbers, faults = 0, []
+    for dtype in DTYPES:
+        for seed in SEEDS:
+            problem = problem_of(operation, draw(operation, seed, dtype))
+            answer = Manual().answer(problem)
+            numbers += sum(a.size for a in (*answer.values.values(), *answer.gradients.values()))
+            judgement = judge(problem, {"manual": answer})
+            if judgement.kind in ("DEVIATES", "CRASHED"):
+                sentence = gather(problem, {"manual": answer}, judgement).sentence
+                faults.append(f"its code, use {seed}, {dtype}: {sentence}")
+    return numbers, faults
+
+
+def layer_accuracy(
+    operation: LayerOperation, implementations: Sequence[str]
+) -> tuple[BookAccuracy, ...]:
+    """Return the worst errors in units of rounding of a tensor's largest terms, since sums cancel.
+
+    `truth` has the terms of an entry: Σ |dy ∂y/∂x| of a cotangent.
+    """
+    rows = []
+    for dtype in DTYPES:
+        worst: dict[str, dict[str, tuple[float, str]]] = {}
+        points: dict[str, int] = {}
+        for use in (draw(operation, seed, dtype) for seed in SEEDS):
+            true = truth(operation, use)
+            answers = {
+                name: by_hand(operation, use)
+                if name == "manual"
+                else by_framework(name, operation, use)
+                for name in implementations
+            }
+            for name in ("y", *use.floats):
+                points[name] = points.get(name, 0) + true.low[name].size
+                of_all = worst.setdefault(name, dict.fromkeys(implementations, (0.0, "")))
+                for who, answer in answers.items():
+                    found = answer.value if name == "y" else answer.gradient[name]
+                    of_all[who] = max(of_all[who], (true.error(name, found), ""))
+        for name, of_all in worst.items():
+            what = "value" if name == "y" else f"cotangent of {name}"
+            rows.append(BookAccuracy(what, dtype, of_all, points[name]))
+    return tuple(rows)

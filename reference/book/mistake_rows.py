@@ -6,7 +6,6 @@ What is shown is the code that ran, so nothing in this part of a chapter is unch
 import ast
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -23,8 +22,7 @@ from reference.diagnosis.mistakes import (
     LossLine,
     Mistake,
 )
-from reference.diagnosis.mistakes.catalogue import right_of
-from reference.diagnosis.mistakes.code import statements
+from reference.diagnosis.mistakes.catalogue import right_of, statements
 from reference.trials.accuracy import batch_of
 from reports.book import MistakeRow
 
@@ -39,6 +37,7 @@ def own(operation: Operation) -> tuple[MistakeRow, ...]:
     if isinstance(operation, LayerOperation):
         return tuple(_rows_of_layer(operation))
     found = [m for m in CATALOGUE.values() if operation.name in m.operations]
+    assert isinstance(operation, Activation | Loss)
     lines = _lines(operation)
     return tuple(_row(mistake, lines) for mistake in found)
 
@@ -93,7 +92,7 @@ def _relative(wrong: FloatArray, right: FloatArray) -> float:
     return float(difference.max() / (np.abs(right).max() or 1.0))
 
 
-def _code(transform: Callable[..., Any]) -> str:
+def _code(transform: Callable[..., object]) -> str:
     """Return the wrong line: the body of the function that makes it."""
     return "\n".join(map(ast.unparse, statements(transform)))
 
@@ -102,7 +101,7 @@ def _cotangent(shape: tuple[int, ...]) -> FloatArray:
     return np.resize([1.0, -0.5, 2.0, 0.25, -1.5], shape).astype(np.float64)
 
 
-def _lines(operation: Any) -> list[Line]:
+def _lines(operation: Activation | Loss) -> list[Line]:
     """Return the operation's line of a backward at a few of the book's fixed inputs.
 
     The parameters are not the usual ones, which hide a mistake: α = 1 left out changes nothing.
@@ -114,7 +113,6 @@ def _lines(operation: Any) -> list[Line]:
         y = operation.forward(x, **parameters)
         dy, below = _cotangent(y.shape), _cotangent(x.shape)
         return [ActivationLine(operation, parameters, x, y, dy, below)]
-    assert isinstance(operation, Loss)
     assert given.targets is not None
     targets, arrays = given.targets, given.arrays
     if "ignore_index" in parameters and np.issubdtype(targets.dtype, np.integer):

@@ -1,13 +1,12 @@
 """Certified points of f and f′, split at every kink so that a jump is drawn as a jump."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from manual_backprop.operation import Activation, Loss, Operation
-from reference.arithmetic.balls import exact, precision
+from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import at_number, at_row, constants
-from reference.drawing.kinks import kinks
+from reference.drawing.regimes import kinks
 from reports.book import Curve, Plot
 
 _POINTS = 160
@@ -21,18 +20,15 @@ def plot(operation: Operation) -> Plot | None:
     if not isinstance(operation, (Activation, Loss)):
         return None
     low, high = _window(operation)
-    at: tuple[float, ...] = ()
     arguments = constants(operation.defaults())
+    target = _TARGETS.get(operation.targets[0], 0.0) if isinstance(operation, Loss) else 0.0
+    at = kinks(operation.name, tuple(operation.defaults().items()), target)
     across = "x" if isinstance(operation, Activation) else "y"
     if isinstance(operation, Activation) and not operation.rowwise:
-        at = kinks(operation.name, tuple(operation.defaults().items()))
         note = ""
         function = _of_number(operation, (), arguments)
     elif isinstance(operation, Loss) and operation.elementwise:
-        target = _TARGETS[operation.targets[0]]
         own = {name: exact(0.5) for name in operation.arrays}
-        if not own:
-            at = kinks(operation.name, tuple(operation.defaults().items()), target)
         note = ", ".join([f"t = {target:g}", *(f"{name} = 0.5" for name in own)])
         function = _of_number(operation, (target,), {**arguments, **own})
     else:
@@ -51,7 +47,8 @@ def plot(operation: Operation) -> Plot | None:
 
 def _window(operation: Activation | Loss) -> tuple[float, float]:
     if isinstance(operation, Activation):
-        far = max((abs(k) for k in _all_kinks(operation)), default=0.0)
+        defaults = tuple(operation.defaults().items())
+        far = max((abs(k) for k in kinks(operation.name, defaults)), default=0.0)
         return -max(6.0, 1.4 * far), max(6.0, 1.4 * far)
     return {
         "real": (-4.0, 4.0),
@@ -61,18 +58,12 @@ def _window(operation: Activation | Loss) -> tuple[float, float]:
     }[operation.predictions]
 
 
-def _all_kinks(operation: Activation) -> tuple[float, ...]:
-    if operation.rowwise:
-        return ()
-    return kinks(operation.name, tuple(operation.defaults().items()))
-
-
 Point = tuple[float, float, float]
+Function = Callable[[Ball], tuple[float, float]]
+"""A function of a ball: the middle of its value and of its slope."""
 
 
-def _pieces(
-    function: Callable[[Any], tuple[float, float]], low: float, high: float, at: Sequence[float]
-) -> list[list[Point]]:
+def _pieces(function: Function, low: float, high: float, at: Sequence[float]) -> list[list[Point]]:
     """Evaluate between kinks, up to just beside them."""
     ends = [low, *at, high]
     found = []
@@ -94,9 +85,9 @@ def _pieces(
 
 
 def _of_number(
-    operation: Operation, before: tuple[Any, ...], arguments: Any
-) -> Callable[[Any], tuple[float, float]]:
-    def function(x: Any) -> tuple[float, float]:
+    operation: Operation, before: tuple[object, ...], arguments: Mapping[str, Ball]
+) -> Function:
+    def function(x: Ball) -> tuple[float, float]:
         local = at_number(operation.definition, x, before, arguments)
         return float(local.value.mid()), float(local.slope.mid())
 
@@ -104,15 +95,15 @@ def _of_number(
 
 
 def _of_row(
-    operation: Activation | Loss, arguments: Any, low: float
-) -> tuple[Callable[[Any], tuple[float, float]], str]:
+    operation: Activation | Loss, arguments: Mapping[str, Ball], low: float
+) -> tuple[Function, str]:
     """Return the first output as the first of three entries changes."""
     rest: tuple[float, ...] = _REST
     if isinstance(operation, Loss):
         rest = {"simplex": (0.25, 0.25), "log_simplex": (-1.0, -1.5)}.get(
             operation.predictions, _REST
         )
-    before: tuple[Any, ...] = ()
+    before: tuple[object, ...] = ()
     across = "x" if isinstance(operation, Activation) else "y"
     note = ", ".join(f"{across}{'₂₃'[k]} = {v:g}" for k, v in enumerate(rest))
     if isinstance(operation, Loss):
@@ -120,7 +111,7 @@ def _of_row(
         before = ([0.5, 0.25, 0.25],) if soft else (0,)
         note += ", t = (0.5, 0.25, 0.25)" if soft else ", the label is class 1"
 
-    def function(x: Any) -> tuple[float, float]:
+    def function(x: Ball) -> tuple[float, float]:
         row = [x, *(exact(v) for v in rest)]
         local = at_row(operation.definition, row, before, arguments)[0]
         return float(local.value.mid()), float(local.slope[0].mid())

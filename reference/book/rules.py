@@ -72,7 +72,7 @@ class Rules:
                 return Piecewise(cases)
         raise NoRule
 
-    def depends(self, node: Any) -> bool:
+    def depends(self, node: Node) -> bool:
         """Whether the variable goes into a tree."""
         if isinstance(node, (SymbolName, Indexed)):
             if node.name == self.by.name:

@@ -4,19 +4,19 @@ A sample gives every name a docstring may use its value, as balls, the operation
 slope by its `definition` among them. Nothing here names an operation.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from flint import arb
 
 from manual_backprop.operation import Activation, LayerOperation, Loss, Operation
-from reference.arithmetic.balls import DefinitionArithmetic, Dual, Slopes, exact
+from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, Slopes, exact
 from reference.arithmetic.point_derivative import constants
-from reference.book.evaluating import FormulaPoint
+from reference.book.evaluating import FormulaPoint, Value
 from reference.book.tokens import Vocabulary
+from reference.formats import Array
 
 LETTERS: Mapping[str, str] = {
     "alpha": "α",
@@ -106,7 +106,7 @@ def _settings(operation: Operation) -> list[dict[str, float]]:
     return found
 
 
-def _letters(setting: Mapping[str, Any]) -> dict[str, Any]:
+def _letters(setting: Mapping[str, float]) -> dict[str, Value]:
     return {LETTERS.get(name, name): exact(value) for name, value in setting.items()}
 
 
@@ -171,7 +171,7 @@ def _row_loss(operation: Loss) -> Iterator[FormulaPoint]:
             row = [float(np.log(v)) for v in row]
         for label in range(_CLASSES if kind == "labels" else 1):
             soft = _soft(kind, row)
-            target: Any = label if kind == "labels" else soft
+            target: int | list[float] = label if kind == "labels" else soft
             for weights in (None, [0.5, 1.25, 2.0, 0.75]) if operation.arrays else (None,):
                 given = {} if weights is None else {
                     name: [exact(v) for v in weights] for name in operation.arrays
@@ -211,8 +211,8 @@ def _layer(operation: LayerOperation) -> Iterator[FormulaPoint]:
         m = DefinitionArithmetic()
         floats = {n: np.round(draw.standard_normal(s), 3) for n, s in shapes.items()}
         flat = m.variables([exact(v) for a in floats.values() for v in a.ravel().tolist()])
-        values: dict[str, Any] = {}
-        variables: dict[str, Any] = {}
+        values: dict[str, Value] = {}
+        variables: dict[str, Array] = {}
         start = 0
         for name, shape in shapes.items():
             variables[name] = np.arange(start, start + int(np.prod(shape))).reshape(shape)
@@ -233,20 +233,20 @@ def _layer(operation: LayerOperation) -> Iterator[FormulaPoint]:
         yield FormulaPoint(m, values, sizes, {}, variables, "a batch of 3, 2 inputs, 4 outputs")
 
 
-def _dual(value: Any, no_slope: Any) -> Dual:
+def _dual(value: Value, no_slope: Ball | Slopes) -> Dual:
     return value if isinstance(value, Dual) else Dual(exact(value), no_slope)
 
 
-def _of(value: Any, position: int) -> Any:
+def _of(value: Value, position: int) -> Ball:
     """Return the slope of a function of a row by one of its inputs."""
     return value.slope.by.get(int(position), arb(0)) if isinstance(value, Dual) else arb(0)
 
 
-def _objects(values: Any) -> Any:
+def _objects(values: Sequence[Value]) -> Array:
     array = np.empty(len(values), object)
     array[:] = values
     return array
 
 
-def _spelled(setting: Mapping[str, float], **point: Any) -> str:
+def _spelled(setting: Mapping[str, float], **point: object) -> str:
     return ", ".join(f"{LETTERS.get(k, k)} = {v}" for k, v in {**point, **setting}.items())

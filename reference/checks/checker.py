@@ -21,8 +21,8 @@ from typing import Any
 import msgspec
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.records import CheckRequest, Event
-from reference.checks.result import CheckedRun, Progress, Result
+from reference.checks.results.records import CheckRequest, Event
+from reference.checks.results.result import CheckedRun, Progress, Result
 from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
 
 
@@ -59,7 +59,7 @@ def check(
     """
     request = _request(target, like, problems, seed, frameworks)
     if report is not None:
-        from reference.checks.pages import refuse_folder
+        from reference.checks.results.pages import refuse_folder
 
         refuse_folder(report)
     began = time.monotonic()
@@ -78,7 +78,7 @@ def check(
         strict=strict,
     )
     if report is not None:
-        from reference.checks.pages import write_report
+        from reference.checks.results.pages import write_report
 
         result = write_report(result, Path(report))
     return result
@@ -122,7 +122,8 @@ def _command_to_repeat(target: object, request: CheckRequest) -> str:
 
 
 def _run_here(target: object, request: CheckRequest, gathered: CheckedRun) -> None:
-    from reference.checks import session, source
+    from reference.checks import session
+    from reference.checks.code import source
 
     what, names = _names(target)
     loaded = source.from_objects(names, what)
@@ -156,7 +157,7 @@ def _beside(target: object, name: str, home: types.ModuleType | None) -> dict[st
 
     One of them may be the forward or the backward that belongs to the target.
     """
-    from reference.checks.vocabulary import stem_of
+    from reference.checks.code.vocabulary import stem_of
 
     if home is None or inspect.isclass(target):
         return {}

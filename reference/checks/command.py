@@ -7,8 +7,8 @@ from typing import Any
 
 from manual_backprop.operation import InvalidInput
 from reference.checks.checker import check
-from reference.checks.result import Result
-from reference.checks.source import files_of
+from reference.checks.code.source import files_of
+from reference.checks.results import Result
 from reports.checked import headline_of, worst_of
 
 
@@ -26,7 +26,7 @@ def run(
     options["seconds"] = timeout
     several = len(files) > 1
     if report is not None and several:
-        from reference.checks.pages import refuse_folder
+        from reference.checks.results.pages import refuse_folder
 
         refuse_folder(report)
     results: list[Result] = []
@@ -40,7 +40,7 @@ def run(
             print(result, end="\n\n" if several else "\n", flush=True)
     _shown("")
     if report is not None and several:
-        from reference.checks.pages import write_index
+        from reference.checks.results.pages import write_index
 
         write_index(results, report)
     if as_json:

@@ -13,28 +13,29 @@ import msgspec
 import numpy as np
 
 from reference.balls import LeftTheTape, TooManyNodes
-from reference.checks import constants, fragile, text
-from reference.checks.argument_spec import Spec
-from reference.checks.assessment import Row
-from reference.checks.chosen import Chosen
-from reference.checks.explain import explain
-from reference.checks.identify import identify
-from reference.checks.inventory import Unit, set_up_by
+from reference.checks.code import Path, Spec, Target, Unit, claim_name, is_gradient_name, path_name
+from reference.checks.code.inventory import set_up_by
+from reference.checks.code.raised import error_line
+from reference.checks.comparing import Row
+from reference.checks.comparing.identify import identify
+from reference.checks.judging import (
+    Chosen,
+    Failure,
+    ProblemCase,
+    ReadingSubject,
+    Subject,
+    constants,
+    fragile,
+    search,
+)
 from reference.checks.kernels import Findings, kernel_findings
 from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.matching import OTHER_AXES
-from reference.checks.names import claim_name, path_name
-from reference.checks.outcome import ForwardFailed, NotFinite
-from reference.checks.raised import error_line
-from reference.checks.records import CheckRequest
-from reference.checks.routine import Path
-from reference.checks.search import Failure, search
+from reference.checks.results import CheckRequest, text
+from reference.checks.running.matching import OTHER_AXES
+from reference.checks.running.outcome import ForwardFailed, NotFinite
 from reference.checks.showing import own_lines, shown
-from reference.checks.source import Target
-from reference.checks.subject import ProblemCase, ReadingSubject, Subject
 from reference.checks.tolerances import NEARLY
-from reference.checks.vocabulary import is_gradient_name
 from reports.checked import CheckedTensor, Fault, Part, Worst
 
 PROBLEMS = 20
@@ -195,18 +196,7 @@ def _judge(subject: Subject, counts: _PartCounts, request: CheckRequest) -> None
             break
     if not counts.cases:
         counts.raised += counts.unfit
-    _settle_scale(subject, counts)
-
-
-def _settle_scale(subject: Subject, counts: _PartCounts) -> None:
-    """Choose mean or sum for a loss that is not in the file: what fits most problems, for all."""
-    if not isinstance(subject, ReadingSubject) or subject.objective.written or not counts.cases:
-        return
-    spelled: Counter[str] = Counter()
-    for case in counts.cases:
-        spelled.update(case.assessment.spellings)
-    best = max(spelled.values(), default=0)
-    subject.spelling = next((s for s, n in spelled.items() if n == best), "1")
+    subject.settle(counts.cases)
 
 
 # -- its result --------------------------------------------------------------------------
@@ -265,7 +255,7 @@ def _about_the_forward(
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
     if request.frameworks:
-        from reference.checks.frameworks_answers import answers  # they import torch and jax
+        from reference.checks.kinds._frameworks_answers import answers  # they import torch and jax
 
         asked = operation, request.frameworks, request.seed
         remarks = [*remarks, *answers(subject.reading, subject.objective, *asked)]
@@ -335,7 +325,7 @@ def _remarks(counts: _PartCounts, subject: Subject) -> tuple[str, ...]:
     ]
     if names:
         found.append(f"not compared with anything: {', '.join(names[:6])}")
-    found += getattr(subject, "remarks", lambda: [])()
+    found += subject.remarks()
     found += counts.kernel.sentences() if counts.kernel is not None else []
     return tuple(dict.fromkeys(found))
 
@@ -347,32 +337,15 @@ def _explained(
     part: Part, counts: _PartCounts, subject: Subject, request: CheckRequest, target: Target
 ) -> Part:
     wrong = [c for c in counts.cases if c.index in counts.wrong]
-    worst = _worst(wrong, request)
-    explained: dict[str, object] = {}
-    if isinstance(subject, ReadingSubject) and not subject.chosen.differences:
-        explained = _by_tape(subject, counts, request)
-    elif hasattr(subject, "explanation"):
-        explained = subject.explanation(counts.cases)
-    explained = shown(subject, target, wrong, request.seed) | explained
-    return msgspec.structs.replace(part, worst=worst, **explained)
-
-
-def _by_tape(
-    subject: ReadingSubject, counts: _PartCounts, request: CheckRequest
-) -> dict[str, object]:
-    found = explain(subject.reading, subject.objective, request.seed, counts.wrong[:6])
-    noted = {
-        claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
-        for case in counts.cases[:1]
-        for r in case.assessment.rows
-        if r.claim in case.assessment.notes
-    }
-    described = {**dict(found.described), **noted}
-    return {
-        "first_wrong": found.first,
-        "mistakes": found.named,
-        "described": tuple(described.items()),
-    }
+    found = subject.explanation(counts.cases, request.seed)
+    return msgspec.structs.replace(
+        part,
+        worst=_worst(wrong, request),
+        first_wrong=found.first,
+        mistakes=found.named,
+        described=found.described,
+        **shown(subject, target, wrong, request.seed),
+    )
 
 
 def _worst(cases: list[ProblemCase], request: CheckRequest) -> Worst | None:

@@ -9,24 +9,20 @@ from collections.abc import Callable
 from functools import partial
 
 from manual_backprop.operation import InvalidInput
-from reference.checks import experiment, source
-from reference.checks.argument_spec import specs_of
-from reference.checks.inventory import units_of
+from reference.checks.code import Target, raised_text, source, units_of
+from reference.checks.code.argument_spec import specs_of
+from reference.checks.judging import Subject
 from reference.checks.parts import accept_mean_taken_in_layers, check_unit
-from reference.checks.raised import raised_text
-from reference.checks.records import (
-    CheckRequest,
+from reference.checks.results import CheckRequest, Refused
+from reference.checks.results.records import (
     Event,
     InternalError,
     PartFinished,
     PartStarted,
-    Refused,
     TargetLoaded,
     Tried,
 )
-from reference.checks.source import Target
-from reference.checks.subject import Subject
-from reference.checks.surroundings import Library
+from reference.checks.running import Library, experiment
 from reports.checked import Part
 
 Emit = Callable[[Event], None]
@@ -68,7 +64,7 @@ def run(
         emit(Refused(str(error)))
         return
     experiment.watch(lambda problem, certified: emit(Tried(problem, certified)))
-    emit(TargetLoaded(tuple(u.name for u in units), tuple(target.remarks)))
+    emit(TargetLoaded(tuple(target.remarks)))
     parts: dict[int, Part] = {}
     for index, unit in enumerate(units):
         if index in request.skip:

@@ -3,32 +3,36 @@
 A layer brings its own uses (`sample`) and its own edge. To these come what any array may hold:
 equal numbers, zeros, what is huge, tiny or not finite, a mask that hides a row, one index alone.
 No layer is named.
+
+Last, what elementwise operations answer to one number alone, and to the same number among others.
+Vector code takes several numbers at once and the last few one by one. Where the two compare in
+another way, a NaN takes another branch, and the answer depends on the length of the tensor.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
-from manual_backprop.operation import LayerOperation
+from manual_backprop.operation import Activation, LayerOperation
 from reference.blocks.weigh import TensorFinding
+from reference.conventions.pointwise import IMPLEMENTATIONS, Batch, PointAnswers, ask
+from reference.conventions.situations import numbers
 from reference.conventions.uses import LayerUse, all_by_jax, draw, problem_of, use_text
 from reference.drawing.builder import Stream
 from reference.evidence import NO_NUMBER, Evidence, gather, tensor_of
+from reference.formats import Array
 from reference.judge import SOME_DIGITS, Judgement, back_from_the_loss, judge_all
 from reference.oracles import Answer, load
 from reports.records import Convention, Enclosure
-
-Array = npt.NDArray[Any]
 
 SEEDS = range(64)
 """The uses that the smallest and the fullest are taken from."""
 ORDINARY, LOST = "ordinary numbers", "digits"
 """The situation of a use as it was drawn; how what is off by rounding alone is called."""
-_FLOATS: Mapping[str, Any] = {
+_FLOATS: Mapping[str, Callable[[Array], Array]] = {
     "equal numbers": lambda a: np.ones_like(a),
     "zeros": lambda a: np.zeros_like(a),
     "times 1e6": lambda a: a * 1e6,
@@ -241,3 +245,53 @@ def _kind(array: Array) -> Array:
     """Return 0 for a finite number, ±1 for ±∞, 2 for NaN."""
     infinite = np.where(np.isinf(array), np.sign(array), 0.0)
     return np.where(np.isnan(array), 2.0, infinite)
+
+
+# -- the length of a tensor ------------------------------------------------------------------------
+
+AMONG = 64
+"""Equal numbers in the long tensor: more than any vector unit takes at once."""
+
+
+def discover_lengths(operations: Sequence[Activation], dtype: str) -> Iterator[Convention]:
+    """Yield a row for each number that an elementwise operation answers by a tensor's length."""
+    chosen = [operation for operation in operations if not operation.rowwise]
+    special = [(name, x) for name, xs in numbers(dtype).items() for x in xs if not np.isfinite(x)]
+    points = [(operation, *one) for operation in chosen for one in special]
+    batches = [
+        Batch(operation, np.full((n, 1), x, dtype), None, operation.defaults())
+        for operation, _, x in points
+        for n in (1, AMONG)
+    ]
+    answers = {name: ask(name, batches) for name in IMPLEMENTATIONS}
+    for k, (operation, situation, x) in enumerate(points):
+        for quantity in ("value", "slope"):
+            pairs = {
+                name: (_spelled(found[2 * k], quantity), _spelled(found[2 * k + 1], quantity))
+                for name, found in answers.items()
+            }
+            if any(alone != among for alone, among in pairs.values()):
+                yield Convention(
+                    operation=operation.name,
+                    kind="activation",
+                    situation=f"{situation}, alone and among {AMONG}",
+                    input=f"x = {x!r}",
+                    quantity=quantity,
+                    dtype=dtype,
+                    answers={
+                        name: " or ".join(dict.fromkeys(pair)) for name, pair in pairs.items()
+                    },
+                    truth="the same at any length",
+                    admissible={name: pair[0] == pair[1] for name, pair in pairs.items()},
+                    deviation={
+                        name: f"{alone} alone, {among} among {AMONG}"
+                        for name, (alone, among) in pairs.items()
+                        if alone != among
+                    },
+                )
+
+
+def _spelled(answers: PointAnswers, quantity: str) -> str:
+    """Return an answer as text; of the long tensor the first, which vector code made."""
+    found = answers.values if quantity == "value" else answers.slopes
+    return f"{float(found.flat[0]):.6g}"

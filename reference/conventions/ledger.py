@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,8 +24,7 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import Activation, LayerOperation, Loss
 from reference.arithmetic.balls import Ball
-from reference.conventions.edges import discover_edges, interval_text
-from reference.conventions.lengths import discover_lengths
+from reference.conventions.edges import discover_edges, discover_lengths, interval_text
 from reference.conventions.pointwise import (
     COTANGENT,
     IMPLEMENTATIONS,
@@ -36,13 +35,14 @@ from reference.conventions.pointwise import (
     prove,
 )
 from reference.conventions.situations import SWEEP, Situations, situations
-from reference.formats import DTYPES
+from reference.formats import DTYPES, Array
 from reference.judge import CONVENTIONAL, allowed_alone
 from reference.oracles import load
 from reports.records import Convention
 
 FOLDER = Path(__file__).parent / "ledgers"
 Quantity = Literal["value", "slope"]
+QUANTITIES: tuple[Quantity, ...] = ("value", "slope")
 
 
 def path() -> Path:
@@ -103,10 +103,15 @@ def discover(
         found = [s for operation in chosen for s in situations(operation, dtype)]
         batches = [s.batch(dtype) for s in found]
         replies = {name: ask(name, batches) for name in IMPLEMENTATIONS}
-        usual: dict[str, set[tuple[Any, ...]]] = {}
+        usual: dict[str, set[tuple[object, ...]]] = {}
         for k, (one, batch) in enumerate(zip(found, batches, strict=True)):
             answers = {name: replies[name][k] for name in IMPLEMENTATIONS}
-            kept = list(_worth_keeping(_rows(one, batch, answers, dtype)))
+            rows_of_one = (
+                _row(one, batch, answers, dtype, n, point, quantity)
+                for n, point in enumerate(prove(batch, limits=True))
+                for quantity in QUANTITIES
+            )
+            kept = list(_worth_keeping(rows_of_one))
             shown = usual.setdefault(one.operation.name, set())
             if one.arguments != one.operation.defaults():
                 # Another parameter gets a row only for what the usual one does not show.
@@ -143,7 +148,7 @@ def _key(row: Convention) -> tuple[str, ...]:
     return row.operation, row.dtype, row.quantity, row.kind, row.situation, row.input
 
 
-def _pattern(row: Convention) -> tuple[Any, ...]:
+def _pattern(row: Convention) -> tuple[object, ...]:
     """Return what a row shows, apart from its numbers: where, and who is off in what way."""
     ways = tuple(sorted((name, text.split()[0]) for name, text in row.deviation.items()))
     return row.situation, row.quantity, ways
@@ -153,17 +158,13 @@ def _spelled(row: Convention) -> str:
     return ", ".join(f"{name} {answer}" for name, answer in row.answers.items())
 
 
-class _Row:
+class _Row(NamedTuple):
     """A row in the making: the answers, and whether they are worth keeping."""
 
-    def __init__(
-        self, row: Convention, thick: bool, off: dict[str, float], far: bool, gone: dict[str, float]
-    ) -> None:
-        self.row = row
-        self.thick = thick
-        self.off = off  # name -> how far outside, inf for NaN
-        self.far = far  # the answers differ by more than rounding
-        self.gone = gone  # name -> the number for which it answers 0
+    row: Convention
+    off: dict[str, float]  # name -> how far outside, inf for NaN
+    far: bool  # the answers differ by more than rounding
+    gone: dict[str, float]  # name -> the number for which it answers 0
 
 
 def _worth_keeping(rows: Iterable[_Row]) -> Iterator[Convention]:
@@ -193,14 +194,6 @@ def _worth_keeping(rows: Iterable[_Row]) -> Iterator[Convention]:
             yield row.row
 
 
-def _rows(
-    one: Situations, batch: Batch, answers: dict[str, PointAnswers], dtype: str
-) -> Iterator[_Row]:
-    for n, point in enumerate(prove(batch, limits=True)):
-        for quantity in ("value", "slope"):
-            yield _row(one, batch, answers, dtype, n, point, quantity)
-
-
 def _row(
     one: Situations,
     batch: Batch,
@@ -208,7 +201,7 @@ def _row(
     dtype: str,
     n: int,
     point: Point,
-    quantity: Any,
+    quantity: Quantity,
 ) -> _Row:
     truths = point.values if quantity == "value" else point.slopes
     given = {
@@ -216,15 +209,15 @@ def _row(
         for name, reply in answers.items()
     }
     middle = np.array([float(t.mid()) for t in truths])
-    radius = np.array([float(t.rad()) if t.is_finite() else 0.0 for t in truths])
+    undefined = quantity == "value" and bool(np.isnan(batch.x[n]).any())
     allowed = allowed_alone(middle, np.asarray(point.inputs), quantity, dtype, CONVENTIONAL)
     if quantity == "slope" and len(truths) > 1:
         allowed = allowed * np.abs(np.resize(COTANGENT, len(truths))).sum()
     admissible, deviation, off = {}, {}, {}
     for name, values in given.items():
         outside = [
-            _outside(float(v), t, float(m), float(r), float(a), dtype, batch, n, quantity)
-            for v, t, m, r, a in zip(values, truths, middle, radius, allowed, strict=True)
+            _outside(float(v), t, float(a), dtype, undefined)
+            for v, t, a in zip(values, truths, allowed, strict=True)
         ]
         off[name] = max(distance for distance, _ in outside)
         admissible[name] = off[name] == 0
@@ -237,8 +230,7 @@ def _row(
     same = (spread == spread[0]).all(0) | np.isnan(spread).all(0)
     far = bool((~same & ~(apart <= 2 * allowed)).any())
     thick = any(
-        t.is_finite() and t.rel_accuracy_bits() < 64 and r > 1e-200
-        for t, r in zip(truths, radius, strict=True)
+        t.is_finite() and t.rel_accuracy_bits() < 64 and float(t.rad()) > 1e-200 for t in truths
     )
     row = Convention(
         operation=one.operation.name,
@@ -257,23 +249,18 @@ def _row(
         for name, values in given.items()
         if not values.any() and abs(middle[0]) >= np.finfo(dtype).tiny and not thick
     }
-    return _Row(row, thick, off, far, gone if len(gone) < len(given) and len(truths) == 1 else {})
+    return _Row(row, off, far, gone if len(gone) < len(given) and len(truths) == 1 else {})
 
 
 def _outside(
-    value: float,
-    truth: Ball,
-    middle: float,
-    radius: float,
-    allowed: float,
-    dtype: str,
-    batch: Batch,
-    n: int,
-    quantity: str,
+    value: float, truth: Ball, allowed: float, dtype: str, undefined: bool
 ) -> tuple[float, str]:
-    """Return how far outside one answer is (0: admissible), and that in words."""
-    info = np.finfo(dtype)
-    if np.isnan(batch.x[n]).any() and quantity == "value":
+    """Return how far outside one answer is (0: admissible), and that in words.
+
+    `undefined`: it is the value at an input with NaN.
+    """
+    info, middle = np.finfo(dtype), float(truth.mid())
+    if undefined:
         return (0.0, "") if np.isnan(value) else (float("inf"), "a number for NaN")
     if truth.is_nan() or (not truth.is_finite() and not np.isinf(middle)):
         return 0.0, ""  # not defined there: any answer is a convention
@@ -283,7 +270,7 @@ def _outside(
         return float("inf"), f"{value:.6g} for {middle:.6g}"
     if not np.isfinite(value):
         return float("inf"), f"{value:.6g} for {middle:.6g}"
-    error = max(0.0, abs(value - middle) - radius)
+    error = max(0.0, abs(value - middle) - float(truth.rad()))
     if error <= allowed:
         return 0.0, ""
     if value == 0 and abs(middle) < float(info.tiny):
@@ -302,7 +289,7 @@ def _input(one: Situations, batch: Batch, n: int) -> str:
     return ", ".join(parts)
 
 
-def _text(values: Any) -> str:
+def _text(values: Array) -> str:
     return _joined([f"{v:.6g}" for v in values.tolist()])
 
 
@@ -334,7 +321,7 @@ def _all_ignored(dtype: str) -> Iterator[Convention]:
         problem = Problem(network, parameters, np.ones((2, 2), dtype), targets)
         with np.errstate(all="ignore"):
             replies = {n: o.answer(problem) for n, o in load(IMPLEMENTATIONS).items()}
-        for quantity in ("value", "slope"):
+        for quantity in QUANTITIES:
             answers = {}
             for name, answer in replies.items():
                 assert answer.loss is not None

@@ -7,15 +7,14 @@ order 2 there is also what the slope moves by: f'', of rows along `DIRECTION`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.operation import Activation, FloatArray, Loss
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
+from reference.formats import Array, Tensor
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
@@ -29,23 +28,25 @@ _BITS = 256
 _MAX_BITS = 2048
 
 
+def takes_rows(operation: Activation | Loss) -> bool:
+    """Say whether an operation works on whole rows, not on each number."""
+    return operation.rowwise if isinstance(operation, Activation) else not operation.elementwise
+
+
 @dataclass(frozen=True)
 class Batch:
     """Inputs to one operation: x (n, C), for a loss its targets, and its arguments."""
 
     operation: Activation | Loss
     x: FloatArray
-    targets: npt.NDArray[Any] | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    targets: Array | None = None
+    arguments: Mapping[str, float] = field(default_factory=dict)
     arrays: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def by_row(self) -> bool:
         """Whether a point is a row."""
-        operation = self.operation
-        if isinstance(operation, Activation):
-            return operation.rowwise
-        return not operation.elementwise
+        return takes_rows(self.operation)
 
     def cotangent(self, outputs: FloatArray) -> FloatArray:
         """Return what the outputs are multiplied with."""
@@ -86,7 +87,7 @@ def ask(implementation: str, batches: Sequence[Batch], order: int = 1) -> list[P
 
 def _manual(batch: Batch, order: int) -> PointAnswers:
     operation, given = batch.operation, {**batch.arguments, **batch.arrays}
-    seconds: Any = None
+    seconds: FloatArray | None = None
     if isinstance(operation, Activation):
         y = operation.forward(batch.x, **given)
         dy = batch.cotangent(y)
@@ -121,7 +122,7 @@ def _torch(batch: Batch, order: int) -> PointAnswers:
     dy = torch.from_numpy(batch.cotangent(values).copy())
     (slopes,) = torch.autograd.grad(y, x, dy, create_graph=order == 2, allow_unused=True)
     slopes = nothing if slopes is None else slopes
-    seconds: Any = nothing if order == 2 else None
+    seconds = nothing if order == 2 else None
     if slopes.requires_grad and order == 2:
         along = torch.from_numpy(batch.direction.copy())
         try:
@@ -143,15 +144,17 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
     """Compile all batches as one program: compiling each alone takes ten times as long."""
     import jax
 
-    def pulled(batch: Batch, x: Any, targets: Any, arrays: Any) -> tuple[Any, ...]:
+    def pulled(
+        batch: Batch, x: Tensor, targets: Tensor, arrays: Mapping[str, Tensor]
+    ) -> tuple[Tensor, ...]:
         function = resolve(batch.operation, "jax")
 
-        def of_x(x: Any) -> Any:
+        def of_x(x: Tensor) -> Tensor:
             if isinstance(batch.operation, Activation):
                 return function(x, **batch.arguments)
             return function(x, targets, **batch.arguments, **arrays)
 
-        def slopes(x: Any) -> tuple[Any, Any]:
+        def slopes(x: Tensor) -> tuple[Tensor, Tensor]:
             y, pull = jax.vjp(of_x, x)
             return pull(batch.cotangent(np.empty(y.shape, y.dtype)))[0], y
 
@@ -160,7 +163,7 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
         found, move, y = jax.vjp(slopes, x, has_aux=True)
         return y, found, move(batch.direction)[0]
 
-    def everything(inputs: Any) -> Any:
+    def everything(inputs: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, ...]]:
         return [pulled(batch, *given) for batch, given in zip(batches, inputs, strict=True)]
 
     inputs = [(batch.x, batch.targets, dict(batch.arrays)) for batch in batches]
@@ -249,7 +252,7 @@ def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) 
 
 def _at(batch: Batch, x: list[Ball], n: int, j: int | None) -> Point:
     operation, arguments = batch.operation, constants(dict(batch.arguments))
-    before: tuple[Any, ...] = ()
+    before: tuple[object, ...] = ()
     inputs = [abs(float(b.mid())) for b in x]
     if isinstance(operation, Loss):
         assert batch.targets is not None

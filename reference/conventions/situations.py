@@ -6,16 +6,19 @@ definition; no operation is named.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_backprop.operation import Activation, FloatArray, Loss, Operation
 from reference.conventions.pointwise import Batch
-from reference.drawing.kinks import kinks
+from reference.drawing.regimes import kinks
 
 SWEEP = "somewhere"
 """The situation of points that lie anywhere: a row is made only where an answer is far off."""
+
+Target = int | float | tuple[float, ...] | None
+"""A label, a number, a row of them, or none."""
 
 _INF, _NAN = np.inf, np.nan
 _LOGITS = {
@@ -46,13 +49,15 @@ class Situations:
     """Points of one operation with one setting of its parameters, each with its name."""
 
     operation: Activation | Loss
-    arguments: dict[str, Any]
+    arguments: dict[str, float]
     names: list[str] = field(default_factory=list)
     x: list[tuple[float, ...]] = field(default_factory=list)
-    targets: list[Any] = field(default_factory=list)
-    arrays: dict[str, list[Any]] = field(default_factory=dict)
+    targets: list[Target] = field(default_factory=list)
+    arrays: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
 
-    def add(self, name: str, x: Any, target: Any = None, **arrays: float) -> None:
+    def add(
+        self, name: str, x: float | tuple[float, ...], target: Target = None, **arrays: float
+    ) -> None:
         """Add a point: a number, or a row of them."""
         row = x if isinstance(x, tuple) else (x,)
         self.names.append(name)
@@ -61,7 +66,7 @@ class Situations:
         for key, value in arrays.items():
             self.arrays.setdefault(key, []).append((value,) * len(row))
 
-    def batch(self, dtype: Any) -> Batch:
+    def batch(self, dtype: npt.DTypeLike) -> Batch:
         """Return the points as arrays."""
         loss, targets = isinstance(self.operation, Loss), None
         if loss:
@@ -76,20 +81,19 @@ class Situations:
         return Batch(self.operation, x, targets, self.arguments, arrays)
 
 
-def situations(operation: Activation | Loss, dtype: Any) -> Iterator[Situations]:
+def situations(operation: Activation | Loss, dtype: npt.DTypeLike) -> Iterator[Situations]:
     """Yield the situations of an operation, once for each setting of its parameters."""
     for arguments in settings(operation):
         if isinstance(operation, Activation):
             yield _of_activation(operation, arguments, dtype)
             continue
-        labels = "labels" in operation.targets and not operation.elementwise
-        for kind in {"labels"} if operation.targets == ("labels",) else {"numbers"}:
-            yield _of_loss(operation, arguments, dtype, labels=kind == "labels")
-        if labels and operation.targets != ("labels",):
+        labels_alone = operation.targets == ("labels",)
+        yield _of_loss(operation, arguments, dtype, labels=labels_alone)
+        if "labels" in operation.targets and not (operation.elementwise or labels_alone):
             yield _of_loss(operation, arguments, dtype, labels=True)
 
 
-def settings(operation: Operation) -> Iterator[dict[str, Any]]:
+def settings(operation: Operation) -> Iterator[dict[str, float]]:
     """Yield the usual parameters, then each other choice by itself."""
     usual = operation.defaults()
     yield usual
@@ -99,7 +103,7 @@ def settings(operation: Operation) -> Iterator[dict[str, Any]]:
                 yield {**usual, name: choice}
 
 
-def numbers(dtype: Any) -> dict[str, tuple[float, ...]]:
+def numbers(dtype: npt.DTypeLike) -> dict[str, tuple[float, ...]]:
     """Return the numbers at which any operation may break, by what they are."""
     info = np.finfo(dtype)
     smallest, tiny, largest = (float(v) for v in (info.smallest_subnormal, info.tiny, info.max))
@@ -119,16 +123,20 @@ def _sweep() -> list[float]:
     return [*steps.tolist(), *powers.tolist(), *(-powers).tolist(), 90.0, -90.0, 105.0, -105.0]
 
 
-def _aimed(name: str, arguments: dict[str, Any], dtype: Any, target: float = 0.0) -> Any:
+def _aimed(
+    name: str, arguments: dict[str, float], dtype: npt.DTypeLike, target: float = 0.0
+) -> Iterator[tuple[str, float]]:
     """Yield the kinks, and the floats beside them."""
     for kink in kinks(name, tuple(sorted(arguments.items())), target):
-        at = np.dtype(dtype).type(kink)
+        at, far = np.asarray(kink, dtype), np.asarray(_INF, dtype)
         yield "kink", float(at)
-        yield "1 ulp below a kink", float(np.nextafter(at, -at.dtype.type(_INF)))
-        yield "1 ulp above a kink", float(np.nextafter(at, at.dtype.type(_INF)))
+        yield "1 ulp below a kink", float(np.nextafter(at, -far))
+        yield "1 ulp above a kink", float(np.nextafter(at, far))
 
 
-def _of_activation(operation: Activation, arguments: dict[str, Any], dtype: Any) -> Situations:
+def _of_activation(
+    operation: Activation, arguments: dict[str, float], dtype: npt.DTypeLike
+) -> Situations:
     found = Situations(operation, arguments)
     if operation.rowwise:
         for name, row in _LOGITS.items():
@@ -144,13 +152,15 @@ def _of_activation(operation: Activation, arguments: dict[str, Any], dtype: Any)
     return found
 
 
-def _of_loss(operation: Loss, arguments: dict[str, Any], dtype: Any, labels: bool) -> Situations:
+def _of_loss(
+    operation: Loss, arguments: dict[str, float], dtype: npt.DTypeLike, labels: bool
+) -> Situations:
     found = Situations(operation, arguments)
     if not operation.elementwise:
         rows = {"simplex": _SIMPLEX, "log_simplex": _LOG_SIMPLEX}.get(
             operation.predictions, _LOGITS
         )
-        targets: list[tuple[str, Any]] = [
+        targets: list[tuple[str, Target]] = [
             ("one-hot", (1.0, 0.0, 0.0)),
             ("soft target", (0.25, 0.25, 0.5)),
             ("zero target", (0.0, 0.0, 0.0)),
@@ -175,8 +185,8 @@ def _of_loss(operation: Loss, arguments: dict[str, Any], dtype: Any, labels: boo
         }
     elif operation.predictions == "log_simplex":
         places = {"probability 1": (0.0,), "probability 0": (-_INF,), "far": (-1e5,)}
-    variances = {"entries": (1.0, 0.0, 1e-7, 1e-4)}
     names = [name for name, extent in operation.arrays.items() if extent == "entries"]
+    variances = (1.0, 0.0, 1e-7, 1e-4) if names else (1.0,)
     for target in _targets(operation):
         aimed = list(_aimed(operation.name, arguments, dtype, target))
         points = [*aimed, *((name, x) for name, xs in places.items() for x in xs)]
@@ -184,7 +194,7 @@ def _of_loss(operation: Loss, arguments: dict[str, Any], dtype: Any, labels: boo
             points += [("on the target", target), *((SWEEP, x) for x in _sweep()[::4])]
         suffix = ", zero target" if target == 0 else ""
         for name, x in points:
-            for value in variances["entries"] if names else (1.0,):
+            for value in variances:
                 label = name if name == SWEEP else name + suffix
                 if value != 1.0 and name not in ("inside", "on the target"):
                     continue

@@ -4,23 +4,25 @@
 row by the cotangents of its outputs. It shares no derivation with the layer's `backward`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from flint import arb
 
 from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.operation import LayerOperation, Rows
-from reference.arithmetic.balls import DefinitionArithmetic, Dual, Slopes, exact, precision
+from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, Slopes, exact, precision
 from reference.drawing.builder import Stream
+from reference.formats import Array, Tensor
 from reference.oracles import Oracle, load
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
-Array = npt.NDArray[Any]
+Options = Mapping[str, Any]
+"""Options of a layer by name: numbers, words, tuples of numbers."""
+
 CANCELLED = 2.0**-20
 BITS = 260  # 60 digits are 200 bits; the rest is for what cancels
 
@@ -29,7 +31,7 @@ class LayerUse(NamedTuple):
     """One use of a layer: its arrays, its options and the cotangent of its value."""
 
     arrays: dict[str, Array]
-    options: Mapping[str, Any]
+    options: Options
     dy: Array
 
     @property
@@ -94,7 +96,7 @@ def draw(
 def use(
     operation: LayerOperation,
     arrays: Mapping[str, Array],
-    options: Mapping[str, Any],
+    options: Options,
     stream: Stream,
     dtype: str = "float64",
 ) -> LayerUse:
@@ -137,10 +139,10 @@ def all_by_jax(operation: LayerOperation, uses: Sequence[LayerUse]) -> list[UseA
 
     first, function = uses[0], resolve(operation, "jax")
 
-    def both(given: tuple[dict[str, Any], Any]) -> Any:
+    def both(given: tuple[dict[str, Tensor], Tensor]) -> tuple[Tensor, ...]:
         arrays, dy = given
 
-        def value(floats: dict[str, Any]) -> Any:
+        def value(floats: dict[str, Tensor]) -> Tensor:
             known = {**arrays, **floats}
             return function(*[known.get(name) for name in operation.arguments], **first.options)
 
@@ -185,7 +187,12 @@ def truth(operation: LayerOperation, given: LayerUse) -> UseTruth:
 
 
 def _add_row(
-    operation: LayerOperation, given: LayerUse, rows: Rows, row: int, total: Any, size: Any
+    operation: LayerOperation,
+    given: LayerUse,
+    rows: Rows,
+    row: int,
+    total: Mapping[str, list[Ball]],
+    size: Mapping[str, Array],
 ) -> None:
     """Add one row's part to the totals: its value, and dy times its Jacobian."""
     m = DefinitionArithmetic()
@@ -224,7 +231,7 @@ def _order(given: LayerUse, name: str) -> int:
     return given.floats.index(name) if name in given.floats else len(given.floats)
 
 
-def _nested(index: Any, array: Array, variables: Any) -> Any:
+def _nested(index: Array, array: Array, variables: Iterator[Dual] | None) -> Ball | Dual:
     """Return the row's numbers in the shape of its indices; −1 is a zero."""
     if np.ndim(index):
         return [_nested(part, array, variables) for part in index]
@@ -233,7 +240,7 @@ def _nested(index: Any, array: Array, variables: Any) -> Any:
     return exact(array.flat[index].item()) if variables is None else next(variables)
 
 
-def _exactly(numbers: Any) -> Any:
+def _exactly(numbers: object) -> Ball:
     return [_exactly(n) for n in numbers] if isinstance(numbers, list) else exact(numbers)
 
 
@@ -249,7 +256,7 @@ def _rows(operation: LayerOperation, given: LayerUse, shape: tuple[int, ...]) ->
     return Rows(inputs, np.arange(given.dy.size)[:, None])
 
 
-def _ends(ball: Any) -> tuple[Any, Any]:
+def _ends(ball: Ball) -> tuple[np.longdouble, np.longdouble]:
     """Return the ends of a ball as long doubles: the nearest double, and what is left."""
     return tuple(  # type: ignore[return-value]  # of two
         np.longdouble(float(end.mid())) + np.longdouble(float((end - float(end.mid())).mid()))

@@ -1,14 +1,12 @@
 """Whether two arrays are one but for rounding, as a diagnosis needs it."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from reference.formats import Array
 from reference.judge import REPRODUCES, SUMMANDS
 
 
-def difference(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+def difference(a: Array, b: Array) -> float:
     """Return max |a − b| over the larger magnitude; infinity where shapes or infinities differ."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape:
@@ -28,7 +26,7 @@ def difference(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     return largest / scale if largest else 0.0
 
 
-def same_to_rounding(a: npt.NDArray[Any], b: npt.NDArray[Any], among: float = 0.0) -> bool:
+def same_to_rounding(a: Array, b: Array, among: float = 0.0) -> bool:
     """Say whether two arrays are one but for rounding, in the precision of the coarser.
 
     `among` is the size of the numbers that they were made from: a sum that cancels holds nothing

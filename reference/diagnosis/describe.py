@@ -6,13 +6,12 @@ only when it makes the wrong array from the right one to rounding.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.operation import FloatArray
 from reference.diagnosis.closeness import same_to_rounding
+from reference.formats import Array
 from reference.judge import ONE_FACTOR, ONE_SMALL_FACTOR, SOME_DIGITS
 
 _FEW = 3  # a description from fewer problems could be chance
@@ -26,7 +25,7 @@ class ArrayPair:
     factor may stem from (N, D_in, D_out), `shares` arrays whose sum is the right one.
     """
 
-    given: npt.NDArray[Any]
+    given: Array
     right: FloatArray
     known: Mapping[str, FloatArray] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -63,7 +62,7 @@ def _shape(pairs: Sequence[ArrayPair]) -> str:
     return shapes
 
 
-def _summed(pair: ArrayPair) -> npt.NDArray[Any]:
+def _summed(pair: ArrayPair) -> Array:
     extra = tuple(range(pair.given.ndim - pair.right.ndim))
     return np.asarray(pair.given.sum(axis=extra))
 
@@ -202,7 +201,7 @@ _TESTS: tuple[Callable[[Sequence[ArrayPair]], str], ...] = (
 )  # fmt: skip
 
 
-def _close(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+def _close(a: Array, b: Array) -> bool:
     return same_to_rounding(np.asarray(a), np.asarray(b))
 
 
@@ -213,7 +212,7 @@ def _broadcasts(pair: ArrayPair, name: str) -> bool:
         return False
 
 
-def _ratio(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float | None:
+def _ratio(a: Array, b: Array) -> float | None:
     """Return c with a = c b to rounding, or None."""
     if a.shape != b.shape or not b.any() or not np.isfinite(a).all():
         return None
@@ -222,13 +221,13 @@ def _ratio(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float | None:
     return c if c != 0 and _close(a, c * b) else None
 
 
-def _constant(values: npt.NDArray[Any], *, loosely: bool = False) -> bool:
+def _constant(values: Array, *, loosely: bool = False) -> bool:
     """Say whether numbers that come from divisions are one; loosely: found as small differences."""
     spread = np.abs(values - values[0]).max()
     return bool(spread <= (ONE_SMALL_FACTOR if loosely else ONE_FACTOR) * abs(values[0]))
 
 
-def _scaled(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+def _scaled(a: Array, b: Array) -> float:
     scale = float(np.abs(b).max())
     return float(np.abs(a - b).max()) / scale if scale else np.inf
 

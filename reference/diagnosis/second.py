@@ -7,19 +7,19 @@ judge must catch. Where a user's products are wrong, the mistake that gives the 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.graph import Step
 from manual_backprop.layers import Dense
 from manual_backprop.network import Problem
-from manual_backprop.operation import FloatArray, Loss
+from manual_backprop.operation import Activation, FloatArray, Loss
 from manual_backprop.second_order import product_along
 from reference.diagnosis.closeness import same_to_rounding
 from reference.problems import DirectedProblem
 
-Formula = Callable[..., Any]
+Formula = Callable[..., FloatArray]
+Arrays = Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def products_by(
 def _pushed(
     rules: SecondOrderRules,
     step: Step,
-    arrays: Mapping[str, Any],
-    y: Any,
-    moving: Mapping[str, Any],
-) -> Any:
+    arrays: Arrays,
+    y: FloatArray,
+    moving: Arrays,
+) -> FloatArray:
     """Return the tangent of a step's value."""
     if step.operation == "dense":
         tangents = moving["x"], arrays["weight"], moving["weight"], moving.get("bias")
@@ -72,11 +72,11 @@ def _pushed(
 def _moved(
     rules: SecondOrderRules,
     step: Step,
-    arrays: Mapping[str, Any],
-    y: Any,
-    cotangents: tuple[Any, Any],
-    moving: Mapping[str, Any],
-) -> Mapping[str, Any]:
+    arrays: Arrays,
+    y: FloatArray,
+    cotangents: tuple[FloatArray, FloatArray],
+    moving: Arrays,
+) -> Arrays:
     """Return how the cotangents of a step's arguments move."""
     (dy, tdy), op = cotangents, step.record
     if isinstance(op, Loss):
@@ -123,67 +123,76 @@ def _centred(p: FloatArray, v: FloatArray) -> FloatArray:
     return centred
 
 
-def _softmax_only(change: Callable[[Any, Any, Any], Any]) -> Formula:
+def _softmax_only(change: Callable[[FloatArray, FloatArray, FloatArray], FloatArray]) -> Formula:
     """Return the second of every activation, that of softmax changed."""
 
-    def second(op: Any, z: Any, a: Any, da: Any, tda: Any, tz: Any, ta: Any, **o: Any) -> Any:
+    def second(
+        op: Activation,
+        z: FloatArray,
+        a: FloatArray,
+        da: FloatArray,
+        tda: FloatArray,
+        tz: FloatArray,
+        ta: FloatArray,
+        **o: float,
+    ) -> FloatArray:
         return change(a, da, tz) if op.name == "softmax" else op.second(z, a, da, tz, **o)
 
     return second
 
 
-def _cross_entropy_only(change: Callable[[Any, Any, Any], Any]) -> Formula:
+def _cross_entropy_only(
+    change: Callable[[FloatArray, FloatArray, FloatArray], FloatArray],
+) -> Formula:
     """Return the second of every loss, that of cross entropy changed; `change` gets p, ty, dL."""
 
-    def second(op: Any, y: Any, t: Any, dL: Any, ty: Any, **o: Any) -> Any:
+    def second(
+        op: Loss, y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray, **o: float
+    ) -> FloatArray:
         if op.name != "cross_entropy":
-            return op.second(y, t, dL, ty, **o)
+            return np.asarray(op.second(y, t, dL, ty, **o))
         e = np.exp(y - y.max(axis=-1, keepdims=True))
         return change(e / e.sum(axis=-1, keepdims=True), ty, dL[..., None])
 
     return second
 
 
-def _of_second(change: Formula) -> dict[str, Formula]:
-    return {"second": change}
-
-
 _S = "How the slope itself moves"
 SECOND_MISTAKES: tuple[SecondMistake, ...] = (
     SecondMistake("second_left_out", f"{_S} is left out: f' is taken for a constant.",
-        "tdz = f'(z) tda", _of_second(lambda op, z, a, da, tda, tz, ta, **o: 0 * tz)),
+        "tdz = f'(z) tda", {"second": lambda op, z, a, da, tda, tz, ta, **o: 0 * tz}),
     SecondMistake("second_sign", f"{_S} has the wrong sign.",
         "tdz = f' tda - f'' da tz",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o: -op.second(z, a, da, tz, **o))),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o: -op.second(z, a, da, tz, **o)}),
     SecondMistake("second_doubled", f"{_S} is counted twice.",
         "tdz = f' tda + 2 f'' da tz",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o: 2 * op.second(z, a, da, tz, **o))),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o: 2 * op.second(z, a, da, tz, **o)}),
     SecondMistake("second_halved", f"{_S} is halved, as in a Taylor series.",
         "tdz = f' tda + f''/2 da tz",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, da, tz, **o) / 2)),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, da, tz, **o) / 2}),
     SecondMistake("second_without_tangent", "f'' is not multiplied by the tangent of z.",
         "tdz = f' tda + f'' da",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, da, 0 * tz + 1, **o))),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, da, 0 * tz + 1, **o)}),
     SecondMistake("second_without_cotangent", "f'' is not multiplied by the cotangent of a.",
         "tdz = f' tda + f'' tz",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, 0 * da + 1, tz, **o))),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, 0 * da + 1, tz, **o)}),
     SecondMistake("first_in_place_of_second", "f' is used instead of f''.",
         "tdz = f' tda + f' da tz",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o: op.backward(z, a, da, **o) * tz)),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o: op.backward(z, a, da, **o) * tz}),
     SecondMistake("slope_squared", "The square of f' is used instead of f''.",
         "tdz = f' tda + f'² da tz",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o:
-            op.backward(z, a, op.backward(z, a, da, **o), **o) * tz)),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o:
+            op.backward(z, a, op.backward(z, a, da, **o), **o) * tz}),
     SecondMistake("second_at_output", "f'' is taken at the activation, not at the pre-activation.",
         "tdz = f' tda + f''(a) da tz",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o:
-            op.second(a, op.forward(a, **o), da, tz, **o))),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o:
+            op.second(a, op.forward(a, **o), da, tz, **o)}),
     SecondMistake("tangent_of_output", "The tangent of a is used instead of that of z.",
         "tdz = f' tda + f'' da ta",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, da, ta, **o))),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, da, ta, **o)}),
     SecondMistake("moved_cotangent_twice", "f'' is multiplied by what da moves by, not by da.",
         "tdz = f' tda + f'' tda tz",
-        _of_second(lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, tda, tz, **o))),
+        {"second": lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, tda, tz, **o)}),
     SecondMistake("cotangent_not_moved", "The slope is multiplied by da, not by what it moves by.",
         "tdz = f' da + f'' da tz",
         {"pull": lambda op, z, a, da, tda, **o: op.backward(z, a, da, **o)}),
@@ -193,13 +202,13 @@ SECOND_MISTAKES: tuple[SecondMistake, ...] = (
         "ta = tz", {"tangent": lambda op, z, a, tz, **o: tz}),
     SecondMistake("softmax_diagonal", "Softmax's second order is that of each entry by itself.",
         "tdx = y (1 - y)(1 - 2y) dy tx",
-        _of_second(_softmax_only(lambda y, dy, tx: y * (1 - y) * (1 - 2 * y) * dy * tx))),
+        {"second": _softmax_only(lambda y, dy, tx: y * (1 - y) * (1 - 2 * y) * dy * tx)}),
     SecondMistake("softmax_sum_left_out", "The sum that keeps softmax's row at 1 is left out.",
         "tdx = y a b",
-        _of_second(_softmax_only(lambda y, dy, tx: y * _centred(y, dy) * _centred(y, tx)))),
+        {"second": _softmax_only(lambda y, dy, tx: y * _centred(y, dy) * _centred(y, tx))}),
     SecondMistake("softmax_not_centred", "dy and tx are not counted from their means.",
         "tdx = y (dy tx - Σ y dy tx)",
-        _of_second(_softmax_only(lambda y, dy, tx: y * _centred(y, dy * tx)))),
+        {"second": _softmax_only(lambda y, dy, tx: y * _centred(y, dy * tx))}),
     SecondMistake("weight_tangent_left_out", "The weight's own tangent is left out.",
         "tz = ta W + tb",
         {"dense_tangent": lambda a, ta, w, tw, tb: Dense.tangent(a, ta, w, 0 * tw, tb)}),

@@ -1,8 +1,9 @@
 """A problem in the making: its random numbers, its structure, and the ways to fill in values."""
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,9 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.operation import Domain, FloatArray, Loss, Operation
-from reference.formats import format_of
+from reference.formats import Array, format_of
+
+_T = TypeVar("_T")
 
 MAX_DEPTH, MAX_WIDTH, MAX_BATCH = 4, 8, 8
 
@@ -42,7 +45,7 @@ class _Key(np.random.bit_generator.ISeedSequence):
     def __init__(self, seed: int, index: int) -> None:
         self._words = np.array([seed, index], np.uint64)
 
-    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> npt.NDArray[Any]:
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> Array:
         """Return the key, which is what Philox seeds itself with."""
         return self._words
 
@@ -67,7 +70,7 @@ class Stream:
         """Return True in `numerator` of `denominator` cases."""
         return self.below(denominator) < numerator
 
-    def choice(self, options: Any) -> Any:
+    def choice(self, options: Sequence[_T]) -> _T:
         """Return one of a sequence."""
         return options[self.below(len(options))]
 
@@ -83,6 +86,7 @@ class ProblemBuilder:
         self.stream, self.where = stream, where
         self.dtype = format_of(where.dtype).dtype
         self.loss: Loss = LOSSES[where.loss]
+        self.target_kinds = self.loss.targets
         self.depth = 1 + stream.below(MAX_DEPTH)
         self.place = self._place_of_the_activation()
         self.batch = 2 + stream.below(MAX_BATCH - 1)
@@ -99,7 +103,7 @@ class ProblemBuilder:
         self.weighted = not stream.chance(1, 4)
         self.parameters: dict[str, npt.NDArray[np.float64]] = {}
         self.x: npt.NDArray[np.float64] = np.empty(0)
-        self.targets: npt.NDArray[Any] | None = None
+        self.targets: Array | None = None
 
     def _place_of_the_activation(self) -> int:
         """Choose the layer of the cell's activation: the output only where the loss takes it."""
@@ -153,10 +157,10 @@ class ProblemBuilder:
         rows = self.stream.normal(self.batch, self.widths[0])
         self.x = np.rint(2 * rows) / 2 if lattice else rows * x
 
-    def draw_targets(self) -> npt.NDArray[Any]:
+    def draw_targets(self) -> Array:
         """Return targets of a kind that the loss takes."""
         stream, shape = self.stream, (self.batch, self.widths[-1])
-        match stream.choice(self.loss.targets):
+        match stream.choice(self.target_kinds):
             case "real":
                 targets = stream.normal(*shape)
                 if self.where.regime == "lattice":
@@ -249,3 +253,21 @@ def _drawn_parameters(stream: Stream, operation: Operation) -> dict[str, float]:
     if not operation.parameters or stream.chance(1, 2):
         return operation.defaults()
     return {name: stream.choice(p.choices) for name, p in operation.parameters.items()}
+
+
+def sampled(seed: int, index: int, share: float, salt: int = 0) -> bool:
+    """Say whether a problem is in a fixed share of all.
+
+    As a coin would choose, so that the share is met in every cell: a step of SplitMix64 mixes all
+    bits (Steele, Lea and Flood, 2014). A mere multiple of the index would come round with the
+    number of cells and never meet most of them. Shares of different `salt` are independent.
+    """
+    bits = (index + _mixed(seed ^ salt)) % 2**64
+    return _mixed(bits) < share * 2**64
+
+
+def _mixed(bits: int) -> int:
+    bits = (bits + 0x9E3779B97F4A7C15) % 2**64
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % 2**64
+    return bits ^ bits >> 31

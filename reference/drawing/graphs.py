@@ -8,19 +8,16 @@ registry has its turn, in an architecture that its first argument fits.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.layers import LAYERS
 from manual_backprop.operation import InvalidInput, LayerOperation, Takes
 from reference.drawing.builder import ProblemCell, Stream
-from reference.formats import format_of
+from reference.formats import Array, format_of
 
-Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 SHARED = 256
@@ -107,7 +104,7 @@ class _GraphBuilder:
                    for k, p in operation.parameters.items()}  # fmt: skip
         return self.step(name, {"x": x}, self.made[x], **options)
 
-    def step(self, name: str, inputs: Mapping[str, str], made: Shape, **options: Any) -> str:
+    def step(self, name: str, inputs: Mapping[str, str], made: Shape, **options: object) -> str:
         """Add an operation whose value has the given shape to values that are there."""
         step = Step(f"{len(self.steps)}.{name}", name, dict(inputs), options)
         self.steps.append(step)
@@ -154,7 +151,7 @@ class _GraphBuilder:
         """Return a layer for this layout, or None for an activation."""
         if self.stream.chance(1, 2):
             return None
-        return self.stream.choice([o for o in LAYERS.values() if o.takes in (takes, "any")])  # type: ignore[no-any-return]
+        return self.stream.choice([o for o in LAYERS.values() if o.takes in (takes, "any")])
 
     def finished(self, architecture: str, aim: LayerOperation, dtype: str) -> Structure:
         """Return the structure; what no step takes comes out."""

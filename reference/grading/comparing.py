@@ -12,27 +12,35 @@ which is exact, since the gradient is linear in the cotangent of v, on whatever 
 leaf reaches the loss.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient
-from reference.checks.assess import assess
-from reference.checks.assessment import Assessment, Row, close
-from reference.checks.experiment import perform
-from reference.checks.inventory import units_of
-from reference.checks.losses import LOSSES
-from reference.checks.matching import matched
-from reference.checks.names import claim_name, path_name
-from reference.checks.objective import Objective, Truth, truths
-from reference.checks.outcome import RunOutcome
-from reference.checks.routine import Path
+from reference.checks.code import Path, claim_name, path_name, units_of
+from reference.checks.comparing import (
+    LOSSES,
+    Assessment,
+    Objective,
+    Row,
+    Truth,
+    assess,
+    close,
+    truths,
+)
+from reference.checks.running import RunOutcome, matched, perform
 from reference.checks.tolerances import DIGITS
-from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
-from reference.grading.dialect import handed_on, lost_in_types
+from reference.grading.correspondence import (
+    Correspondence,
+    Placement,
+    Value,
+    found_in,
+    handed_on,
+    lost_in_types,
+    proposals,
+)
 from reference.grading.kinds import KindSolution, hold_kind, is_slope, leaf_name
 from reference.grading.records import (
     AnyRun,
@@ -79,38 +87,23 @@ def _held_to(solution: Solution | KindSolution, run: AnyRun, reference: Referenc
 
 
 def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
-    """Return what of one run is right."""
+    """Return what of one run is right; where no forward agrees, by the names alone."""
     public = run.seed != reference.seed
-    theirs, others = _by_path(run.inputs), _by_path(run.others)
     with Session() as session:
-        for correspondence, outcome in _tries(run, theirs, others, solution, session, reference):
-            assessed = _assessed(run, correspondence, outcome)
-            if assessed is None:
-                continue
-            if correspondence not in solution.known:
-                solution.known.insert(0, correspondence)
-            held = tuple(_held(assessed, run, correspondence, reference))
-            lost = handed_on(run.cached, outcome.made) if reference.same_cache else ""
-            return Judged(public, True, True, False, held, lost, assessed.found.spellings)
-        return _of_another_forward(run, theirs, others, solution, session, reference)
-
-
-def _of_another_forward(
-    run: ProblemRun,
-    theirs: Mapping[Path, Any],
-    others: Mapping[Path, Any],
-    solution: Solution,
-    session: Session,
-    reference: Reference,
-) -> Judged:
-    """Hold gradients to the reference solution by names alone: the forwards do not agree."""
-    public, own = run.seed != reference.seed, own_slope(run)
-    tries = _tries(run, theirs, others, solution, session, reference, by_name=True)
-    for correspondence, outcome in tries:
-        assessed = _assessed(run, correspondence, outcome, by_name=True)
-        if assessed is not None:
-            held = tuple(_held(assessed, run, correspondence, reference))
-            return Judged(public, True, False, own, held, scale=assessed.found.spellings)
+        for by_name in (False, True):
+            tries = _tries(run, solution, session, reference, by_name)
+            for correspondence, outcome in tries:
+                assessed = _assessed(run, correspondence, outcome, by_name)
+                if assessed is None:
+                    continue
+                held = tuple(_held(assessed, run, correspondence, reference))
+                scale = assessed.found.spellings
+                if by_name:
+                    return Judged(public, True, False, own_slope(run), held, scale=scale)
+                if correspondence not in solution.known:
+                    solution.known.insert(0, correspondence)
+                lost = handed_on(run.cached, outcome.made) if reference.same_cache else ""
+                return Judged(public, True, True, False, held, lost, scale)
     return Judged(public, False, False)
 
 
@@ -118,7 +111,7 @@ def own_slope(run: ProblemRun) -> bool:
     """Whether what was claimed is the slope of the submission's own forward, by differences."""
     if run.up is None or run.down is None or not run.moved or run.up.shape != run.down.shape:
         return False
-    weight: Any = run.cotangents[0][1] if run.cotangents else np.ones(run.up.shape)
+    weight: Value = run.cotangents[0][1] if run.cotangents else np.ones(run.up.shape)
     if np.shape(weight) != run.up.shape:
         return False
     change = float(np.sum(weight * np.subtract(run.up, run.down))) / 2
@@ -128,24 +121,20 @@ def own_slope(run: ProblemRun) -> bool:
     return is_slope([(claims[c], ways[p]) for c, p in pairs], len(inputs), change)
 
 
-def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Any]:
+def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Value]:
     return {n.path: n.value if n.value.shape else n.value[()] for n in named}
 
 
 def _tries(
-    run: ProblemRun,
-    theirs: Mapping[Path, Any],
-    others: Mapping[Path, Any],
-    solution: Solution,
-    session: Session,
-    reference: Reference,
-    by_name: bool = False,
+    run: ProblemRun, solution: Solution, session: Session, reference: Reference, by_name: bool
 ) -> Iterator[tuple[Correspondence, RunOutcome]]:
     """Yield the reference solution's outcomes on the submission's numbers that agree with it.
 
     by_name: where the names alone agree, and what the forwards compute does not.
     """
     reading = solution.chosen.reading
+    theirs, others = _by_path(run.inputs), _by_path(run.others)
+    numbers = {(k,): v for k, v in run.numbers.items() if k in reading.layout}
     drawn = perform(reading, run.seed, run.index)
     like = {k: v for k, v in drawn.others.items() if k[0] != "before" and isinstance(v, np.ndarray)}
     fresh = proposals(theirs, others, drawn.inputs, like, reference.same_layout)
@@ -154,7 +143,7 @@ def _tries(
         if by_name and not correspondence.by_name:
             continue
         try:
-            given = correspondence.given(theirs, others, like) | _numbers(run, reading.layout)
+            given = correspondence.given(theirs, others, like) | numbers
             plain = perform(reading, run.seed, run.index, given=given)
         except Exception:
             continue
@@ -167,11 +156,7 @@ def _tries(
             continue
 
 
-def _numbers(run: ProblemRun, layout: Mapping[str, Any]) -> dict[Path, Any]:
-    return {(k,): v for k, v in run.numbers.items() if k in layout}
-
-
-def _judged_output(run: ProblemRun) -> Any:
+def _judged_output(run: ProblemRun) -> Value:
     """Return what the submission's gradient is the gradient of: an output, a loss."""
     if run.cotangents:
         return run.cotangents[0][0]
@@ -187,7 +172,7 @@ class _Assessed:
 
 
 def _assessed(
-    run: ProblemRun, correspondence: Correspondence, ours: RunOutcome, by_name: bool = False
+    run: ProblemRun, correspondence: Correspondence, ours: RunOutcome, by_name: bool
 ) -> _Assessed | None:
     """Hold the submission's claims to the reference solution's forward; None without a value."""
     theirs = _as_theirs(run, correspondence, ours, by_name)
@@ -233,7 +218,7 @@ def _as_theirs(
     return outcome
 
 
-def _returned(place: Placement, ours: RunOutcome, shape: tuple[int, ...]) -> Any:
+def _returned(place: Placement, ours: RunOutcome, shape: tuple[int, ...]) -> Value:
     value = ours.inputs[place.ours]
     array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
     back = place.way.back(array, shape)
@@ -267,8 +252,8 @@ class _Inner:
     """A wrong gradient of one of the forward's own values."""
 
     name: str
-    value: Any
-    off: Any
+    value: Value
+    off: Value
     """What was claimed, less the truth."""
 
 
@@ -305,17 +290,17 @@ def _wrong_inner(assessed: _Assessed, run: ProblemRun) -> Iterator[_Inner]:
             yield one
 
 
-def _agrees(got: Any, truth: Truth, scale: float) -> bool:
+def _agrees(got: Value, truth: Truth, scale: float) -> bool:
     value = np.asarray(got, dtype=float)
     return value.shape == truth.value.shape and bool(close(value, truth, scale).all())
 
 
-def _cause(row: Row, inner: list[_Inner], scale: float, leaf: Any) -> str:
+def _cause(row: Row, inner: list[_Inner], scale: float, leaf: Value) -> str:
     """Return the inner gradient whose mistake alone makes this one wrong, "" where none does."""
     return next((one.name for one in inner if _follows(row, one, scale, leaf)), "")
 
 
-def _follows(row: Row, inner: _Inner, scale: float, leaf: Any) -> bool:
+def _follows(row: Row, inner: _Inner, scale: float, leaf: Value) -> bool:
     moved = gradient([inner.value], [inner.off], [leaf])[0]
     if row.got.shape != row.truth.value.shape or not np.any(moved.midpoint):
         return False

@@ -2,7 +2,8 @@
 
 Names differ, weights lie as (out, in), samples as columns, labels as one-hot rows. A way of giving
 the submission's numbers to the reference solution is the right one when both compute the same:
-random numbers do not agree by chance.
+random numbers do not agree by chance. Last: what an assignment may ask for beside right gradients,
+types and what a forward hands on.
 """
 
 import itertools
@@ -13,14 +14,17 @@ from typing import Any
 import numpy as np
 
 from reference.balls import values
-from reference.checks.matching import same_shape
-from reference.checks.routine import Path
-from reference.checks.tolerances import DIGITS, FORWARD
-from reference.checks.vocabulary import is_target, plain, same_thing
+from reference.checks.code import Path, is_target, leaves_of, plain, same_thing
+from reference.checks.running import same_shape
+from reference.checks.tolerances import DIGITS, FORWARD, IN_FLOAT32
+from reference.grading.records import Array, NamedArray, ProblemRun
+
+Value = Any
+"""A number or an array: of floats, or of balls with their derivatives."""
 
 MAX_TRIES = 400
 
-Turn = Callable[[Any], Any]
+Turn = Callable[[Value], Value]
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,11 @@ class Way:
 
     name: str
     there: Turn
-    back: Callable[[Any, tuple[int, ...]], Any]
+    back: Callable[[Value, tuple[int, ...]], Value]
     """Of the turned array and the shape that it had."""
 
 
-def _reshaped(array: Any, shape: tuple[int, ...]) -> Any:
+def _reshaped(array: Value, shape: tuple[int, ...]) -> Value:
     return np.asarray(array).reshape(shape)
 
 
@@ -54,7 +58,7 @@ CHANNELS_LAST = Way(
 )
 
 
-def ways(array: Any, dimensions: int, same_layout: bool) -> Iterator[Way]:
+def ways(array: Value, dimensions: int, same_layout: bool) -> Iterator[Way]:
     """Yield the ways in which an array may become one of so many dimensions."""
     shape = np.shape(array)
     if len(shape) == dimensions:
@@ -71,7 +75,7 @@ def ways(array: Any, dimensions: int, same_layout: bool) -> Iterator[Way]:
         yield COLUMN
 
 
-def _labels(array: Any, like: Any) -> Iterator[Any]:
+def _labels(array: Value, like: Value) -> Iterator[Value]:
     """Yield a target as it is, and in the other spelling: labels or one-hot rows."""
     given, wanted = np.asarray(array), np.asarray(like)
     if given.ndim == wanted.ndim:
@@ -111,8 +115,8 @@ class Correspondence:
         return all(likeness(p.theirs, p.ours) >= 2 and p.way is AS_IT_IS for p in self.places)
 
     def given(
-        self, inputs: Mapping[Path, Any], others: Mapping[Path, Any], like: Mapping[Path, Any]
-    ) -> dict[Path, Any]:
+        self, inputs: Mapping[Path, Value], others: Mapping[Path, Value], like: Mapping[Path, Value]
+    ) -> dict[Path, Value]:
         """Return the numbers that the reference solution is run on, by its own paths.
 
         Raises KeyError or IndexError where this problem has no such array.
@@ -125,10 +129,10 @@ class Correspondence:
 
 
 def proposals(
-    theirs: Mapping[Path, Any],
-    their_others: Mapping[Path, Any],
-    ours: Mapping[Path, Any],
-    our_others: Mapping[Path, Any],
+    theirs: Mapping[Path, Value],
+    their_others: Mapping[Path, Value],
+    ours: Mapping[Path, Value],
+    our_others: Mapping[Path, Value],
     same_layout: bool,
 ) -> Iterator[Correspondence]:
     """Yield the ways to give a submission's numbers to the reference solution, likely ones first.
@@ -153,7 +157,7 @@ def proposals(
 
 
 def _places(
-    path: Path, array: Any, theirs: Mapping[Path, Any], same_layout: bool
+    path: Path, array: Value, theirs: Mapping[Path, Value], same_layout: bool
 ) -> Iterator[Placement]:
     order = sorted(theirs, key=lambda p: -likeness(p, path))
     if same_layout and order and likeness(order[0], path) >= 2:
@@ -163,7 +167,9 @@ def _places(
             yield Placement(other, path, way)
 
 
-def _targets(path: Path, array: Any, among: Mapping[Path, Any]) -> Iterator[tuple[Path, Path, int]]:
+def _targets(
+    path: Path, array: Value, among: Mapping[Path, Value]
+) -> Iterator[tuple[Path, Path, int]]:
     order = sorted(among, key=lambda p: (-likeness(p, path), not is_target(p[-1])))
     for other in order:
         for which, _ in enumerate(_labels(among[other], array)):
@@ -180,7 +186,7 @@ def likeness(one: Path, other: Path) -> float:
     return 1.0 if a[:1] == b[:1] else 0.0
 
 
-def found_in(value: Any, among: Mapping[Path, Any]) -> Any:
+def found_in(value: Value, among: Mapping[Path, Value]) -> Value:
     """Return the tracked value of the reference solution that is this plain one, in its shape.
 
     None where there is none: a value that only this submission computes.
@@ -194,7 +200,7 @@ def found_in(value: Any, among: Mapping[Path, Any]) -> Any:
     return None
 
 
-def way_to(have: Any, wanted: Any) -> Way | None:
+def way_to(have: Value, wanted: Value) -> Way | None:
     """Return how an array is turned into one of the same numbers, None where it is another."""
     for way in (AS_IT_IS, TURNED, CHANNELS_FIRST, CHANNELS_LAST):
         if way in (CHANNELS_FIRST, CHANNELS_LAST) and have.ndim != 4:
@@ -205,13 +211,55 @@ def way_to(have: Any, wanted: Any) -> Way | None:
     return None
 
 
-def _array(value: Any) -> Any:
+def _array(value: Value) -> Value:
     return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
-def agree(one: Any, other: Any) -> bool:
+def agree(one: Value, other: Value) -> bool:
     """Whether two arrays of numbers are the same to rounding."""
     scale = float(np.max(np.abs(other), initial=0.0))
     with np.errstate(invalid="ignore"):
         near = np.abs(one - other) <= DIGITS * np.abs(other) + FORWARD * scale
     return bool(np.all(near))
+
+
+def lost_in_types(run: ProblemRun, claim: Path) -> str:
+    """Return in which other type a gradient is not right and why, "" where it is in all.
+
+    It has to come back in the type that went in, and near the gradient in float64.
+    """
+    exact = _of(run.claims, claim)
+    lost = ((c.dtype, _lost(_of(c.claims, claim), exact, c.dtype)) for c in run.coarse)
+    return next((f"in {dtype} {what}" for dtype, what in lost if what), "")
+
+
+def _of(named: tuple[NamedArray, ...], path: Path) -> Array | None:
+    return next((n.value for n in named if n.path == path), None)
+
+
+def _lost(found: Array | None, exact: Array | None, dtype: str) -> str:
+    if found is None or exact is None or found.shape != exact.shape:
+        return "no gradient of that shape came back"
+    if found.dtype != dtype and found.shape:
+        return f"it came back as {found.dtype}"
+    scale = float(np.max(np.abs(np.asarray(exact, dtype=float)), initial=0.0))
+    with np.errstate(all="ignore"):
+        off = np.abs(np.subtract(found, exact, dtype=float))
+    return "" if bool(np.all(off <= IN_FLOAT32 * scale)) else "its digits are lost"
+
+
+def handed_on(theirs: tuple[Array, ...], made: Value) -> str:
+    """Return how what a forward hands on differs from the reference solution's, "" where it is as.
+
+    theirs: the items that the submission's forward returned beside its output. made: all that the
+    reference solution's returned for the same numbers.
+    """
+    ours = list(leaves_of(tuple(made[1:])).values()) if isinstance(made, tuple | list) else []
+    if len(theirs) != len(ours):
+        return f"{len(theirs)} items are handed on, {len(ours)} are asked for"
+    for place, (item, asked) in enumerate(zip(theirs, ours, strict=True), 1):
+        plain = np.asarray(values(asked), dtype=float)
+        turned = (np.asarray(way, dtype=float) for way in (item, TURNED.there(item)))
+        if not any(t.shape == plain.shape and agree(t, plain) for t in turned):
+            return f"item {place} of what is handed on is another one than asked for"
+    return ""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import msgspec
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.vocabulary import stem_of
+from reference.checks.code import stem_of
 from reference.grading.assignment import Assignment, Function
 from reference.grading.marking import FunctionEvidence, copied, marks_of
 from reference.grading.records import (
@@ -22,9 +22,8 @@ from reference.grading.records import (
     SolutionFailed,
 )
 from reference.grading.screening import Screened, screen_text
-from reference.grading.store import GradeStore
 from reference.grading.submission_process import SubmissionResult, run_apart
-from reference.grading.submissions import Submission
+from reference.grading.submissions import GradeStore, Submission
 from reference.listing import derivation
 from reference.workers import Died, Finished, Hung, Limits, Pool, Raised, Worker
 from reports.checked import Part

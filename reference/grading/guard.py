@@ -9,7 +9,6 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Any
 
 from reference.grading.records import Attempt
 
@@ -55,7 +54,7 @@ class Guard:
         """Begin to watch; there is no end to it."""
         sys.addaudithook(self._hook)
 
-    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
         if self._inside:
             return
         self._inside = True
@@ -67,7 +66,7 @@ class Guard:
             self._note(kind, detail)
             raise PermissionError(f"{event} is not allowed in a submission")
 
-    def _judge(self, event: str, arguments: tuple[Any, ...]) -> tuple[str, str]:
+    def _judge(self, event: str, arguments: tuple[object, ...]) -> tuple[str, str]:
         """Return what kind of attempt it is, ("", "") for none."""
         if event == "open":
             return self._opened(arguments)
@@ -85,7 +84,7 @@ class Guard:
             return "files", f"changes files outside its folder ({event})"
         return "", ""
 
-    def _opened(self, arguments: tuple[Any, ...]) -> tuple[str, str]:
+    def _opened(self, arguments: tuple[object, ...]) -> tuple[str, str]:
         path, mode = arguments[0], arguments[1]
         if not isinstance(path, str | bytes | os.PathLike):
             return "", ""
@@ -97,11 +96,10 @@ class Guard:
             return "", ""
         return ("files", "reads a file outside its folder") if self._by_submission() else ("", "")
 
-    def _inside_own(self, path: Any) -> bool:
-        try:
-            return _within(os.path.realpath(os.fsdecode(path)), (self._own,))
-        except TypeError:
+    def _inside_own(self, path: object) -> bool:
+        if not isinstance(path, str | bytes | os.PathLike):
             return True
+        return _within(os.path.realpath(os.fsdecode(path)), (self._own,))
 
     def _by_submission(self) -> bool:
         """Whether the submission called, through the standard library alone."""

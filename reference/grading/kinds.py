@@ -8,17 +8,15 @@ that follows from a wrong one of a named step is right given that one, as in `ho
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
+from reference.checks.code import Path, path_name
+from reference.checks.comparing import Truth
 from reference.checks.kinds import Question, Questioned, RightAnswer
 from reference.checks.kinds import row as row_of
-from reference.checks.names import path_name
-from reference.checks.objective import Truth
-from reference.checks.routine import Path
 from reference.checks.tolerances import OWN_SLOPE
-from reference.grading.correspondence import AS_IT_IS, Correspondence, Way, proposals, way_to
+from reference.grading.correspondence import AS_IT_IS, Correspondence, Value, Way, proposals, way_to
 from reference.grading.records import Answered, Array, ComparedGradient, Judged, KindRun, Reference
 
 MAX_TRIES = 60
@@ -79,7 +77,7 @@ def own_slope(asked: Answered) -> bool:
     return is_slope([(claims[p], w) for p, w in ways.items() if p in claims], len(ways), change)
 
 
-def is_slope(pairs: Sequence[tuple[Any, Any]], inputs: int, change: float) -> bool:
+def is_slope(pairs: Sequence[tuple[Value, Value]], inputs: int, change: float) -> bool:
     """Whether gradients explain how an output changes; each is beside the step of its input.
 
     Not exact: it asks whether a right gradient of a wrong forward was written, and a forward that

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.records import (
+from reference.checks.results import Refused
+from reference.checks.results.records import (
     InternalError,
     PartFinished,
     PartStarted,
-    Refused,
     TargetLoaded,
     Tried,
 )
@@ -32,7 +32,7 @@ class NamedArray(msgspec.Struct, frozen=True):
 
 
 class Scalar(msgspec.Struct, frozen=True):
-    """Which scalar the claims are the gradient of (`reference.checks.objective.Objective`)."""
+    """Which scalar the claims are the gradient of (`checks.comparing.Objective`)."""
 
     kind: str
     output: Path = ()

@@ -4,28 +4,34 @@ Nothing that is decided here gives points. The check finds out how the file is r
 mistakes; the runs carry the numbers that the judging process holds to the reference solution.
 """
 
+import ast
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from manual_backprop.operation import InvalidInput
-from reference.checks import session, source
-from reference.checks.experiment import perform
-from reference.checks.inventory import units_of
+from reference.checks import session
+from reference.checks.code import (
+    Routine,
+    Target,
+    is_gradient_name,
+    is_numeric,
+    leaves_of,
+    source,
+    units_of,
+)
+from reference.checks.judging import ReadingSubject, Subject
 from reference.checks.kinds import Question, Questioned
-from reference.checks.outcome import RunOutcome, Unreadable
-from reference.checks.records import CheckRequest, Refused
-from reference.checks.routine import is_numeric, leaves_of
-from reference.checks.source import Target
-from reference.checks.subject import ReadingSubject, Subject
-from reference.checks.surroundings import Library
+from reference.checks.results import CheckRequest, Refused
+from reference.checks.running import Library, RunOutcome, Unreadable, perform
 from reference.checks.tolerances import MOVED
-from reference.checks.vocabulary import is_gradient_name
+from reference.grading.correspondence import Value
 from reference.grading.guard import Guard
 from reference.grading.records import (
     Answered,
@@ -42,7 +48,6 @@ from reference.grading.records import (
     SubmissionRequest,
     Unrun,
 )
-from reference.grading.repeated import repeated
 from reference.workers import confinement
 
 MAX_ENTRIES = 50_000
@@ -184,7 +189,7 @@ def _in_type(subject: ReadingSubject, run: ProblemRun, dtype: str) -> Coarse:
 
 def _moved(
     subject: ReadingSubject, seed: int, index: int, outcome: RunOutcome
-) -> tuple[tuple[NamedArray, ...], Any, Any]:
+) -> tuple[tuple[NamedArray, ...], Value, Value]:
     """Run the forward a little before and behind the inputs, along a random direction."""
     if subject.objective.kind not in ("cotangents", "loss"):
         return (), None, None
@@ -203,7 +208,7 @@ def _moved(
     return _named(way), _plain(found[0]), _plain(found[1])
 
 
-def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Any]:
+def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Value]:
     """Return the backward's own gradients: variables as dZ1 and delta2, what it computes twice."""
     claimed = {p[-1] for p in outcome.claims}
     named = {
@@ -214,7 +219,7 @@ def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Any]:
     return named | repeated(subject.reading.unit.backward, outcome.middle, outcome.instance)
 
 
-def _handed_on(made: Any) -> tuple[Array, ...]:
+def _handed_on(made: Value) -> tuple[Array, ...]:
     """Return the arrays and numbers that a forward returned beside its output, in order."""
     if not isinstance(made, tuple | list) or len(made) < 2:
         return ()
@@ -222,7 +227,7 @@ def _handed_on(made: Any) -> tuple[Array, ...]:
     return tuple(_plain(v) for v in items if np.size(v) <= MAX_ENTRIES and _is_plain(v))
 
 
-def _named(values: Mapping[Path, Any]) -> tuple[NamedArray, ...]:
+def _named(values: Mapping[Path, Value]) -> tuple[NamedArray, ...]:
     return tuple(
         NamedArray(tuple(map(str, path)), _plain(value))
         for path, value in values.items()
@@ -230,10 +235,34 @@ def _named(values: Mapping[Path, Any]) -> tuple[NamedArray, ...]:
     )
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Value) -> bool:
     return np.asarray(value).dtype.kind in "fiub"
 
 
-def _plain(value: Any) -> np.ndarray[Any, np.dtype[Any]]:
+def _plain(value: Value) -> Array:
     array = np.asarray(value)
     return np.array(array, dtype=float if array.dtype.kind == "f" else array.dtype)
+
+
+def repeated(
+    backward: Routine, variables: Mapping[Path, Value], instance: object = None
+) -> dict[Path, Value]:
+    """Return the values of expressions that stand in a backward's source at least twice.
+
+    As `dh * h` in dW and again in db: such a value is taken like a variable, for a mistake in it is
+    one mistake, wherever it stands. variables: the backward's local variables by path, as they were
+    at its end. instance: its `self`. The expressions are the submission's own code.
+    """
+    if backward.node is None:
+        return {}
+    terms = [ast.unparse(n) for n in ast.walk(backward.node) if isinstance(n, ast.BinOp)]
+    known = {path[0]: value for path, value in variables.items() if len(path) == 1}
+    names = {**getattr(backward.function, "__globals__", {}), "self": instance, **known}
+    found: dict[Path, Value] = {}
+    for text, count in Counter(terms).items():
+        if count > 1:
+            with suppress(Exception):  # a name that is none at its end
+                value = eval(compile(text, "<repeated>", "eval"), names)
+                if is_numeric(value):
+                    found[(text,)] = value
+    return found

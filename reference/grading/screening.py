@@ -9,8 +9,7 @@ import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from reference.checks.source import text_of
-from reference.checks.vocabulary import plain
+from reference.checks.code import plain, text_of
 from reports.graded import Notice
 
 FRAMEWORKS = frozenset(

@@ -4,19 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from manual_backprop.operation import InvalidInput
-from reference.checks import source
-from reference.checks.argument_spec import Spec
-from reference.checks.assessment import Row
-from reference.checks.chosen import Chosen
-from reference.checks.identify import identify
-from reference.checks.inventory import Unit, units_of
+from reference.checks.code import Spec, Target, Unit, claim_name, raised_text, source, units_of
+from reference.checks.comparing import Row
+from reference.checks.comparing.identify import identify
+from reference.checks.judging import Chosen, Failure, ReadingSubject
 from reference.checks.kinds import Questioned
-from reference.checks.names import claim_name
 from reference.checks.parts import read
-from reference.checks.raised import raised_text
-from reference.checks.search import Failure
-from reference.checks.source import Target
-from reference.checks.subject import ReadingSubject
 from reference.grading.correspondence import Correspondence
 from reference.grading.kinds import KindSolution, leaf_name
 from reference.grading.records import Described, Reference

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from reference.checks.result import CheckedRun
+from reference.checks.results import CheckedRun
 from reference.grading.assignment import Allowance, Assignment
 from reference.grading.records import (
     AnyRun,

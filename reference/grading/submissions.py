@@ -1,13 +1,24 @@
-"""Finds the submissions of a class: files, notebooks, folders of them, zip files; runs nothing."""
+"""Finds the submissions of a class: files, notebooks, folders, zip files; keeps what was graded.
 
+Nothing is run here. A killed run can be resumed, because every graded submission is kept.
+"""
+
+import hashlib
 import io
+import json
+import os
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from manual_backprop.operation import InvalidInput
+from reports.checked import plain
+from reports.class_page import KEPT
+from reports.graded import Graded
 
 SUFFIXES = (".py", ".ipynb")
 _IGNORED = ("__init__.py", "setup.py", "conftest.py")
@@ -168,3 +179,46 @@ def _main_file(code: Sequence[str], files: dict[str, bytes]) -> str:
         return sum(text.count(word) for word in ("backward", "grad", "prime", "def d")), len(text)
 
     return max(sorted(code), key=weight)
+
+
+class GradeStore:
+    """A folder with one file for each graded submission, or none."""
+
+    def __init__(self, folder: Path | None, fingerprint: bytes) -> None:
+        """Begin with what is there.
+
+        folder: the run's; None keeps nothing. fingerprint: what all results depend on.
+        """
+        self._folder = folder / KEPT if folder is not None else None
+        self._fingerprint = fingerprint
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def key(self, one: Submission) -> str:
+        """Return the name under which a submission is kept: by all that its result depends on."""
+        digest = hashlib.sha256(self._fingerprint)
+        for text in (one.student, one.file, one.refused, *sorted(one.files)):
+            digest.update(len(text).to_bytes(8, "big") + text.encode("utf-8", "surrogatepass"))
+        for name in sorted(one.files):
+            digest.update(hashlib.sha256(one.files[name]).digest())
+        return digest.hexdigest()[:32]
+
+    def read(self, key: str) -> Graded | None:
+        """Return a submission that was graded before; None where it was not, or not to the end."""
+        if self._folder is None:
+            return None
+        try:
+            content = (self._folder / f"{key}.json").read_bytes()
+            return msgspec.convert(msgspec.json.decode(content), Graded, strict=False)
+        except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+            return None
+
+    def write(self, key: str, graded: Graded) -> Graded:
+        """Keep a result; return it as it will be read again."""
+        text = json.dumps(plain(graded), sort_keys=True)
+        if self._folder is not None:
+            place = self._folder / f"{key}.json"
+            part = place.with_suffix(f".{os.getpid()}.part")
+            part.write_text(text, encoding="utf-8")
+            part.replace(place)  # at once: a killed run leaves no half of it
+        return msgspec.convert(json.loads(text), Graded, strict=False)

@@ -20,9 +20,8 @@ from manual_backprop.operation import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
 from reference.oracles import readable
 from reference.oracles.environment import difference
-from reference.running.campaign_worker import CampaignWorker
 from reference.running.tasks import EnvironmentReport
-from reference.running.workers import AHEAD
+from reference.running.workers import AHEAD, CampaignWorker
 from reference.workers import MeasuredTimes
 from reports.records import Record
 

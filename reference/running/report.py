@@ -19,10 +19,9 @@ from reference.formats import DTYPES
 from reference.oracles import SECOND_ORDER
 from reference.oracles.environment import difference
 from reference.problems import parse_address
-from reference.running.interrupts import ctrl_c_later, ctrl_c_waits
 from reference.running.store import NAME, Store
 from reference.running.tasks import EnvironmentReport
-from reference.running.workers import LocalPool, finish
+from reference.running.workers import LocalPool, ctrl_c_later, ctrl_c_waits, finish
 from reports.folder import claim_folder, remove_unfinished, unclaim_folder, write_report
 from reports.records import OracleStatus, Record, ReportError, Run
 from reports.summary import Summary

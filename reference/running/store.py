@@ -11,6 +11,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -223,20 +224,20 @@ def _check_block(start: int, result: BlockResult) -> None:
         raise ValueError(f"the block at {start} is not whole")
 
 
-class _clear_errors:
+# What a damaged file holds may have any type, and any size.
+_ERRORS = (
+    sqlite3.Error, zlib.error, msgspec.MsgspecError, OSError, ValueError, TypeError, OverflowError,
+    MemoryError,
+)  # fmt: skip
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
     """Turn an error of SQLite, zlib or msgspec about a broken file or a full disk into one line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # What a damaged file holds may have any type, and any size.
-        kinds = (sqlite3.Error, zlib.error, ValueError, TypeError, OverflowError, MemoryError)
-        if isinstance(error, (*kinds, OSError, msgspec.MsgspecError)):
-            raise InvalidInput(_explained(self.path, error)) from None
+    try:
+        yield
+    except _ERRORS as error:
+        raise InvalidInput(_explained(path, error)) from None
 
 
 def _explained(path: Path, error: Exception) -> str:

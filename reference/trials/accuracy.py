@@ -5,14 +5,16 @@ domain. Points on a kink are left out: there is no one slope to be near to.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import Activation, FloatArray, Loss
+from reference.arithmetic.balls import Ball
 from reference.conventions.pointwise import (
     IMPLEMENTATIONS,
     Batch,
@@ -21,8 +23,9 @@ from reference.conventions.pointwise import (
     ask,
     prove,
     prove_second,
+    takes_rows,
 )
-from reference.formats import DTYPES
+from reference.formats import DTYPES, Array
 from reference.judge import OUTSIDE_BY_CHANCE, STRICT, allowed_alone
 from reports.records import Accuracy
 
@@ -62,12 +65,11 @@ def measure(
                 for name in implementations:
                     if quantity == "second" and replies[name][k].seconds is None:
                         continue
-                    curve: dict[str, Any] = {}
+                    row = _row(batch, certified, replies[name][k], quantity, dtype, name)
                     if batch.operation.name in drawn and quantity != "second":
                         place, truth = drawn[batch.operation.name]
                         answer = replies[name][len(batches) + place]
-                        curve = _curve(plain[place], truth, answer, quantity, dtype)
-                    row = _row(batch, certified, replies[name][k], quantity, dtype, name, curve)
+                        row = _with_curve(row, plain[place], truth, answer, quantity)
                     rows.append(row)
     return rows
 
@@ -120,8 +122,7 @@ def batch_of(operation: Activation | Loss, points: int, seed: int, dtype: str) -
     stream = np.random.default_rng([seed, len(operation.name), *operation.name.encode()])
     width = 4
     rows = max(1, points // width)
-    by_row = operation.rowwise if isinstance(operation, Activation) else not operation.elementwise
-    x = _inputs(stream, operation, (rows, width), by_row)
+    x = _inputs(stream, operation, (rows, width), takes_rows(operation))
     targets = None
     arrays: dict[str, FloatArray] = {}
     if isinstance(operation, Loss):
@@ -155,7 +156,7 @@ def _inputs(
     return np.asarray(-np.abs(x) if domain == "log_simplex" else x)
 
 
-def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) -> npt.NDArray[Any]:
+def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) -> Array:
     match loss.targets[0]:
         case "labels":
             return stream.integers(0, shape[1], shape[0])
@@ -173,14 +174,16 @@ def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) ->
             return stream.standard_normal(shape)
 
 
-def _of(one: Point | PointAnswers, quantity: Quantity) -> Any:
+def _of(one: Point | PointAnswers, quantity: Quantity) -> list[Ball] | FloatArray:
     """Return the numbers of one quantity."""
-    return {"value": one.values, "slope": one.slopes, "second": one.seconds}[quantity]
+    found = {"value": one.values, "slope": one.slopes, "second": one.seconds}[quantity]
+    assert found is not None
+    return found
 
 
 def _errors(
     batch: Batch, certified: Sequence[Point], reply: PointAnswers, quantity: Quantity, dtype: str
-) -> tuple[Any, Any, Any, Any]:
+) -> tuple[Array, Array, Array, Array]:
     """Return truth, error, allowed error and whether to count, flat over points."""
     balls = [_of(p, quantity) for p in certified]
     flat = [ball for row in balls for ball in row]
@@ -202,19 +205,19 @@ def _errors(
     return truth, error, allowed, counts
 
 
-def _ulps(error: Any, truth: Any, dtype: str) -> Any:
+def _ulps(error: Array, truth: Array, dtype: str) -> Array:
     with np.errstate(all="ignore"):
-        return error / np.spacing(np.abs(truth).astype(dtype)).astype(np.float64)
+        spacing: Array = np.spacing(np.abs(truth).astype(dtype)).astype(np.float64)
+        return np.asarray(error / spacing)
 
 
 def _row(
     batch: Batch,
     certified: Sequence[Point],
     reply: PointAnswers,
-    quantity: Any,
+    quantity: Quantity,
     dtype: str,
     name: str,
-    curve: dict[str, Any],
 ) -> Accuracy:
     truth, error, allowed, counts = _errors(batch, certified, reply, quantity, dtype)
     ulps = np.where(counts, _ulps(error, truth, dtype), -1.0)
@@ -234,7 +237,6 @@ def _row(
         tight_share=float(strict.mean()),
         note=note,
         n=int(counts.sum()),
-        **curve,
     )
 
 
@@ -249,17 +251,18 @@ def _input(batch: Batch, point: int) -> str:
     return f"x = {x}" if t is None else f"x = {x}, t = {t!r}"
 
 
-def _curve(
-    batch: Batch, certified: Sequence[Point], reply: PointAnswers, quantity: Any, dtype: str
-) -> dict[str, Any]:
-    """Return errors along the number line, and the function itself, for a chart."""
-    truth, error, _, counts = _errors(batch, certified, reply, quantity, dtype)
-    ulps = np.where(counts, _ulps(error, truth, dtype), 0.0)
-    return {
-        "inputs": tuple(batch.x.ravel().tolist()),
-        "errors": tuple(round(float(u), 3) for u in np.minimum(ulps, 1e16)),
-        "curve": tuple(float(t) for t in truth),
-    }
+def _with_curve(
+    row: Accuracy, batch: Batch, certified: Sequence[Point], reply: PointAnswers, quantity: Quantity
+) -> Accuracy:
+    """Return the row with errors along the number line, and the function itself, for a chart."""
+    truth, error, _, counts = _errors(batch, certified, reply, quantity, row.dtype)
+    ulps = np.where(counts, _ulps(error, truth, row.dtype), 0.0)
+    return msgspec.structs.replace(
+        row,
+        inputs=tuple(batch.x.ravel().tolist()),
+        errors=tuple(round(float(u), 3) for u in np.minimum(ulps, 1e16)),
+        curve=tuple(float(t) for t in truth),
+    )
 
 
 def lines(rows: Sequence[Accuracy]) -> Iterator[str]:

@@ -2,26 +2,43 @@
 
 The operators are those of the mutation testers (cosmic-ray, mutmut): another operator, a term
 left out, a sign, a comparison, a constant, the branches of a choice. They exist in memory alone: a
-mutant is a function that replaces the right one, and no file is changed.
+mutant is a function that replaces the right one, and no file is changed. Those of a layer and of
+second order are tried on uses of their operation (drawn arrays, options); a helper that a backward
+calls is changed too, for that call alone.
 """
 
 import ast
 import copy
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cache
+from types import FunctionType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from manual_backprop import graph, network
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS, Dense
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, Trace
 from manual_backprop.operation import FloatArray, Registry
+from reference.conventions.uses import draw, problem_of
+from reference.drawing.builder import Stream
+from reference.formats import DTYPES
+from reference.judge import judge_all
+from reference.oracles import Answer
+from reference.oracles.manual import Manual
+from reference.problems import AnyProblem, directed_graph
+from reference.trials.second_order import problems_of
+
+Function = Callable[..., Any]
+"""A backward or another function of the subject, whatever it takes."""
 
 _SWAPS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub,
@@ -40,6 +57,10 @@ _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
 _WALKS = {"backward": graph, "losses_cotangent": network}
 """What joins the operations, and the module in which it is called by name."""
 
+REGISTRIES: dict[str, Registry[Any]] = {
+    "activation": ACTIVATIONS, "loss": LOSSES, "layer": LAYERS
+}  # fmt: skip
+
 _CALLS = {"maximum": "minimum", "minimum": "maximum", "exp": "expm1", "expm1": "exp"}
 
 
@@ -50,7 +71,7 @@ class Mutant:
     group: str  # "activation", "loss", "layer", "network"
     operation: str
     change: str
-    function: Callable[..., Any]
+    function: Function
     method: str = "backward"
 
     @property
@@ -72,7 +93,7 @@ def generated() -> Iterator[Mutant]:
             yield Mutant("network", name, change, function)
 
 
-def mutate(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
+def mutate(function: Function) -> Iterator[tuple[str, Function]]:
     """Yield the mutants of one function, each with its change in words."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     definition = tree.body[0]
@@ -141,13 +162,12 @@ def _replaced(tree: ast.Module, position: int, changed: ast.AST) -> ast.Module:
     return ast.fix_missing_locations(replaced)
 
 
-def _compiled(tree: ast.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(tree: ast.Module, function: Function) -> Function:
     """Return the function that the tree defines, in the namespace of the right one."""
-    found: dict[str, Any] = {}
+    found: dict[str, Function] = {}
     # The source is this project's own, one operator changed.
     exec(compile(tree, "<mutant>", "exec"), function.__globals__, found)
-    mutated: Callable[..., Any] = found[function.__name__]
-    return mutated
+    return found[function.__name__]
 
 
 def backward_by(mutant: Mutant, problem: Problem, trace: Trace) -> dict[str, FloatArray]:
@@ -156,25 +176,213 @@ def backward_by(mutant: Mutant, problem: Problem, trace: Trace) -> dict[str, Flo
         return network.backward(problem, trace)
 
 
-@contextmanager
-def injected(mutant: Mutant) -> Iterator[None]:
+def injected(mutant: Mutant) -> AbstractContextManager[object]:
     """Let the mutant stand where the right function stands."""
-    registries: dict[str, Registry[Any]] = {
-        "activation": ACTIVATIONS, "layer": LAYERS, "loss": LOSSES
-    }  # fmt: skip
-    if mutant.group in registries:
-        operations = registries[mutant.group]._operations
-        right = operations[mutant.operation]
-        operations[mutant.operation] = replace(right, **{mutant.method: mutant.function})
+    if mutant.group not in REGISTRIES:
+        return patch.object(_WALKS[mutant.operation], mutant.operation, mutant.function)
+    operations = REGISTRIES[mutant.group]._operations
+    changed = replace(operations[mutant.operation], **{mutant.method: mutant.function})
+    return patch.dict(operations, {mutant.operation: changed})
+
+
+# -- layers ----------------------------------------------------------------------------------------
+
+Arrays = Mapping[str, FloatArray]
+Bank = Sequence[tuple[AnyProblem, Answer]]
+"""Problems with the right answers."""
+_USES, _REGIMES = {"few uses": range(8), "many uses": range(8, 120)}, 240
+"""The seeds of the uses on which each mutant is tried (in each dtype), and of more uses for those
+that survive; how many problems of all regimes are tried last."""
+_ROUNDING = 4.0
+"""Gradients that differ by at most this many ulps of the largest entry differ by rounding."""
+
+
+def of_layers() -> Iterator[Mutant]:
+    """Yield every mutant of the backward of every layer but the dense one, and of its helpers."""
+    for name, operation in LAYERS.items():
+        if name == "dense":
+            continue
+        for change, function in mutate(operation.backward):
+            yield Mutant("layer", name, change, function)
+        for change, function in mutate_helpers(operation.backward):
+            yield Mutant("layer", name, change, function)
+
+
+def mutate_helpers(method: Function) -> Iterator[tuple[str, Function]]:
+    """Yield a method with each mutant of each helper that it calls, and what was changed.
+
+    The helpers of helpers are among them.
+    """
+    helpers: dict[str, tuple[dict[str, object], FunctionType]] = {}
+    _find_helpers(method, helpers)
+    for name, (known, right) in helpers.items():
+        for change, function in mutate(right):
+            yield f"{name}, {change}", _with_helper(method, known, name, function)
+
+
+def _find_helpers(
+    method: Function, found: dict[str, tuple[dict[str, object], FunctionType]]
+) -> None:
+    """Add the functions of the subject that a method calls by name, and the names known there."""
+    for name in method.__code__.co_names:
+        helper = method.__globals__.get(name)
+        if not isinstance(helper, FunctionType) or name in found:
+            continue
+        if helper.__module__.startswith("manual_backprop."):
+            found[name] = method.__globals__, helper
+            _find_helpers(helper, found)
+
+
+def _with_helper(
+    method: Function, known: dict[str, object], name: str, helper: Function
+) -> Function:
+    """Return the method with one of its helpers changed while it runs, in the names `known`."""
+
+    def changed(*arrays: object, **options: object) -> object:
+        right, known[name] = known[name], helper
         try:
-            yield
+            return method(*arrays, **options)
         finally:
-            operations[mutant.operation] = right
-        return
-    name, module = mutant.operation, _WALKS[mutant.operation]
-    right = getattr(module, name)
-    setattr(module, name, mutant.function)
-    try:
-        yield
-    finally:
-        setattr(module, name, right)
+            known[name] = right
+
+    return changed
+
+
+@cache
+def _bank(name: str, bank: str) -> Bank:
+    """Return problems of a layer; every fourth use is at an edge of the layer."""
+    if bank == "regimes":
+        return bank_of([
+            GraphProblem(p.graph, p.arrays, p.cotangents)
+            for p in problems_of(name, _REGIMES) if isinstance(p, GraphProblem)
+        ])  # fmt: skip
+    uses = [draw(LAYERS[name], seed, dtype) for seed in _USES[bank] for dtype in DTYPES]
+    return bank_of([problem_of(LAYERS[name], use) for use in uses])
+
+
+def bank_of(problems: Sequence[AnyProblem]) -> Bank:
+    """Return problems with the right answers."""
+    return list(zip(problems, Manual().answers(problems), strict=True))
+
+
+def mutant_result(mutant: Mutant) -> tuple[bool, str]:
+    """Say whether the judge catches a mutant of a layer, and if not, why."""
+    banks = (_bank(mutant.operation, bank) for bank in (*_USES, "regimes"))
+    return result_of(mutant, banks, lambda answer: answer.gradients)
+
+
+def result_of(
+    mutant: Mutant, banks: Iterable[Bank], changed: Callable[[Answer], Arrays]
+) -> tuple[bool, str]:
+    """Say whether the judge catches a mutant on one of the banks, and if not, why.
+
+    `changed` returns the tensors of an answer that the mutant may change. One that loses digits is
+    caught too: the right function is AGREE and the mutant PRECISION.
+    """
+    worst, count, worse = 0.0, 0, set[str]()
+    for bank in banks:
+        problems = [problem for problem, _ in bank]
+        try:
+            with injected(mutant), np.errstate(all="ignore"):
+                answers = [_with_arrays(a) for a in Manual().answers(problems)]
+            pairs = zip(bank, answers, strict=True)
+            ulps = [apart_in_ulps(changed(right), changed(a)) for (_, right), a in pairs]
+        except Exception:  # a mutant that raises is noticed by its caller
+            return True, ""
+        worst, count = max(worst, *ulps), count + len(bank)
+        met = [k for k, apart in enumerate(ulps) if apart]
+        judged = kinds_of([(problems[k], answers[k]) for k in met])
+        if "DEVIATES" in judged:
+            return True, ""
+        lossy = [(k, now) for k, now in zip(met, judged, strict=True) if now != "AGREE"]
+        before = kinds_of([bank[k] for k, _ in lossy])
+        pairs_of_kinds = zip((now for _, now in lossy), before, strict=True)
+        worse |= {now for now, then in pairs_of_kinds if now != then or now == "SKIPPED"}
+        if "PRECISION" in worse:
+            return True, ""
+    return False, survived(worst, count, worse)
+
+
+def kinds_of(bank: Bank) -> list[str]:
+    """Return what the judge says of each answer, given as the hand-written one."""
+    judged = judge_all([problem for problem, _ in bank], {"manual": [answer for _, answer in bank]})
+    return [judgement.kind for judgement in judged]
+
+
+def _with_arrays(answer: Answer) -> Answer:
+    """Return an answer whose numbers are arrays: a mutant may return a plain number."""
+    parts = (answer.gradients, answer.products)
+    gradients, products = ({n: np.asarray(v) for n, v in part.items()} for part in parts)
+    return replace(answer, gradients=gradients, products=products)
+
+
+def survived(worst: float, uses: int, kinds: set[str]) -> str:
+    """Say why a mutant is not caught: how far it is off at most, and its verdicts."""
+    if not worst:
+        return f"equivalent: the same bits at {uses} uses"
+    if worst <= _ROUNDING:
+        return f"equivalent but for rounding: at most {worst:.2g} ulp at {uses} uses"
+    if kinds <= {"AGREE", "CONVENTION"}:
+        return "equivalent but for kinks and rounding: admissible at every use"
+    return f"not caught: {', '.join(sorted(kinds))}"
+
+
+def apart_in_ulps(right: Arrays, other: Arrays) -> float:
+    """Return how far tensors are apart, in ulps of each one's largest entry."""
+    worst = 0.0
+    for name, gradient in right.items():
+        found = np.asarray(other[name])
+        if found.shape != gradient.shape:
+            return np.inf
+        if np.array_equal(found, gradient, equal_nan=True):
+            continue
+        with np.errstate(all="ignore"):
+            unit = float(np.spacing(np.abs(gradient).max()))
+            apart = float(np.abs(found.astype(np.float64) - gradient).max()) / unit
+        worst = max(worst, apart if np.isfinite(apart) else np.inf)
+    return worst
+
+
+# -- second order ----------------------------------------------------------------------------------
+
+_SECOND_SIZES = 12, 96, 480
+"""Problems that a mutant meets at first, and those that what survives meets."""
+
+
+_SECOND_USES = 160
+"""Uses of a layer that what survives meets: all of its options are among them."""
+
+
+def of_second() -> Iterator[Mutant]:
+    """Yield every mutant of every operation's `tangent` and `second`."""
+    for group, registry in (("activation", ACTIVATIONS), ("loss", LOSSES), ("layer", LAYERS)):
+        operations: Any = registry
+        for name, operation in operations.items():
+            for method in ("tangent", "second"):
+                right = getattr(operation, method, None)
+                if right is None:  # a loss has no tangent of its own
+                    continue
+                for change, function in (*mutate(right), *mutate_helpers(right)):
+                    yield Mutant(group, name, f"{method}, {change}", function, method)
+
+
+@cache
+def _second_bank(name: str, size: int) -> Bank:
+    """Return problems of an operation with the right answers, in the end each of its own shape."""
+    problems = list(problems_of(name, size))
+    if name in LAYERS and size == _SECOND_SIZES[-1]:
+        uses = [draw(LAYERS[name], k, DTYPES[k % 2]) for k in range(_SECOND_USES)]
+        graphs = (problem_of(LAYERS[name], use) for use in uses)
+        problems = [
+            directed_graph(graph, Stream(_SECOND_USES, k)) for k, graph in enumerate(graphs)
+        ]
+    return bank_of(problems)
+
+
+def result_of_second(mutant: Mutant) -> tuple[bool, str]:
+    """Say whether the judge catches a mutant of second order, and if not, why."""
+    return result_of(mutant, (_second_bank(mutant.operation, n) for n in _SECOND_SIZES), _moves)
+
+
+def _moves(answer: Answer) -> Arrays:
+    return {**answer.tangents, **{f"product {n}": p for n, p in answer.products.items()}}

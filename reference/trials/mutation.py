@@ -1,14 +1,11 @@
 """Mutation testing of the judge: banks of problems, and a sweep of each operation alone."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, forward
 from manual_backprop.operation import FloatArray
 from reference.conventions.pointwise import Batch, ask, prove
@@ -16,34 +13,23 @@ from reference.conventions.situations import situations
 from reference.diagnosis.closeness import difference
 from reference.diagnosis.mistakes import CATALOGUE, backward_with, places
 from reference.formats import DTYPES
-from reference.judge import STRICT, allowed_alone, judge_all
+from reference.judge import STRICT, allowed_alone
 from reference.oracles import Answer, load
 from reference.problems import Selection, draw
 from reference.trials.accuracy import batch_of
-from reference.trials.layer_mutants import mutant_result, of_layers
-from reference.trials.mutants import Mutant, backward_by, generated
-from reports.records import TrialRow
+from reference.trials.mutants import (
+    REGISTRIES,
+    Mutant,
+    backward_by,
+    generated,
+    kinds_of,
+    mutant_result,
+    of_layers,
+)
+from reports.records import TrialRow, Value
 
 _BANK = 10  # problems that each mutant meets at first
 _LARGE_BANK = 60  # and those that what survives meets
-
-
-@dataclass(frozen=True)
-class MutationProblem:
-    """One problem on which many answers are tried, with the right one."""
-
-    problem: Problem
-    right: Answer
-
-
-def caught(trials: Sequence[tuple[MutationProblem, Answer]]) -> list[bool]:
-    """Say of each answer, given as the hand-written one, whether the judge calls it wrong."""
-    if not trials:
-        return []
-    judgements = judge_all(
-        [trial.problem for trial, _ in trials], {"manual": [answer for _, answer in trials]}
-    )
-    return [judgement.kind == "DEVIATES" for judgement in judgements]
 
 
 def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
@@ -61,7 +47,7 @@ def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
                 row = TrialRow(section="survivors", row=name, columns={"why": explanation})
                 survivors.append(row)
         for group, counts in killed.items():
-            columns: dict[str, Any] = {k: counts[k] for k in ("injected", "killed", "equivalent")}
+            columns: dict[str, Value] = {k: counts[k] for k in ("injected", "killed", "equivalent")}
             yield TrialRow(section="mutants", row=group, columns=columns)
     yield from survivors
 
@@ -76,10 +62,10 @@ class Banks:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._manual = load(("manual",))["manual"]
-        self._banks: dict[tuple[str, str], list[MutationProblem]] = {}
+        self._banks: dict[tuple[str, str], list[tuple[Problem, Answer]]] = {}
 
-    def bank(self, group: str, operation: str, size: int) -> list[MutationProblem]:
-        """Return problems that use an operation, in every dtype and regime in turn."""
+    def bank(self, group: str, operation: str, size: int) -> list[tuple[Problem, Answer]]:
+        """Return problems that use an operation, in every dtype and regime, with right answers."""
         key = (group, operation)
         bank = self._banks.setdefault(key, [])
         if len(bank) < size:
@@ -90,7 +76,7 @@ class Banks:
             step = 17 if group in ("activation", "loss") else 97  # not the neighbours: other cells
             positions = range(len(bank) * step, size * step, step)
             problems = [draw(self.seed, selection.index(p)).problem for p in positions]
-            bank += map(MutationProblem, problems, self._manual.answers(problems))
+            bank += zip(problems, self._manual.answers(problems), strict=True)
         return bank[:size]
 
 
@@ -104,20 +90,19 @@ def _catalogue(banks: Banks, share: int) -> Iterator[MutantResult]:
             trials = [
                 trial for o in sorted(mistake.operations) for trial in banks.bank(group, o, _BANK)
             ] + bank
-        tried: list[tuple[MutationProblem, Answer]] = []
-        dead = False
-        for trial in trials:
+        tried, dead = 0, False
+        for problem, right in trials:
             with np.errstate(all="ignore"):
-                trace = forward(trial.problem)
-                found = next(iter(places(trial.problem, mistake, trace)), None)
+                trace = forward(problem)
+                found = next(iter(places(problem, mistake, trace)), None)
                 if found is None:
                     continue
-                gradients = backward_with(trial.problem, trace, {found: mistake})
-            if not _changes_anything(trial, gradients):
+                gradients = backward_with(problem, trace, {found: mistake})
+            if not _changes_anything(right.gradients, gradients):
                 continue
-            tried.append((trial, replace(trial.right, gradients=gradients)))
-            dead = caught(tried[-1:])[0]
-            if len(tried) == 3 or dead:
+            tried += 1
+            dead = kinds_of([(problem, replace(right, gradients=gradients))]) == ["DEVIATES"]
+            if tried == 3 or dead:
                 break
         why = (
             "" if dead else ("not caught" if tried else "equivalent: it changed no gradient tried")
@@ -125,8 +110,7 @@ def _catalogue(banks: Banks, share: int) -> Iterator[MutantResult]:
         yield f"catalogue: {mistake.family}", f"{mistake.name}", dead, why
 
 
-def _changes_anything(trial: MutationProblem, gradients: dict[str, FloatArray]) -> bool:
-    right = trial.right.gradients
+def _changes_anything(right: Mapping[str, FloatArray], gradients: Mapping[str, FloatArray]) -> bool:
     return any(difference(gradients[name], right[name]) > 0 for name in right)
 
 
@@ -159,33 +143,32 @@ def result_of_first(banks: Banks, mutant: Mutant) -> tuple[bool, str]:
 
 
 def _dies(banks: Banks, mutant: Mutant, size: int) -> bool:
-    tried: list[tuple[MutationProblem, Answer]] = []
-    for trial in banks.bank(mutant.group, mutant.operation, size):
+    tried: list[tuple[Problem, Answer]] = []
+    for problem, right in banks.bank(mutant.group, mutant.operation, size):
         with np.errstate(all="ignore"):
-            trace = forward(trial.problem)
+            trace = forward(problem)
             try:
-                gradients = backward_by(mutant, trial.problem, trace)
-                changes = _changes_anything(trial, gradients)
+                gradients = backward_by(mutant, problem, trace)
+                changes = _changes_anything(right.gradients, gradients)
             except Exception:  # the caller notices a mutant that raises
                 return True
         if changes:
-            tried.append((trial, replace(trial.right, gradients=gradients)))
-    return any(caught(tried))
+            tried.append((problem, replace(right, gradients=gradients)))
+    return "DEVIATES" in kinds_of(tried)
 
 
 def swept(mutant: Mutant) -> tuple[bool, str]:
     """Try a mutant alone at every situation of its operation: is it caught, and if not, why."""
-    registry: Any = {"activation": ACTIVATIONS, "loss": LOSSES}.get(mutant.group)
-    if registry is None:
+    if mutant.group not in ("activation", "loss"):
         return False, "not caught"
-    operation = registry[mutant.operation]
+    operation = REGISTRIES[mutant.group][mutant.operation]
     substitute = replace(operation, backward=mutant.function)
     points, worst = 0, 0.0
     for dtype in DTYPES:
         directed = [one.batch(dtype) for one in situations(operation, dtype)]
         for batch in (*directed, batch_of(operation, 4000, 1, dtype)):
             right, other = ask("manual", [batch, replace(batch, operation=substitute)])
-            finite: Any = np.isfinite(batch.x).all(-1)
+            finite = np.asarray(np.isfinite(batch.x).all(-1))
             points += int(finite.sum())
             with np.errstate(all="ignore"):
                 apart = np.abs(right.slopes.astype(np.float64) - other.slopes)

@@ -5,7 +5,6 @@ activation goes through `multiply`, with f in a step of its own.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,7 @@ def structures(name: str, dtype: str) -> list[Structure]:
     ]
 
 
-def _of_activation(name: str, dtype: str, options: Mapping[str, Any]) -> Structure:
+def _of_activation(name: str, dtype: str, options: Mapping[str, float]) -> Structure:
     operation = ACTIVATIONS[name.removesuffix(POWER)]
     steps = [Step("f", operation.name, {"x": "x"}, options)]
     if name.endswith(POWER):

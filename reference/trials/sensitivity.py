@@ -6,20 +6,122 @@ gradients only. What rounding in the dtype hides is counted apart: where the err
 less than the spacing of the smallest numbers, or nothing in the tensor is finite and not zero.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from manual_backprop.network import Layer, Network, Problem
+from manual_backprop.network import Layer, Network, Problem, forward
+from manual_backprop.operation import FloatArray
 from reference.drawing.regimes import REGIMES
-from reference.formats import DTYPES, format_of
+from reference.formats import DTYPES, Tensor, format_of
 from reference.oracles import Answer
+from reference.oracles.jax_x64 import double_precision
 from reference.oracles.manual import Manual
-from reference.problems import Selection, draw
-from reference.trials.mutation import MutationProblem, caught
-from reports.records import TrialRow
+from reference.problems import AnyProblem, Selection, draw
+from reference.trials.mutants import kinds_of
+from reports.records import TrialRow, Value
+
+
+@dataclass(frozen=True)
+class Checker:
+    """One of the rivals: how it is asked, and how many gradients of a width are worth the time."""
+
+    rejects: Callable[[Problem, Answer], bool]
+    largest_width: int
+    few: int = 4
+
+    def injected(self, width: int) -> int:
+        """Return how many wrong gradients it is given; none where one would take minutes."""
+        return self.few if width <= self.largest_width else 0
+
+
+def _tensor(problem: Problem, answer: Answer) -> str:
+    """Return the tensor that is wrong, or a weight where nothing is."""
+    from reference.oracles.manual import Manual
+
+    right = Manual().answer(problem)
+    for name, value in answer.gradients.items():
+        if not np.array_equal(value, right.gradients[name]):
+            return name
+    return "layers.0.weight"
+
+
+def _loss(problem: Problem, name: str, value: FloatArray) -> FloatArray:
+    value = value.reshape(problem.x.shape if name == "x" else problem.parameters[name].shape)
+    value = value.astype(problem.dtype)
+    if name == "x":
+        return forward(replace(problem, x=value)).loss
+    return forward(replace(problem, parameters={**problem.parameters, name: value})).loss
+
+
+def gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
+    """Return whether torch's gradcheck rejects the gradient.
+
+    By finite differences at every entry, or, where `fast`, along one random direction.
+    """
+    import torch
+
+    name = _tensor(problem, answer)
+    start = problem.x if name == "x" else problem.parameters[name]
+    gradient = torch.from_numpy(np.ascontiguousarray(answer.gradients[name]))
+
+    class WithGradient(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: Tensor) -> Tensor:
+            return torch.as_tensor(np.asarray(_loss(problem, name, x.detach().numpy())))
+
+        @staticmethod
+        def backward(ctx: object, dy: Tensor) -> Tensor:
+            return dy * gradient
+
+    x = torch.from_numpy(start.copy()).requires_grad_()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Input #0 requires gradient and is not a double")
+        return not torch.autograd.gradcheck(
+            WithGradient.apply, (x,), fast_mode=fast, raise_exception=False
+        )
+
+
+def check_grads(problem: Problem, answer: Answer) -> bool:
+    """Return whether JAX's check_grads rejects the gradient, at its usual tolerance."""
+    import jax
+    from jax import test_util
+
+    from reference.oracles.jax_grad import arguments_of, loss_function
+
+    name = _tensor(problem, answer)
+    start = problem.x if name == "x" else problem.parameters[name]
+
+    with double_precision():
+        gradient = jax.numpy.asarray(answer.gradients[name])
+        whole = loss_function(problem)
+        inputs, zeros, data = arguments_of(problem)
+
+        @jax.custom_vjp
+        def loss(x: Tensor) -> Tensor:
+            return whole({**inputs, name: x}, zeros, data)[0]
+
+        loss.defvjp(lambda x: (loss(x), None), lambda _, dy: (dy * gradient,))
+        try:
+            check: Any = test_util.check_grads
+            check(loss, (jax.numpy.asarray(start),), order=1, modes=["rev"])
+        except AssertionError:
+            return True
+    return False
+
+
+CHECKERS: dict[str, Checker] = {
+    "gradcheck, slow": Checker(partial(gradcheck, fast=False), 16),
+    "gradcheck, fast": Checker(partial(gradcheck, fast=True), 128),
+    "check_grads": Checker(check_grads, 128),
+}
+
+
+# -- what the judge finds, beside the checkers -----------------------------------------------------
 
 STATED = {"float64": 10, "float32": 4}
 """The sensitivity that is stated: one entry wrong by 10^-k of the tensor's largest."""
@@ -60,11 +162,11 @@ def sensitivity(
 
 def _columns(
     problems: Sequence[Problem], seed: int, each: int
-) -> tuple[dict[str, Any], list[Answer]]:
+) -> tuple[dict[str, Value], list[Answer]]:
     """Make errors in the answers to some problems; return the share caught, and the answers."""
     stream = np.random.default_rng([seed, len(problems), each])
     right = Manual().answers(problems)
-    wrong: list[tuple[MutationProblem, Answer]] = []
+    wrong: list[tuple[AnyProblem, Answer]] = []
     floor = 0
     for problem, answer in zip(problems, right, strict=True):
         for _ in range(each):
@@ -72,10 +174,15 @@ def _columns(
             if found is None:
                 floor += 1
             else:
-                wrong.append((MutationProblem(problem, answer), found))
-    hits = [hit for k in range(0, len(wrong), 50) for hit in caught(wrong[k : k + 50])]
+                wrong.append((problem, found))
+    few = (wrong[k : k + 50] for k in range(0, len(wrong), 50))
+    hits = [kind == "DEVIATES" for some in few for kind in kinds_of(some)]
     share = sum(hits) / len(hits) if hits else None
-    columns = {"injected": len(hits), "manual-backprop": share, "below the floor": floor}
+    columns: dict[str, Value] = {
+        "injected": len(hits),
+        "manual-backprop": share,
+        "below the floor": floor,
+    }
     return columns, [answer for _, answer in wrong]
 
 
@@ -107,7 +214,7 @@ def _rivals(
     problem: Problem, wrong: Sequence[Answer], width: int, depth: int
 ) -> dict[str, float | None]:
     """Return what the frameworks' checkers catch of the errors in final gradients."""
-    from reference.trials.rivals import CHECKERS
+    from reference.trials.sensitivity import CHECKERS
 
     final = [a for a in wrong if _final(problem, a)]
     shares: dict[str, float | None] = {}

@@ -8,25 +8,25 @@ diagnosis (injected mistakes located and named), false alarms (correct networks)
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from manual_backprop.network import Layer, Network, Problem, forward
+from manual_backprop.network import Layer, Network, Problem, Reduction, Trace, forward
+from manual_backprop.operation import FloatArray
 from reference.diagnosis.closeness import difference
-from reference.diagnosis.mistakes import CATALOGUE, FaultSite, backward_with, places
+from reference.diagnosis.mistakes import CATALOGUE, FaultSite, Mistake, backward_with, places
 from reference.formats import DTYPES
 from reference.judge import judge_all
 from reference.oracles import load
 from reference.problems import check_seed, draw
 from reference.translation import FRAMEWORKS
 from reference.trials.diagnosis import diagnosis_rows
-from reference.trials.hidden import hidden_faults
+from reference.trials.faults import faults, hidden_faults, translation_faults
 from reference.trials.mutation import mutants
 from reference.trials.sensitivity import sensitivity
-from reference.trials.translation import faults, translation_faults
-from reports.records import Limit, Record, TrialRow
+from reports.records import Limit, Record, TrialRow, Value
 
 
 def trial(
@@ -86,7 +86,7 @@ def false_alarms(
     for dtype in DTYPES:
         for regime in sorted(regime for found, regime in counts if found == dtype):
             count = counts[dtype, regime]
-            columns: dict[str, Any] = {
+            columns: dict[str, Value] = {
                 k: count[k] for k in ("networks", "digits lost", "false alarms")
             }
             yield TrialRow(section="false alarms", row=f"{dtype}, {regime}", columns=columns)
@@ -94,24 +94,58 @@ def false_alarms(
 
 # -- what cannot be seen --------------------------------------------------------------------------
 
-_HIDING: dict[str, dict[str, Any]] = {
-    "as drawn by default": {},
-    "one sample": {"batch": 1},
-    "every width 1": {"widths": (1, 1, 1)},
-    "square, symmetric weights": {"widths": (3, 3, 3), "symmetric": True, "batch": 3},
-    "no sample weights, reduction sum": {"weighted": False, "reduction": "sum"},
-    "every weight zero": {"scale": 0.0},
-    "every pre-activation positive": {"shift": 50.0},
+
+class HidingStructure(NamedTuple):
+    """The structure of networks in which a mistake may not show."""
+
+    batch: int = 5
+    widths: tuple[int, int, int] = (3, 5, 4)
+    symmetric: bool = False
+    weighted: bool = True
+    reduction: Reduction = "mean"
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def problem(self, stream: np.random.Generator, activation: str, loss: str) -> Problem:
+        """Draw a problem of the structure."""
+        inside, *widths = self.widths
+        layers = (Layer(widths[0], activation), Layer(widths[1]))
+        network = Network(inside, layers, loss, {}, self.reduction)
+        parameters = {
+            k: self.scale * stream.standard_normal(s) for k, s in network.parameter_shapes().items()
+        }
+        parameters["layers.0.bias"] += self.shift
+        if self.symmetric:
+            for name in ("layers.0.weight", "layers.1.weight"):
+                parameters[name] = parameters[name] + parameters[name].T
+        shape = (self.batch, widths[-1])
+        targets = {
+            "cross_entropy": stream.integers(0, widths[-1], self.batch),
+            "bce_with_logits": stream.uniform(0, 1, shape),
+        }.get(loss, stream.standard_normal(shape))
+        weights = stream.uniform(0.5, 2, self.batch) if self.weighted else None
+        x = stream.standard_normal((self.batch, inside))
+        return Problem(network, parameters, x, targets, weights)
+
+
+_HIDING: dict[str, HidingStructure] = {
+    "as drawn by default": HidingStructure(),
+    "one sample": HidingStructure(batch=1),
+    "every width 1": HidingStructure(widths=(1, 1, 1)),
+    "square, symmetric weights": HidingStructure(widths=(3, 3, 3), symmetric=True, batch=3),
+    "no sample weights, reduction sum": HidingStructure(weighted=False, reduction="sum"),
+    "every weight zero": HidingStructure(scale=0.0),
+    "every pre-activation positive": HidingStructure(shift=50.0),
 }
 
 
 def hiding_places(seed: int = 0) -> Iterator[TrialRow]:
     """Inject the catalogue into structures that hide mistakes; count what does not show at all."""
-    for name, how in _HIDING.items():
+    for name, structure in _HIDING.items():
         injected, unseen = 0, []
         stream = np.random.default_rng([seed, 7])
         problems = [
-            _hiding(stream, activation, loss, **how)
+            structure.problem(stream, activation, loss)
             for activation in ("tanh", "relu", "softmax", "gelu")
             for loss in ("mse", "cross_entropy", "bce_with_logits")
         ]
@@ -127,49 +161,22 @@ def hiding_places(seed: int = 0) -> Iterator[TrialRow]:
             injected += tried is not None
             if tried is False and not any(shows):
                 unseen.append(mistake.name)
-        columns: dict[str, Any] = {"injected": injected, "unseen": len(unseen)}
+        columns: dict[str, Value] = {"injected": injected, "unseen": len(unseen)}
         columns["which"] = ", ".join(unseen[:6]) + (", …" if len(unseen) > 6 else "")
         yield TrialRow(section="hiding places", row=name, columns=columns)
 
 
-def _shows(problem: Problem, trace: Any, right: Any, mistake: Any, place: FaultSite) -> bool:
+def _shows(
+    problem: Problem,
+    trace: Trace,
+    right: Mapping[str, FloatArray],
+    mistake: Mistake,
+    place: FaultSite,
+) -> bool:
     with np.errstate(all="ignore"):
         wrong = backward_with(problem, trace, {place: mistake})
     unit = 64 * float(np.finfo(problem.dtype).eps)
     return any(difference(wrong[name], right[name]) > unit for name in right)
-
-
-def _hiding(
-    stream: np.random.Generator,
-    activation: str,
-    loss: str,
-    *,
-    batch: int = 5,
-    widths: tuple[int, ...] = (3, 5, 4),
-    symmetric: bool = False,
-    weighted: bool = True,
-    reduction: Any = "mean",
-    scale: float = 1.0,
-    shift: float = 0.0,
-) -> Problem:
-    layers = (Layer(widths[1], activation), Layer(widths[2]))
-    network = Network(widths[0], layers, loss, {}, reduction)
-    parameters = {
-        k: scale * stream.standard_normal(s) for k, s in network.parameter_shapes().items()
-    }
-    parameters["layers.0.bias"] += shift
-    if symmetric:
-        for name in ("layers.0.weight", "layers.1.weight"):
-            parameters[name] = parameters[name] + parameters[name].T
-    shape = (batch, widths[-1])
-    targets: Any = {
-        "cross_entropy": stream.integers(0, widths[-1], batch),
-        "bce_with_logits": stream.uniform(0, 1, shape),
-    }.get(loss, stream.standard_normal(shape))
-    weights = stream.uniform(0.5, 2, batch) if weighted else None
-    return Problem(
-        network, parameters, stream.standard_normal((batch, widths[0])), targets, weights
-    )
 
 
 def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
@@ -241,5 +248,5 @@ def text(records: Sequence[Record]) -> str:
     return "\n".join(lines).strip()
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Value) -> str:
     return "-" if value is None else f"{value:.0%}" if isinstance(value, float) else str(value)

@@ -138,7 +138,7 @@ def decode(content: bytes, kind: type[_T]) -> _T:
     return msgspec.msgpack.decode(content, type=kind, dec_hook=_typed)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     import numpy as np  # late: a worker that supervises need not load it
 
     if isinstance(value, np.ndarray) and value.dtype.kind in KINDS:

@@ -32,8 +32,14 @@ from reference.workers.messages import (
     Start,
     Started,
 )
-from reference.workers.timeouts import START, Limits, MeasuredTimes
-from reference.workers.usage import TICK, Silence, processor_seconds
+from reference.workers.timeouts import (
+    START,
+    TICK,
+    Limits,
+    MeasuredTimes,
+    Silence,
+    processor_seconds,
+)
 
 MEMORY = 8 << 30
 """Bytes of private memory after which an allocation in a worker fails; torch and jax need 1 GB."""

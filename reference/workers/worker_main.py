@@ -2,23 +2,40 @@
 
 The pipes to the parent become descriptors that the function cannot see; what it prints is
 discarded, and it can read nothing. Our modules are imported before a user's folder is searched.
+
+On POSIX systems a worker is two processes, which end as one, however the parent ends and whatever
+the function does. The supervisor forks the worker, waits, and kills the worker and everything that
+the worker started when one of these happens:
+
+- the worker ends;
+- the parent closes the pipe, or is gone: the system closes the pipe then, even after a kill -9;
+- the supervisor gets a signal to end.
+
+On Linux orphans of the tree become the supervisor's own children, so that it finds also those that
+left the process group; and the worker gets a signal if the supervisor itself is killed.
 """
 
+import ctypes
 import importlib
 import inspect
 import os
 import queue
+import select
+import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any, BinaryIO, get_type_hints
 
 import msgspec
 
 from reference.workers import confinement, messages
-from reference.workers.imports import Announcer
 from reference.workers.messages import (
     Event,
     Finished,
@@ -30,8 +47,23 @@ from reference.workers.messages import (
     Started,
     ToWorker,
 )
-from reference.workers.process_tree import supervise
-from reference.workers.usage import memory_held
+from reference.workers.timeouts import memory_held
+
+SLOW = frozenset(
+    {
+        *("torch", "jax", "tensorflow", "keras", "mxnet", "cupy", "theano", "tinygrad", "mlx"),
+        *("transformers", "sklearn", "pandas", "matplotlib", "numba", "sympy"),
+    }
+)
+"""Packages whose first import takes seconds. The time limits are longer meanwhile."""
+
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+_SET_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+
+_ENDS = ("SIGTERM", "SIGHUP", "SIGINT")
+
+_PASSES = 1000
+"""How often the supervisor looks for processes that were started while it killed the others."""
 
 IDLE_SECONDS = 600.0
 """A worker ends after this time without a request: on a cluster nothing else would end it."""
@@ -132,8 +164,6 @@ def _incoming(requests: BinaryIO) -> Iterator[ToWorker]:
     waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     if hasattr(os, "fork"):
         # The supervisor watches the pipe. A thread here would be one more for what forks.
-        import select
-
         poll = select.poll()
         poll.register(requests.fileno(), select.POLLIN)
         while poll.poll(IDLE_SECONDS * 1000):
@@ -172,6 +202,161 @@ def _limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         space = limit + ADDRESS_SPACE
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
+
+
+def supervise(requests: int, replies: int, folder: str) -> None:
+    """Fork a worker. Return in the worker; the supervisor waits for its end and never returns.
+
+    `requests` is the pipe that the parent holds open, `replies` the worker's. The temporary
+    `folder` is deleted at the end, unless it is "".
+    """
+    _prctl(_SET_SUBREAPER, 1)
+    supervisor = os.getpid()
+    wakened, wakes = os.pipe()
+    for end in (wakened, wakes):
+        os.set_blocking(end, False)
+    heard: list[int] = []
+    signal.set_wakeup_fd(wakes)
+    for name in (*_ENDS, "SIGCHLD"):
+        signal.signal(getattr(signal, name), lambda number, frame: heard.append(number))
+    worker = os.fork()
+    if worker == 0:
+        signal.set_wakeup_fd(-1)
+        for name in (*_ENDS, "SIGCHLD"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        os.close(wakened)
+        os.close(wakes)
+        os.setpgid(0, 0)
+        _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != supervisor:  # it ended before the signal was asked for
+            os._exit(0)
+        return
+    status = 0
+    try:
+        os.close(replies)
+        status = _wait(worker, requests, wakened, heard)
+    finally:
+        _end_tree(worker)
+        if folder:
+            os.chdir(os.path.dirname(folder))
+            shutil.rmtree(folder, ignore_errors=True)
+        _leave_as(status)
+
+
+def _wait(worker: int, requests: int, wakened: int, heard: list[int]) -> int:
+    """Wait until the worker ends or has to end; return its status, or 0."""
+    poll = select.poll()
+    poll.register(requests, 0)  # only that the other end was closed is of interest
+    poll.register(wakened, select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if wakened in ready:
+            with suppress(BlockingIOError):
+                os.read(wakened, 4096)
+        # Everything of the tree that ended is waited for, so that no zombies gather.
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == worker:
+                    return status
+                if pid == 0:
+                    break
+        if requests in ready:
+            return 0
+        for number in heard:
+            if number != signal.SIGCHLD:
+                return number
+
+
+def _end_tree(worker: int) -> None:
+    for _ in range(_PASSES):
+        with suppress(OSError):  # nobody is left in its group
+            os.killpg(worker, signal.SIGKILL)
+        found = _descendants(os.getpid())
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        try:  # one that ends may be a zombie while its threads are still ending
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            if not found:
+                return
+        time.sleep(0.002)
+
+
+def _descendants(ancestor: int) -> list[int]:
+    """Return the processes below this one; none where the system does not list them."""
+    parents: dict[int, int] = {}
+    with suppress(OSError):
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                with suppress(OSError, ValueError, IndexError):
+                    with open(f"/proc/{name}/stat", "rb") as file:
+                        fields = file.read().rpartition(b")")[2].split()
+                    if fields[0] != b"Z":
+                        parents[int(name)] = int(fields[1])
+    found: list[int] = []
+    below = {ancestor}
+    while below:
+        below = {pid for pid, parent in parents.items() if parent in below and pid not in found}
+        found += below
+    return found
+
+
+def _leave_as(status: int) -> None:
+    """End this process as the worker ended, so that the parent reads it off."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        with suppress(ImportError, ValueError, OSError):
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the worker's core is enough
+        with suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+class Announcer(MetaPathFinder):
+    """Tells when the import of a slow package begins and ends."""
+
+    def __init__(self, begin: Callable[[str], None], end: Callable[[str], None]) -> None:
+        self._begin, self._end = begin, end
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a slow package by the other finders, and watch it being loaded."""
+        if path is not None or name not in SLOW:
+            return None
+        for finder in [f for f in sys.meta_path if f is not self]:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                self._watch(name, spec)
+                return spec
+        return None
+
+    def _watch(self, name: str, spec: ModuleSpec) -> None:
+        loader = spec.loader
+        if loader is None or not hasattr(loader, "exec_module"):
+            return
+        load = loader.exec_module
+
+        def marked(module: ModuleType) -> None:
+            self._begin(name)
+            try:
+                load(module)
+            finally:
+                self._end(name)
+
+        loader.exec_module = marked  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.fast import compile_step
 from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.operation import Activation, Form
-from reference.drawing.kinks import kinks
+from reference.drawing.regimes import kinks
 
 DTYPES = (np.float32, np.float64)
 OPERATIONS = [pytest.param(operation, id=name) for name, operation in ACTIVATIONS.items()]

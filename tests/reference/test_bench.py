@@ -17,9 +17,17 @@ import pytest
 from manual_backprop.fast import compile_step
 from manual_backprop.network import backward, forward
 from manual_backprop.operation import InvalidInput
-from reference.bench import command, second_order, steps
-from reference.bench.cases import SHAPES, BenchCase, floor_of, problem_of
-from reference.bench.contestants import CONTESTANTS, form_of, takes, unavailable
+from reference.bench import command, measure, second_order
+from reference.bench.contestants import (
+    CONTESTANTS,
+    SHAPES,
+    BenchCase,
+    floor_of,
+    form_of,
+    problem_of,
+    takes,
+    unavailable,
+)
 from reference.bench.measure import (
     BenchPlan,
     BenchResult,
@@ -32,8 +40,7 @@ from reference.bench.measure import (
     run,
     shares_of,
 )
-from reference.bench.picture import picture
-from reference.bench.text import render, summary
+from reference.bench.text import picture, render, summary
 from reference.compare import distance
 
 SMALL = BenchCase((4, 8, 3), 4)
@@ -161,8 +168,8 @@ def test_the_process_runs_without_the_variables_that_slow_openblas(
 @pytest.fixture(scope="module")
 def result() -> BenchResult:
     """A real measurement, in a process of its own."""
-    cases = [steps.fields(case) for case in (SMALL, BenchCase((3, 5, 2), 7, "float32", "relu"))]
-    return steps.measure(BenchPlan(cases, ["numpy_plain", "numpy_fast"], 1, 0.1, True, True))
+    cases = [SMALL, BenchCase((3, 5, 2), 7, "float32", "relu")]
+    return measure.measure(BenchPlan(cases, ["numpy_plain", "numpy_fast"], 1, 0.1, True, True))
 
 
 def test_without_threadpoolctl_the_kernel_is_said_to_be_unknown(
@@ -231,7 +238,7 @@ def test_a_contestant_that_fails_is_skipped_with_its_reason(
         raise RuntimeError("no compiler\nand a long story")
 
     monkeypatch.setitem(CONTESTANTS, "numpy_plain", broken)
-    plan = BenchPlan([steps.fields(SMALL)], ["numpy_plain", "numpy_fast"], 1, 0.01)
+    plan = BenchPlan([SMALL], ["numpy_plain", "numpy_fast"], 1, 0.01)
     found = run(plan)
     assert found.skipped == {"numpy_plain": "RuntimeError: no compiler"}
     assert [row.implementation for row in found.rows] == ["floor", "numpy_fast"]
@@ -278,7 +285,7 @@ def test_a_noisy_history_is_given_its_spread() -> None:
 
 def test_the_guard_catches_a_step_that_allocates_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A injected regression: the fast step computes as the plain one does."""
-    plan = BenchPlan([steps.fields(SMALL)], ["numpy_fast"], 1, 0.05, clock="cpu")
+    plan = BenchPlan([SMALL], ["numpy_fast"], 1, 0.05, clock="cpu")
     history = guard.remember({}, run(plan).rows)
     monkeypatch.setitem(CONTESTANTS, "numpy_fast", CONTESTANTS["numpy_plain"])
     (alarm,) = guard.regressions(history, run(plan).rows)
@@ -308,15 +315,15 @@ def test_every_history_in_the_repository_knows_every_watched_case() -> None:
 def test_the_picture_has_a_cell_for_every_pair() -> None:
     rows = [
         msgspec.structs.replace(timing(1.0, name), shape=f"{w}-{w}-{w}-10", batch=b, seconds=s)
-        for w in steps.WIDTHS
-        for b in steps.BATCHES
+        for w in measure.WIDTHS
+        for b in measure.BATCHES
         for name, s in (("numpy_fast", 1.0), ("torch_eager", 16.0), ("jax_jit", 0.5))
     ]
     drawn = picture(rows, "a < b")
     assert "manual-backprop" in drawn  # by which the command knows its own file
     root = ElementTree.fromstring(drawn)
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    cells = len(steps.WIDTHS) * len(steps.BATCHES)
+    cells = len(measure.WIDTHS) * len(measure.BATCHES)
     assert texts.count("16") == cells + 2 + 2  # beside the width and the batch 16 of both panels
     assert texts.count("0.5") == cells
 
@@ -324,8 +331,8 @@ def test_the_picture_has_a_cell_for_every_pair() -> None:
 def test_json_has_the_promised_fields(
     result: BenchResult, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(steps, "steps", lambda *_: result)
-    monkeypatch.setattr(steps, "sweep", lambda *_: result)
+    monkeypatch.setattr(measure, "steps", lambda *_: result)
+    monkeypatch.setattr(measure, "sweep", lambda *_: result)
     printed = command.bench("steps", True, tmp_path / "sweep.svg", "wall", print)
     found = json.loads(printed)
     promised = {"shape", "batch", "dtype", "implementation", "seconds", "ratio_to_floor"}

@@ -21,9 +21,9 @@ from reference.book.checking import Docstring, Unchecked, check
 from reference.book.deriving import derive
 from reference.book.evaluating import MAX_STEPS, FormulaPoint, Unclear
 from reference.book.measuring import kink_rows
-from reference.book.reading import parse, read
+from reference.book.parsing import Formula, read
 from reference.book.tokens import DEEPEST, LONGEST, NotRead, Vocabulary
-from reference.drawing.kinks import kinks
+from reference.drawing.regimes import kinks
 from reports.book import Book, render_book
 
 OPERATIONS = operations()
@@ -243,10 +243,11 @@ def test_a_wrong_rule_of_derivation_is_caught(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_the_notation_means_what_it_says(text: str, value: float) -> None:
-    node = parse(text, X)
+    (formula,) = read(text, X)
+    assert isinstance(formula, Formula)
     with precision(64):
         sample = FormulaPoint(DefinitionArithmetic(), {"x": exact(3)}, {"j": 4, "k": 4})
-        found = sample.evaluate(node, {"k": 0})
+        found = sample.evaluate(formula.node, {"k": 0})
     assert float(found) == value
 
 
@@ -271,10 +272,11 @@ def test_hostile_text_is_refused_quickly(hostile: str) -> None:
 
 
 def test_an_evaluation_without_end_is_refused() -> None:
-    deep = "Σ_i Σ_j Σ_k Σ_n x"
+    (deep,) = read("Σ_i Σ_j Σ_k Σ_n x", X)
+    assert isinstance(deep, Formula)
     sample = FormulaPoint(DefinitionArithmetic(), {"x": exact(1)}, dict.fromkeys("ijkn", 30))
     with pytest.raises(Unclear, match=str(MAX_STEPS)):
-        sample.evaluate(parse(deep, X))
+        sample.evaluate(deep.node)
 
 
 @given(st.text(alphabet="xyβe=+-/^²()|[]{}_Σ√∂, .0123∈<>≠if else", max_size=60))

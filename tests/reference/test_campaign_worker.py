@@ -16,8 +16,7 @@ from patience import PATIENCE, wait_until
 from manual_backprop.operation import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
 from reference.problems import cell
-from reference.running.campaign_worker import CampaignWorker
-from reference.running.workers import LocalPool, finish
+from reference.running.workers import CampaignWorker, LocalPool, finish
 from reference.workers import Stopped, timeouts, worker
 
 PLAN = Plan(
@@ -236,7 +235,7 @@ def test_a_worker_that_holds_python_ends_with_its_parent() -> None:
     code = (
         "import msgspec\n"
         "from reference.campaign import Plan, Work\n"
-        "from reference.running.campaign_worker import CampaignWorker\n"
+        "from reference.running.workers import CampaignWorker\n"
         "process = CampaignWorker()\n"
         "process.environment(('manual',))\n"
         "print(process.worker.pid, flush=True)\n"

@@ -15,10 +15,9 @@ from targetsources import DENSE_PAIR, RELU, SOURCES, inside, texts_of
 
 import reference
 from manual_backprop.operation import InvalidInput
-from reference.checks import assessment
 from reference.checks.checker import check
 from reference.checks.command import worst_of
-from reference.checks.objective import Truth
+from reference.checks.comparing import Truth, assessment
 
 IDS = [name for name, *_ in SOURCES]
 
@@ -159,8 +158,9 @@ def test_a_target_that_replaces_the_judges_numpy_is_refused(tmp_path: Path, wher
             "tolerances.DIGITS",
         ),
         (
-            "import reference.checks.assessment as a; a.Row.right = property(lambda s: 1, print)",
-            "reference.checks.assessment.Row.right",
+            "import reference.checks.comparing.assessment as a; "
+            "a.Row.right = property(lambda s: 1, print)",
+            "reference.checks.comparing.assessment.Row.right",
         ),
         ("import sys; del sys.modules['numpy']", "it replaces numpy"),
     ],

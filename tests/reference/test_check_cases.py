@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reference.checks.records import CheckRequest
-from reference.checks.result import CheckedRun, Result
+from reference.checks.results import CheckedRun, CheckRequest, Result
 from reference.checks.session import serve
 
 HERE = Path(__file__).parent / "check_cases"

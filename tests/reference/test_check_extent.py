@@ -5,9 +5,10 @@ from injected_catalogue import injected
 from randomcheck import check_file
 from targetsources import inside
 
-from reference.checks import chosen
-from reference.checks.argument_spec import Layout, Spec
-from reference.checks.chosen import extent_of
+from reference.checks.code import Spec
+from reference.checks.code.argument_spec import Layout
+from reference.checks.judging import chosen
+from reference.checks.judging.chosen import extent_of
 
 
 def _layout(**dims: str) -> Layout:

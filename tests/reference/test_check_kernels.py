@@ -6,13 +6,11 @@ import pytest
 from kernelmistakes import FORMULA, KERNELS, MISTAKES, Injected
 
 from reference import check
-from reference.checks.argument_spec import spelled
-from reference.checks.inventory import units_of
+from reference.checks.code import load, spelled, units_of
 from reference.checks.kernels import Findings, kernel_findings
-from reference.checks.kernels._formats import ROUNDED
+from reference.checks.kernels._findings import ROUNDED
 from reference.checks.kinds import subject_of
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.source import load
 
 FILES = sorted(KERNELS.glob("*.py"))
 JAX = [p for p in FILES if p.stem.startswith("jax_")]

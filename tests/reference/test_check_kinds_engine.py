@@ -6,7 +6,7 @@ import pytest
 from kindtools import checked, only
 from targetsources import ENGINE
 
-from reference.checks.search import Failure
+from reference.checks.judging import Failure
 
 OTHER_NAMES = """
 import numpy as np

@@ -7,7 +7,7 @@ from kindtools import checked, only
 from targetsources import GENERAL, INPUTS
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.search import Failure
+from reference.checks.judging import Failure
 
 SHORT = (
     "import numpy as np\nshapes = {'x': 'N D'}\n"

@@ -6,7 +6,7 @@ import pytest
 from kindtools import checked, only
 from targetsources import JAX
 
-from reference.checks.search import Failure
+from reference.checks.judging import Failure
 
 HEAD = "import jax\nimport jax.numpy as jnp\n"
 

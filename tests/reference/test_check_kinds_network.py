@@ -75,7 +75,7 @@ def test_every_form_right_and_wrong(tmp_path: Path, form: str) -> None:
     assert found.right, found
     assert found.text == ""
     assert right in source
-    found = only(tmp_path, source.replace(right, wrong), problems=9)
+    found = only(tmp_path, source.replace(right, wrong), problems=12)
     assert not found.right
     assert text in found.text, found.text
 
@@ -157,8 +157,8 @@ def test_the_examples_say_what_they_are_there_to_show(tmp_path: Path, name: str)
         pytest.importorskip("sklearn")
     source = (Path(__file__).parents[2] / "examples" / "check" / f"{name}.py").read_text()
     found = only(tmp_path, source, problems=12)
-    assert {m.name for m in found.explained["mistakes"]} == EXAMPLES[name]
-    assert not found.explained["described"]
+    assert {m.name for m in found.explained.named} == EXAMPLES[name]
+    assert not found.explained.described
     assert found.right is not EXAMPLES[name] or not EXAMPLES[name]
 
 

@@ -7,12 +7,10 @@ import pytest
 from kindtools import checked, only
 from targetsources import TORCH, TORCH_LINEAR
 
-from reference.checks.inventory import units_of
+from reference.checks.code import load, units_of
+from reference.checks.judging import Failure
 from reference.checks.kinds import wants_tensors
-from reference.checks.kinds._rows import float_truth, row
-from reference.checks.kinds._unwritten import settle
-from reference.checks.search import Failure
-from reference.checks.source import load
+from reference.checks.kinds._rows import float_truth, row, settle
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.autograd import Function\n"
 

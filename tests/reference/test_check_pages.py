@@ -12,7 +12,7 @@ from targetsources import CLASS_DENSE, DENSE_PAIR, SLOPE, inside
 
 import reference
 from manual_backprop.operation import InvalidInput
-from reference.checks.pages import refuse_folder, write_index, write_report
+from reference.checks.results.pages import refuse_folder, write_index, write_report
 from reports.checked import Part
 from reports.folder import write_report as write_random
 from reports.records import Run

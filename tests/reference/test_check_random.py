@@ -10,7 +10,8 @@ import pytest
 from randomcheck import Counts, check_injected, check_right, run
 from randomtargets import target
 
-from reference.checks import assess, assessment
+from reference.checks.comparing import assessing as assess
+from reference.checks.comparing import assessment
 
 RIGHT, INJECTED = range(1_000, 1_020), range(1_000, 1_020)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from reference.checks.checker import check
-from reference.checks.scripts import MAX_WEIGHTS, script_of
-from reference.checks.source import load
+from reference.checks.code import load
+from reference.checks.code.scripts import MAX_WEIGHTS, script_of
 
 SCRIPT = """
 import numpy as np

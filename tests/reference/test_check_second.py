@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reference.checks.inventory import units_of
-from reference.checks.second import is_a_difference
-from reference.checks.source import load
-from reference.checks.vocabulary import function_of, names_second_order
+from reference.checks.code import load, units_of
+from reference.checks.code.second import is_a_difference
+from reference.checks.code.vocabulary import function_of, names_second_order
 
 
 @pytest.mark.parametrize(

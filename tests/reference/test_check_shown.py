@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from targetsources import ENGINE, JAX, TORCH
 
-from reference.checks import spelling
-from reference.checks.records import CheckRequest, Part, PartFinished
+from reference.checks.results import CheckRequest
+from reference.checks.results.records import Part, PartFinished
 from reference.checks.session import serve
+from reference.checks.showing import spelling
 
 PAIR = """
 import torch

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reference.checks.records import CheckRequest, PartStarted, Tried
-from reference.checks.result import CheckedRun, Result
+from reference.checks.results import CheckedRun, CheckRequest, Result
+from reference.checks.results.records import PartStarted, Tried
 from reference.checks.session import serve
 
 LAYER = """\

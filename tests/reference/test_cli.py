@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
 import pytest
 
 from manual_backprop.activations import ACTIVATIONS
@@ -196,17 +197,16 @@ def test_a_page_of_ours_is_written_again(tmp_path: Path) -> None:
 
 def test_every_operation_is_listed_with_counterparts_and_a_definition() -> None:
     rows = operations()
-    assert json.loads(run("ops", "--json").stdout) == json.loads(json.dumps(rows))
-    by_kind = {kind: [r for r in rows if r["kind"] == kind] for kind in ("activation", "loss")}
-    assert {r["name"] for r in by_kind["activation"]} == set(ACTIVATIONS)
-    assert {r["name"] for r in by_kind["loss"]} == set(LOSSES)
+    assert json.loads(run("ops", "--json").stdout) == msgspec.to_builtins(rows)
+    by_kind = {kind: [r for r in rows if r.kind == kind] for kind in ("activation", "loss")}
+    assert {r.name for r in by_kind["activation"]} == set(ACTIVATIONS)
+    assert {r.name for r in by_kind["loss"]} == set(LOSSES)
     assert len(by_kind["activation"]) >= 24
     assert len(by_kind["loss"]) >= 14
     for row in rows:
-        assert row["definition"]
-        for framework in ("torch", "jax"):
-            counterpart = row[framework]
-            assert counterpart["composed"] or re.match(rf"{framework}\.", counterpart["name"])
+        assert row.definition
+        for framework, one in (("torch", row.torch), ("jax", row.jax)):
+            assert one.composed or re.match(rf"{framework}\.", one.name)
 
 
 def test_the_command_is_installed_and_listed_in_the_readme() -> None:

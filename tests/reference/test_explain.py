@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from reference.checks.code import load, units_of
 from reference.checks.explain import Explanation, explain
-from reference.checks.inventory import units_of
-from reference.checks.search import Chosen, search
-from reference.checks.source import load
+from reference.checks.judging import search
+from reference.checks.judging.searching import Chosen
 
 NETWORK = """
 import numpy as np

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from reference.checks.code import load, units_of
 from reference.checks.explain import explain
-from reference.checks.inventory import units_of
-from reference.checks.search import Chosen, search
-from reference.checks.source import load
+from reference.checks.judging import search
+from reference.checks.judging.searching import Chosen
 
 LAYERS = {
     "softmax_ce": """

@@ -27,10 +27,9 @@ from reference.grading.marking import FunctionEvidence, copied, marks_of
 from reference.grading.records import ComparedGradient, Judged
 from reference.grading.screening import screen_text
 from reference.grading.submissions import find_submissions
-from reports.class_folder import rebuild_class
+from reports.class_page import rebuild_class
 from reports.grade_formats import autolab, gradescope, junit, otter, table
-from reports.graded import Class, Graded, read_class
-from reports.views import view
+from reports.graded import Class, Graded, read_class, view
 
 SMALL = ("right_cmu", "inner", "other_forward", "empty", "right_notebook")
 

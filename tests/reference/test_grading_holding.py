@@ -6,10 +6,9 @@ from pathlib import Path
 import classofthirty
 import pytest
 
-from reference.checks import source
-from reference.checks.inventory import units_of
-from reference.checks.search import Chosen, search
-from reference.checks.subject import ReadingSubject
+from reference.checks.code import source, units_of
+from reference.checks.judging import ReadingSubject, search
+from reference.checks.judging.searching import Chosen
 from reference.grading import comparing, running
 from reference.grading import solution as solution_module
 from reference.grading.records import Described, Judged, ProblemRun, Reference, SubmissionRequest

@@ -9,10 +9,9 @@ import msgspec
 import pytest
 
 from manual_backprop.operation import InvalidInput
-from reference.checks import source
-from reference.checks.inventory import units_of
+from reference.checks.code import source, units_of
+from reference.checks.judging import Failure
 from reference.checks.parts import read
-from reference.checks.search import Failure
 from reference.grading import comparing, running
 from reference.grading.assignment import Assignment, Dialect, Function, Problems
 from reference.grading.grader import Judge, _refuse_unfit, grade

@@ -112,7 +112,9 @@ CHEATS = [
     Cheat("library", inside("import ctypes\nctypes.CDLL(None)"), tampering),
     Cheat("objects", inside("import gc\ngc.get_objects()"), tampering),
     Cheat("numpy", beside("np.abs = lambda *a, **k: 0.0"), tampering),
-    Cheat("judge", beside("import reference.checks.assessment as a\na.close = 1"), tampering),
+    Cheat(
+        "judge", beside("import reference.checks.comparing.assessment as a\na.close = 1"), tampering
+    ),
     Cheat("spin", inside("while True: pass"), ended),
     Cheat("sleep", inside("import time\ntime.sleep(1000)"), ended),
     Cheat("exit", inside("import os\nos._exit(0)"), ended),

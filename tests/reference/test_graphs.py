@@ -410,6 +410,26 @@ def test_a_factor_may_underflow_before_another_makes_it_large(shift: float, kind
     assert found.kind == kind
 
 
+@pytest.mark.parametrize(("first", "kind"), [(1e-41, "AGREE"), (1e-34, "DEVIATES")])
+@pytest.mark.parametrize("forward", [True, False])
+def test_of_three_factors_any_two_may_underflow_first(
+    first: float, kind: str, forward: bool
+) -> None:
+    """y = x W z and dW = dy x z: in float32 x · 3e-5 is 0 for x = 1e-41, not for 1e-34."""
+    small, one = np.float32(3e-5), np.float32(1)
+    weight, dy = (small, one) if forward else (one, small)
+    factors = {"x": [[first]], "z": [[1041.0]], "weight": [[[weight]]]}
+    arrays = {name: np.array(value, np.float32) for name, value in factors.items()}
+    graph = Graph((Step("y", "bilinear", {n: n for n in arrays}),), ("y",))
+    problem = GraphProblem(graph, arrays, {"y": np.array([[dy]], np.float32)})
+    right = Manual().answer(problem)
+    name, kept = ("y", right.values) if forward else ("weight", right.gradients)
+    changed = {**kept, name: np.zeros_like(kept[name])}
+    other = replace(right, values=changed) if forward else replace(right, gradients=changed)
+    assert judge(problem, {"manual": right}).kind == "AGREE"
+    assert judge(problem, {"manual": other}).kind == kind
+
+
 # -- the certified values -------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import InvalidInput
 from reference.arithmetic.balls import exact, precision
-from reference.drawing.kinks import find, kinks, one_sided
+from reference.drawing.regimes import find, kinks, one_sided
 
 
 def drawn_parameters(operation: Any) -> list[tuple[tuple[str, Any], ...]]:

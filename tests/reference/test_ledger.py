@@ -11,7 +11,7 @@ import pytest
 
 from manual_backprop.activations import ACTIVATIONS
 from reference.conventions import ledger
-from reference.conventions.lengths import discover_lengths
+from reference.conventions.edges import discover_lengths
 from reports.records import Convention
 
 # Compiling the sweep in JAX takes seconds for each dtype; `ci` and `nightly` do both.

@@ -155,7 +155,7 @@ def test_each_regime_draws_what_it_says_and_ordinary_does_not() -> None:
 def test_the_kink_regime_lands_on_kinks() -> None:
     """Of the networks aimed at a piecewise activation, the forward walk meets the kink exactly."""
     from manual_backprop.network import forward
-    from reference.drawing.kinks import kinks
+    from reference.drawing.regimes import kinks
 
     met = aimed = 0
     for index in Selection(regimes=("kink",)).indices(300):

@@ -12,9 +12,9 @@ import pytest
 from targetsources import DENSE_PAIR, SLOPE, inside
 
 from manual_backprop_pytest import message
-from reference.checks.pages import write_report
-from reference.checks.records import Part
-from reference.checks.result import Result
+from reference.checks.results import Result
+from reference.checks.results.pages import write_report
+from reference.checks.results.records import Part
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,7 +84,7 @@ def test_the_options_go_over_the_marker_and_the_page_is_written(session: pytest.
 HAND_OVER = """
 from manual_backprop_pytest import RESULTS
 from reports.checked import Part, Worst
-from reference.checks.result import Result
+from reference.checks.results import Result
 import pytest
 
 @pytest.mark.parametrize("n", [1, 2, 3])

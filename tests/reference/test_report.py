@@ -28,10 +28,9 @@ from reference.running.report import Interrupted, _begin, command_of, report
 from reference.running.store import NAME, Store
 from reports.folder import TIMING, WRITING
 from reports.html import render_html
-from reports.markdown import render_markdown
 from reports.records import ReportError, Run
 from reports.summary import Summary
-from reports.text import render_text
+from reports.text import render_markdown, render_text
 
 SMALL = Plan(problems=24, losses=("mse", "cross_entropy"), regimes=("ordinary", "lattice"))
 LIGHT = msgspec.structs.replace(SMALL, oracles=("manual", "torch"))
@@ -45,14 +44,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def without_jax(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without JAX, which compiles its programs anew in every run."""
+    out = tmp_path_factory.mktemp("report") / "without_jax"
+    report(LIGHT, out, workers=1)
+    return out
+
+
 def pages(folder: Path) -> dict[str, bytes]:
     """Everything but the times."""
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != TIMING}
 
 
-def test_the_same_seed_gives_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:
-    report(SMALL, tmp_path / "again", workers=2)
-    assert pages(tmp_path / "again") == pages(undisturbed)
+def test_the_same_seed_gives_the_same_bytes(without_jax: Path, tmp_path: Path) -> None:
+    report(LIGHT, tmp_path / "again", workers=2)
+    assert pages(tmp_path / "again") == pages(without_jax)
 
 
 def test_nothing_of_the_run_is_left_to_resume(undisturbed: Path) -> None:
@@ -66,7 +73,7 @@ def test_the_summary_counts_every_problem(undisturbed: Path) -> None:
 
 
 def test_a_run_resumed_after_an_interruption_gives_the_same_bytes(
-    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    without_jax: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reference.campaign.BLOCK", 6)
     out = tmp_path / "interrupted"
@@ -76,17 +83,17 @@ def test_a_run_resumed_after_an_interruption_gives_the_same_bytes(
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="--resume") as caught:
-        report(SMALL, out, workers=1, progress=stop_after_two)
+        report(LIGHT, out, workers=1, progress=stop_after_two)
     assert caught.value.summary is not None
-    assert caught.value.summary.run.unfinished == SMALL.problems - 12
+    assert caught.value.summary.run.unfinished == LIGHT.problems - 12
     with pytest.raises(InvalidInput, match="--resume continues"):
-        report(SMALL, out, workers=1)
+        report(LIGHT, out, workers=1)
     with pytest.raises(InvalidInput, match=r"another plan .*--resume takes no other options"):
         report(Plan(problems=25), out, workers=1, resume=True)
     with pytest.raises(InvalidInput, match="another plan"):
         report(Plan(), out, workers=1, resume=True)
     report(None, out, workers=1, resume=True)  # the stored plan continues
-    assert pages(out) == pages(undisturbed)
+    assert pages(out) == pages(without_jax)
 
 
 def test_blocks_merge_in_any_order() -> None:
@@ -251,7 +258,7 @@ def test_many_small_blocks_and_two_workers_give_the_same_bytes(
 
 
 def test_a_fresh_run_over_an_unfinished_one_has_nothing_of_it(
-    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    without_jax: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reference.campaign.BLOCK", 6)
     out = tmp_path / "fresh"
@@ -262,10 +269,10 @@ def test_a_fresh_run_over_an_unfinished_one_has_nothing_of_it(
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        report(msgspec.structs.replace(SMALL, seed=7), out, workers=1, progress=stop)
+        report(msgspec.structs.replace(LIGHT, seed=7), out, workers=1, progress=stop)
     left_over.mkdir()
-    report(SMALL, out, workers=1, fresh=True)
-    assert pages(out) == pages(undisturbed)
+    report(LIGHT, out, workers=1, fresh=True)
+    assert pages(out) == pages(without_jax)
     assert not left_over.exists()
 
 

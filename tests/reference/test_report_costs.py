@@ -21,7 +21,7 @@ import json, sys
 from pathlib import Path
 from reference.campaign import Plan
 from reference.running.report import report
-from reference.running.section_cache import kept
+from reference.running.sections import kept
 from reference.workers import worker
 from reports.records import Limit
 
@@ -67,7 +67,7 @@ def test_kept_sections_load_no_framework(tmp_path: Path) -> None:
     """What a section is made with costs seconds to import, and is not met where it is kept."""
     script = """
 import json, sys
-from reference.running.section_cache import kept
+from reference.running.sections import kept
 from reference.running.sections import KEPT, section
 from reports.records import Limit
 

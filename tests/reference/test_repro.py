@@ -35,8 +35,7 @@ from reference.judge import judge
 from reference.oracles import load
 from reference.oracles.manual import Manual
 from reference.problems import GRAPHS, DrawnGraph, Selection, draw, draw_any
-from reference.repro import script_of
-from reference.repro_graph import script_of_graph
+from reference.repro import script_of, script_of_graph
 
 _ALONE = """
 import sys

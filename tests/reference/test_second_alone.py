@@ -13,8 +13,7 @@ from manual_backprop.losses import LOSSES
 from reference.judge import judge_all
 from reference.oracles import load
 from reference.problems import DirectedGraph, DirectedProblem
-from reference.trials.mutants import Mutant
-from reference.trials.second_mutants import of_second, result_of_second
+from reference.trials.mutants import Mutant, of_second, result_of_second
 from reference.trials.second_order import NAMES, POWER, problems_of
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "second_order.py"

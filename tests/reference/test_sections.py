@@ -7,7 +7,7 @@ import pytest
 
 from reference.conventions import ledger
 from reference.oracles.torch_autograd import TorchAutograd
-from reference.running import section_cache, sections
+from reference.running import sections
 from reports.records import Bench, Convention, Limit, Record, TrialRow
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -64,7 +64,7 @@ def test_a_section_is_kept_between_runs(
 ) -> None:
     first = sections.section("articles")
     assert sections.section("articles") == first and len(made) == 1
-    monkeypatch.setattr(section_cache, "_key", lambda: "another source, version or processor")
+    monkeypatch.setattr(sections, "_key", lambda: "another source, version or processor")
     assert sections.section("articles") != first and len(made) == 2
     monkeypatch.setenv("MANUAL_BACKPROP_CACHE", "")
     sections.section("articles")
@@ -85,13 +85,13 @@ def test_a_kept_section_that_is_damaged_is_made_again(made: list[int], tmp_path:
 
 
 def test_the_key_knows_source_versions_and_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = section_cache._key.__wrapped__
+    key = sections._key.__wrapped__
     before = key()
     assert key() == before
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
     assert key() != before
     monkeypatch.undo()
-    monkeypatch.setattr(section_cache, "installed", lambda: {"numpy": "1.0"})
+    monkeypatch.setattr(sections, "installed", lambda: {"numpy": "1.0"})
     assert key() != before
     monkeypatch.undo()
     monkeypatch.setattr(Path, "read_bytes", lambda self: b"another")
@@ -99,9 +99,9 @@ def test_the_key_knows_source_versions_and_variables(monkeypatch: pytest.MonkeyP
 
 
 def test_old_sections_are_deleted(made: list[int], tmp_path: Path) -> None:
-    for number in range(2 * section_cache.MAX_KEPT):
+    for number in range(2 * sections.MAX_KEPT):
         (tmp_path / "sections").mkdir(exist_ok=True)
         (tmp_path / "sections" / f"articles-{number}.jsonl").write_text("old")
     sections.section("articles")
-    assert len(list((tmp_path / "sections").iterdir())) == section_cache.MAX_KEPT
+    assert len(list((tmp_path / "sections").iterdir())) == sections.MAX_KEPT
     assert len(made) == 1 and sections.section("articles") and len(made) == 1

@@ -22,7 +22,7 @@ def test_the_parts_of_a_network_are_counted_once(monkeypatch: pytest.MonkeyPatch
         call()
         return next(taken)
 
-    monkeypatch.setattr(bench, "_seconds", seconds)
+    monkeypatch.setattr(bench, "seconds_of", seconds)
     plan = Plan(problems=16, architectures=("dense",), oracles=("manual", "torch"))
     parts = bench._parts(plan, load(plan.oracles))
     expected = {"draw": 3.0, "manual": 1.0, "torch": 2.0, "judge": 8.0, "audit, records": 9.0}

@@ -120,5 +120,5 @@ def test_bad_input(arguments: dict[str, Any], message: str) -> None:
 
 def test_tasks_hold_a_fifth_out() -> None:
     task = load("digits")
-    assert len(task.x) + len(task.held_out_x) == 1797
-    assert len(task.held_out_x) == 360
+    assert len(task.samples.x) + len(task.held_out.x) == 1797
+    assert len(task.held_out.x) == 360

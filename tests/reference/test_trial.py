@@ -16,13 +16,18 @@ from reference.oracles import load
 from reference.oracles.counterparts import Framework
 from reference.problems import draw
 from reference.translation import FRAMEWORKS, settle_translation
-from reference.trials import translation
 from reference.trials import trial as trials
-from reference.trials.layer_mutants import mutant_result, of_layers
-from reference.trials.mutants import Mutant, backward_by, generated, mutate
+from reference.trials.faults import TranslationFault, faults, translation_faults
+from reference.trials.mutants import (
+    Mutant,
+    backward_by,
+    generated,
+    mutant_result,
+    mutate,
+    of_layers,
+)
 from reference.trials.mutation import Banks, mutants, swept
 from reference.trials.sensitivity import sensitivity
-from reference.trials.translation import TranslationFault, faults, translation_faults
 from reports.records import Limit, TrialRow
 
 pytest.importorskip("torch")
@@ -69,7 +74,7 @@ def test_the_right_backward_of_a_layer_is_no_mutant_and_a_blind_judge_catches_no
     for helper in ("layer_norm: from_standardised, ", "logsumexp: _below_the_largest, "):
         assert mutant_result(next(m for m in of_layers() if m.name.startswith(helper)))[0]
     monkeypatch.setattr(
-        "reference.trials.layer_mutants.judge_all",
+        "reference.trials.mutants.judge_all",
         lambda problems, answers: [Judgement("SKIPPED", ("manual",)) for _ in problems],
     )
     assert mutant_result(wrong) == (False, "not caught: SKIPPED")
@@ -161,7 +166,9 @@ def test_every_wrong_call_is_met_and_not_reported_as_a_gradient(framework: Frame
 def test_a_wrong_call_that_accuses_the_framework_has_not_passed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(translation, "settle_translation", lambda _, judgements, __: judgements)
+    monkeypatch.setattr(
+        "reference.trials.faults.settle_translation", lambda _, judgements, __: judgements
+    )
     rows = list(translation_faults(some_faults()[:1], 40))
     assert [row.columns["killed"] for row in rows] == [0] and not trials.passed(rows)
 
@@ -193,5 +200,5 @@ def test_hiding_places_hide_and_the_default_does_not() -> None:
 
 
 def test_banks_use_the_operation_they_are_for() -> None:
-    for trial in Banks(0).bank("activation", "mish", 3):
-        assert "mish" in {layer.activation for layer in trial.problem.network.layers}
+    for problem, _ in Banks(0).bank("activation", "mish", 3):
+        assert "mish" in {layer.activation for layer in problem.network.layers}

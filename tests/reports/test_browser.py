@@ -15,7 +15,7 @@ from examplereport import example_records, million_records
 from hostilerecords import HOSTILE, hostile_records
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from reports.check_folder import write_checks
+from reports.check_page import write_checks
 from reports.folder import diff_folders, write_diff, write_report
 from reports.records import Finding, Record
 

@@ -11,7 +11,6 @@ from examplecheck import EVERY, RIGHT, SOURCE, UNCHECKED, WRONG, checked, exampl
 from hostilerecords import HOSTILE, poisoned
 
 from reports.__main__ import main
-from reports.check_folder import write_checks
 from reports.check_page import (
     entries,
     marked_digits,
@@ -21,10 +20,11 @@ from reports.check_page import (
     render_check_markdown,
     render_index,
     short_names,
+    write_checks,
 )
 from reports.checked import Checked, Numbers, Part, headline_of, plain, read_checked, worst_of
 from reports.errorplot import bars, entry, heat
-from reports.plainmath import formula, to_latex
+from reports.formula import formula, to_latex
 from reports.records import ReportError
 
 STATE = {0: "right", 1: "wrong", 2: "open", 3: "open", 4: "open"}

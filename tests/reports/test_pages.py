@@ -13,12 +13,10 @@ import pytest
 from examplereport import example_records, million_records
 from hostilerecords import HOSTILE, hostile_records
 
-from reports.badge import render_badge
 from reports.charts import charts
 from reports.diagram import diagram
 from reports.formula import math, prose
 from reports.html import BUDGETS, render_html
-from reports.markdown import render_markdown
 from reports.records import (
     Accuracy,
     AnyRecord,
@@ -33,7 +31,7 @@ from reports.records import (
     of_type,
 )
 from reports.summary import KINDS, Summary, summary_json
-from reports.text import render_text
+from reports.text import render_badge, render_markdown, render_text
 
 LARGEST_PAGE = 2_000_000
 RENDERERS = (render_html, render_markdown, render_badge, render_text, summary_json)

@@ -1,23 +1,273 @@
-"""The mistakes of the catalogue as hypotheses: each tried on every line of a forward that it fits.
+"""Finds the lines of the catalogue on a tape, and tries each mistake on every line that it fits.
 
-The sweep is made as always; where a line's cotangent is complete, the difference between the
-wrong line and the right one is added to it.
+A line is found by its values, whatever it is called: a = f(z) entry by entry or by rows,
+z = x W + b in any of four layouts, and a loss by the slope of the objective by its prediction. The
+sweep is made as always; where a line's cotangent is complete, the difference between the wrong
+line and the right one is added to it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from reference.checks.explain.graph import Edit, Hook
-from reference.checks.explain.hypothesis import Hypothesis, Match, Spot, Words, cotangents_of
-from reference.checks.explain.lines import spots_of
-from reference.checks.explain.problem import ReadingProblem
-from reference.checks.tolerances import SAME
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.operation import Activation
+from reference.checks.comparing.identify import settings_of
+from reference.checks.explain.graph import Array, Edit, Hook, Places
+from reference.checks.explain.hypothesis import (
+    Cotangents,
+    Hypothesis,
+    Match,
+    Spot,
+    Words,
+    cotangents_of,
+)
+from reference.checks.explain.losslines import losses
+from reference.checks.explain.pairs import ElementwiseStep, pairs_of, slope_text
+from reference.checks.explain.problem import NamedValue, ReadingProblem, once
+from reference.checks.explain.rowwise import RowStep, row_steps
+from reference.checks.tolerances import DIGITS, SAME
 from reference.diagnosis.mistakes import CATALOGUE, Mistake
-from reference.diagnosis.mistakes.catalogue import right_of
+from reference.diagnosis.mistakes.catalogue import (
+    ActivationLine,
+    DenseLine,
+    Line,
+    LineName,
+    right_of,
+)
+
+
+@once
+def spots_of(problem: ReadingProblem) -> dict[tuple[str, ...], Spot]:
+    """Return the lines of a problem's forward by their keys, each once."""
+    with np.errstate(all="ignore"):
+        found = [*_activations(problem), *_rows(problem), *_dense(problem)]
+        if problem.objective.kind != "implicit":  # else the loss itself is a guess
+            found += losses(problem)
+    # Of two with one key the first counts: z2 before what it is the sum of without a bias.
+    return {s.key: s for s in reversed(found)}
+
+
+# -- activations -------------------------------------------------------------------------------
+
+
+_FEW = 4  # entries that tell an activation with a number of its own from another
+
+
+def operation_of(z: Array, a: Array, rowwise: bool) -> tuple[Activation | None, dict[str, float]]:
+    """Return the activation with a = f(z) and its numbers; None where it is none of ours."""
+    if z.size < 2 or np.allclose(z, a, rtol=DIGITS, atol=0):
+        return None, {}
+    known = {n: op for n, op in ACTIVATIONS.items() if op.rowwise == rowwise and n != "identity"}
+    tries = [(n, op.defaults()) for n, op in known.items()]
+    with np.errstate(all="ignore"):
+        if z.size >= _FEW:
+            tries += [(n, s) for n in known for s in settings_of(n, z, a)]
+        for name, setting in tries:
+            if np.allclose(known[name].forward(z, **setting), a, rtol=DIGITS, atol=DIGITS):
+                return known[name], setting
+    return None, {}
+
+
+def _activations(problem: ReadingProblem) -> Iterator[Spot]:
+    for pair in pairs_of(problem):
+        is_loss = pair.a.path == problem.objective.output and problem.objective.kind == "loss"
+        single = is_loss or pair.a.path[0] in ("hidden", "terms")
+        if (pair.a.places.size > 1 or not single) and not _linear(pair):
+            yield _activation(problem, pair)
+
+
+def _linear(pair: ElementwiseStep) -> bool:
+    """Whether a step only scales its input, as Q Kᵀ/√d: it is not an activation."""
+    constant = pair.slope.size > 1 and np.ptp(pair.slope) <= SAME * np.abs(pair.slope).max()
+    if pair.mask or not constant:
+        return False
+    z, a = _matrix(pair.z.value), _matrix(pair.a.value)
+    return operation_of(z, a, rowwise=False)[0] is None
+
+
+def _activation(problem: ReadingProblem, pair: ElementwiseStep) -> Spot:
+    z, a, slope = (_matrix(x) for x in (pair.z.value, pair.a.value, pair.slope))
+    operation, setting = (None, {}) if pair.mask else operation_of(z, a, rowwise=False)
+    line = ActivationLine(
+        operation, setting, z, a, a, _input_of(problem, pair),
+        None if operation is not None else slope, masked=bool(pair.mask),
+    )  # fmt: skip
+    z_text = f"z({pair.a.text})" if pair.unnamed else pair.z.text
+    texts = {"δz": f"δ{z_text}", "δa": f"δ{pair.a.text}", "z": z_text, "a": pair.a.text,
+             "f′(z)": slope_text(pair), "f(z)": pair.a.text,
+             "mask": pair.mask or "mask"}  # fmt: skip
+    name = operation.name if operation is not None else "f"
+    what = f"{pair.a.text} = {name}({'…' if pair.unnamed else pair.z.text})"
+    right = f"{texts['δz']} = {texts['δa']} · {texts['f′(z)']}"
+    ends, starts = _matrix(pair.a.places), _matrix(pair.z.places)
+    spot = Spot(
+        pair.key, "activation", starts, _with_cotangent(line, ends), texts, what, right,
+        int(starts.max()), unnamed=pair.unnamed or pair.a.path[0] in ("hidden", "terms"),
+    )  # fmt: skip
+    if int(np.min(ends, where=ends != starts, initial=problem.graph.size)) > int(starts.max()):
+        return spot
+    return replace(spot, entries=tuple(_entries(spot, line, ends, starts)))
+
+
+def _with_cotangent(line: ActivationLine, ends: Places) -> Callable[[Cotangents], Line]:
+    return lambda cotangents: replace(line, da=_matrix(cotangents(ends)))
+
+
+def _entries(spot: Spot, line: ActivationLine, ends: Places, starts: Places) -> Iterator[Spot]:
+    """Yield a line for each entry by itself."""
+    for at in np.ndindex(starts.shape):
+        entry = tuple(slice(i, i + 1) for i in at)
+        known = None if line.known is None else line.known[entry]
+        one = replace(line, z=line.z[entry], a=line.a[entry], known=known, x=None)
+        yield replace(spot, places=starts[entry], made=_with_cotangent(one, ends[entry]))
+
+
+def _matrix(x: Any) -> Any:
+    """Return an array by rows, as the catalogue has them."""
+    return x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x.reshape(1, -1)
+
+
+def _input_of(problem: ReadingProblem, pair: ElementwiseStep) -> Array | None:
+    """Return what the layer of an activation was fed, where it has the shape of z."""
+    for dense in dense_of(problem):
+        if set(dense.z.flat) == set(pair.z.flat):
+            return dense.x.value if dense.x.value.shape == _matrix(pair.z.value).shape else None
+    return None
+
+
+def _rows(problem: ReadingProblem) -> Iterator[Spot]:
+    for step in row_steps(problem):
+        # One matrix for all rows: x − mean(x) is not an activation.
+        linear = len(step.jacobian) > 1 and np.ptp(step.jacobian, axis=0).max() <= SAME
+        if int(step.behind.max()) < int(step.places.min()) and not linear:
+            yield _row_step(problem, step)
+
+
+def _row_step(problem: ReadingProblem, step: RowStep) -> Spot:
+    operation = ACTIVATIONS[step.softmax.replace("-", "_")] if step.softmax else None
+    jacobian = None if step.softmax else step.jacobian
+    z, a = problem.graph.read(step.behind), step.rows(step.a.value)
+
+    def made(cotangents: Cotangents) -> ActivationLine:
+        return ActivationLine(operation, {}, z, a, cotangents(step.places), jacobian=jacobian)
+
+    texts = {"δz": f"δ{step.text}", "δa": f"δ{step.a.text}", "z": step.text, "a": step.a.text,
+             "p": step.a.text, "f(z)": step.a.text,
+             "f′(z)": f"∂{step.a.text}/∂{step.text}"}  # fmt: skip
+    what = f"{step.a.text} = {step.softmax or 'a function of whole rows'}"
+    depth = int(step.behind.max())
+    return Spot(step.key, "activation", step.behind, made, texts, what, depth=depth)
+
+
+# -- dense layers ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DenseSpot:
+    """z = x W + b, samples as rows."""
+
+    x: NamedValue
+    weight: NamedValue
+    bias: NamedValue | None
+    z: NamedValue
+    columns: bool
+
+
+@once
+def dense_of(problem: ReadingProblem) -> list[DenseSpot]:
+    """Return the dense layers among the named values of a problem."""
+    return list(_found_dense(problem))
+
+
+def _turned(view: NamedValue) -> NamedValue:
+    return NamedValue(view.path, view.places.T, view.value.T, f"{view.text}ᵀ")
+
+
+def _found_dense(problem: ReadingProblem) -> Iterator[DenseSpot]:
+    named = [n for n in problem.named.values() if -1 not in n.flat]
+    matrices = [v for v in named if v.value.ndim == 2]
+    others = [p.z for p in pairs_of(problem) if p.unnamed and p.z.value.ndim == 2]
+    others += [
+        NamedValue((), s.behind, problem.graph.read(s.behind), s.text)
+        for s in row_steps(problem)
+        if s.across == "last"
+    ]
+    for w in (v for v in matrices if v.path in problem.outcome.inputs):
+        for x in (m for m in matrices if m is not w):
+            for columns in (False, True):
+                xs = _turned(x) if columns else x
+                for ws in (w, _turned(w)):
+                    if xs.value.shape[1] == ws.value.shape[0]:
+                        yield from _outputs(xs, ws, [*matrices, *others], named, columns)
+
+
+def _outputs(
+    x: NamedValue,
+    w: NamedValue,
+    candidates: list[NamedValue],
+    named: list[NamedValue],
+    columns: bool,
+) -> Iterator[DenseSpot]:
+    product = x.value @ w.value
+    for z in candidates:
+        zs = _turned(z) if columns else z
+        if zs.value.shape != product.shape or int(zs.places.max()) <= int(x.places.max()):
+            continue
+        rest = zs.value - product
+        size = max(1.0, float(np.abs(zs.value).max()))
+        if np.abs(rest).max(initial=0.0) <= DIGITS * size:
+            yield DenseSpot(x, w, None, zs, columns)
+            continue
+        if np.ptp(rest, axis=0).max(initial=0.0) > DIGITS * size:
+            continue
+        for b in named:
+            if b.value.size == rest.shape[1] and np.allclose(b.value.ravel(), rest[0], atol=DIGITS):
+                flat = replace(b, places=b.places.ravel(), value=b.value.ravel())
+                yield DenseSpot(x, w, flat, zs, columns)
+                break
+
+
+def _dense(problem: ReadingProblem) -> Iterator[Spot]:
+    after = {frozenset(p.z.flat): p.a.places for p in pairs_of(problem)}
+    after |= {
+        frozenset(s.behind.ravel().tolist()): s.places
+        for s in row_steps(problem)
+        if s.across == "last"
+    }
+    before = {frozenset(p.a.flat): p.z.value for p in pairs_of(problem)}
+    for d in dense_of(problem):
+        yield from _dense_lines(d, after.get(frozenset(d.z.flat)), before.get(frozenset(d.x.flat)))
+
+
+def _dense_lines(d: DenseSpot, after: Places | None, before: Array | None) -> Iterator[Spot]:
+    turn = d.columns
+
+    def made(cotangents: Cotangents) -> DenseLine:
+        da = None
+        if after is not None and after.size == d.z.places.size:
+            da = cotangents(after)
+            da = da.T if turn else da
+        x_before = (before.T if turn else before) if before is not None else None
+        bias = d.bias.value if d.bias is not None else None
+        return DenseLine(d.x.value, cotangents(d.z.places), d.weight.value, bias, da, x_before)
+
+    x, w, z = (v.text.removesuffix("ᵀ") for v in (d.x, d.weight, d.z))
+    b = d.bias.text if d.bias is not None else "b"
+    texts = {"δz": f"δ{z}", "δx": f"δ{x}", "x": x, "W": w, "b": b, "∂L/∂W": f"∂L/∂{w}",
+             "∂L/∂b": f"∂L/∂{b}", "z": z}  # fmt: skip
+    what = f"{z} = {x} {w}" + (f" + {b}" if d.bias is not None else "")
+    key = ("dense", *d.x.path, "·", *d.weight.path, str(d.weight.text.endswith("ᵀ")), str(turn))
+    lines: list[tuple[LineName, NamedValue]] = [("weight", d.weight), ("below", d.x)]
+    lines += [("bias", d.bias)] if d.bias is not None else []
+    for name, view in lines:
+        yield Spot((*key, name), name, view.places, made, texts, what, depth=d.z.top)
+
 
 _OWN, _DENSE, _SIGN, _ANY, _RARE = 1.0, 1.2, 1.5, 1.7, 2.0
 """What a mistake of the operation's own formula costs, one of a dense layer, a sign, one of any

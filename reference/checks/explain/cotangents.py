@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain.graph import Array, Edit, Places
 from reference.checks.explain.hypothesis import CLAIMS, WHERE_ALONE, Hypothesis, Words
 from reference.checks.explain.links import at_piece, pieces
 from reference.checks.explain.operands import products
 from reference.checks.explain.problem import NamedValue, ReadingProblem
-from reference.checks.routine import Path
 
 _MAX_UP, _MAX_VALUES = 5, 16
 
@@ -43,16 +43,13 @@ def turned_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield a hypothesis for every square value, named or between a weight and its result."""
     inputs, known = problem.outcome.inputs, pieces(problem)
     for path, named in known.items():
-        if len(named.shape) >= 2 and _is_square(named) and path not in inputs:
+        square = len(named.shape) >= 2 and named.shape[-1] == named.shape[-2] > 1
+        if square and path not in inputs:
             yield _turned(path, named.text, named.top)
     for path in dict.fromkeys(b for b, _ in products(problem)):
         if path in inputs:
             text = f"the product with {known[path].text}"
             yield _turned((*path, "children"), text, known[path].top)
-
-
-def _is_square(named: NamedValue) -> bool:
-    return named.shape[-1] == named.shape[-2] > 1
 
 
 def _turned(path: Path, text: str, depth: int) -> Hypothesis:

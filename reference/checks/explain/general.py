@@ -1,25 +1,28 @@
-"""What is wrong with a reading as a whole: an array changed in place, another loss, shapes."""
+"""What is searched, and what is wrong with a reading as a whole.
+
+The reading and the objective, the others that they may be, and their problems; an array that is
+changed in place, another loss, other shapes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from reference.balls import Session
-from reference.checks.assess import assess
-from reference.checks.assessment import Row
-from reference.checks.experiment import perform
+from reference.checks.comparing import Objective, Row, assess
+from reference.checks.comparing.objective import candidates, is_elementwise
 from reference.checks.explain.finding import Support, named
 from reference.checks.explain.graph import Array
 from reference.checks.explain.hypothesis import Words
-from reference.checks.explain.problem import claim_text, close, text_of
-from reference.checks.matching import matched, same_shape
-from reference.checks.objective import Objective, candidates, is_elementwise
-from reference.checks.outcome import Reading, RunOutcome
+from reference.checks.explain.problem import ReadingProblem, claim_text, close, problem_of, text_of
+from reference.checks.running import Reading, RunOutcome, matched, perform, same_shape
 from reference.checks.tolerances import STABILISER
 from reports.checked import NamedMistake
 
@@ -193,3 +196,93 @@ def a_vector_of_slopes(objective: Objective, outcome: RunOutcome) -> list[tuple[
         "of n slopes cannot hold it"
     )
     return [(claim_text(claim, leaf), text)]
+
+
+PROBLEMS = 6
+
+
+@dataclass
+class Met:
+    """What was met on the way that concerns the reading as a whole."""
+
+    mutated: list[RunOutcome] = field(default_factory=list)
+    described: dict[str, str] = field(default_factory=dict)
+    misshapen: dict[str, str] = field(default_factory=dict)
+
+
+def objectives_of(
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
+) -> Iterator[tuple[Reading, Objective]]:
+    """Yield the reading and the objective, and the other ones that they may be.
+
+    A slope may be meant of the input where it was given the output, a loss that nobody wrote
+    may be another one, and a mean a sum.
+    """
+    if objective.kind in ("sum", "mean"):
+        for one in _other_bindings(reading):
+            yield one, replace(objective, kind="sum")
+            yield one, replace(objective, kind="mean")
+    else:
+        yield reading, objective
+    if objective.kind not in ("implicit", "sum", "mean") or not indices:
+        return
+    yield from ((reading, o) for o in _other_losses(reading, objective, seed, indices[0])[:12])
+
+
+def _other_losses(reading: Reading, objective: Objective, seed: int, index: int) -> list[Objective]:
+    """Return the other losses that it may be: of the target known, of the last value first."""
+    with Session() as session:
+        try:
+            outcome = perform(reading, seed, index, session)
+            kinds = ("implicit", "loss")
+            found = [o for o in candidates(outcome) if o.kind in kinds and o != objective]
+        except Exception:  # a problem on which the target fails proposes nothing
+            return []
+    depths = {o.output: _depth(outcome, o) for o in found}
+    found.sort(key=lambda o: (o.kind != "loss", o.target != objective.target, -depths[o.output]))
+    return found
+
+
+def _depth(outcome: RunOutcome, objective: Objective) -> int:
+    """Return how late in the forward an output is made."""
+    value = outcome.values.get(objective.output, outcome.outputs.get(objective.output))
+    flat = value.flat if isinstance(value, np.ndarray) else [value]
+    return max((getattr(x, "order", 0) for x in flat), default=0)
+
+
+def _other_bindings(reading: Reading) -> list[Reading]:
+    known = reading.forward.arguments if reading.forward is not None else []
+    outputs = [name for name, source in reading.binding if source == "output:" and name in known]
+    return [reading, *(reading.bound(**{name: f"input:{name}"}) for name in outputs)]
+
+
+def problems_of(
+    reading: Reading,
+    objective: Objective,
+    seed: int,
+    indices: Sequence[int],
+    deadline: float,
+    met: Met,
+) -> list[ReadingProblem]:
+    """Return the problems on which something is wrong, the one with the most entries first."""
+    found: list[ReadingProblem] = []
+    for index in indices[: 2 * PROBLEMS]:
+        if len(found) >= PROBLEMS or (found and time.process_time() > deadline - 0.5):
+            break
+        with Session() as session:
+            try:
+                outcome = perform(reading, seed, index, session)
+                one = problem_of(outcome, objective)
+                if not found:
+                    if one is not None and one.wrong:
+                        met.described |= dict(a_vector_of_slopes(objective, outcome))
+                    met.misshapen |= dict(misshapen(objective, outcome))
+            except Exception:  # a problem on which the target fails explains nothing
+                continue
+        if objective.kind != "implicit" and len(met.mutated) < PROBLEMS:
+            met.mutated.append(outcome)
+        if one is not None and one.wrong:
+            found.append(one)
+    # the first one is searched: the more entries are wrong, the fewer chances
+    found.sort(key=lambda p: -sum(min(c.got.size, 12) for c in p.wrong))
+    return found

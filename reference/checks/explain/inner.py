@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.balls import is_tracked
+from reference.checks.code import Path
 from reference.checks.explain.graph import Array, Edges, Edit, NumberGraph
 from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Match, Words
 from reference.checks.explain.pairs import ElementwiseStep, function_name, pairs_of
 from reference.checks.explain.problem import ReadingProblem, once, text_of
-from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS, SAME
 
 _MAX_INSIDE, _MAX_FOR_VALUES = 40, 10

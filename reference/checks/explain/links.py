@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain.graph import Edit, Hook, NumberGraph
 from reference.checks.explain.problem import NamedValue, ReadingProblem, once
-from reference.checks.routine import Path
 
 LOSS = ("the loss",)
 _MAX_ENTRIES, _MAX_SEEN = 300, 3_000

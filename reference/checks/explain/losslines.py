@@ -13,10 +13,10 @@ import numpy as np
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import Loss
 from reference.balls import is_tracked, values
+from reference.checks.comparing.losses import matching_targets
 from reference.checks.explain.graph import Array
 from reference.checks.explain.hypothesis import Spot
 from reference.checks.explain.problem import NamedValue, ReadingProblem
-from reference.checks.losses import matching_targets
 from reference.checks.tolerances import DIGITS
 from reference.diagnosis.mistakes.catalogue import LossLine
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain.graph import Array, Edges, Edit, NumberGraph
 from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Words, sentence
 from reference.checks.explain.links import links, pieces
 from reference.checks.explain.pairs import pairs_of
 from reference.checks.explain.problem import NamedValue, ReadingProblem, once
-from reference.checks.routine import Path
 
 _MAX_EDGES, _MAX_TERMS = 60_000, 400
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from reference.checks.explain.factors import spelled
-from reference.checks.explain.finding import ClaimCase
+from reference.checks.explain.finding import ClaimCase, spelled
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.inner import Branch, branches

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain.graph import Edges, Edit, NumberGraph
 from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Words
 from reference.checks.explain.links import at_piece, families, head_of, pieces
 from reference.checks.explain.operands import entry_of, products, replaced
 from reference.checks.explain.problem import NamedValue, ReadingProblem
-from reference.checks.routine import Path
 
 _MAX_UP = 40
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reference.balls import is_tracked
+from reference.checks.code import Path
 from reference.checks.explain.graph import Array, NumberGraph
 from reference.checks.explain.problem import NamedValue, ReadingProblem, once, text_of
-from reference.checks.routine import Path
 from reference.checks.tolerances import SAME
 
 _MAX_FRONT, _MAX_STEPS, _MAX_ENTRIES = 10, 80, 400

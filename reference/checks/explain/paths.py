@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from reference.checks.explain.factors import ratio
+from reference.checks.code import Path
 from reference.checks.explain.graph import Array, Edit, Hook
 from reference.checks.explain.hypothesis import CLAIMS, WHERE_ALONE, Hypothesis, Words, listed
 from reference.checks.explain.links import (
@@ -27,8 +27,7 @@ from reference.checks.explain.links import (
     stopped,
 )
 from reference.checks.explain.pairs import ElementwiseStep, pairs_of, slope_text
-from reference.checks.explain.problem import ReadingProblem, close
-from reference.checks.routine import Path
+from reference.checks.explain.problem import ReadingProblem, close, ratio
 
 
 def path_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:

@@ -10,14 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from reference.balls import is_tracked, values
-from reference.checks import vocabulary
-from reference.checks.allowances import nice_factors
-from reference.checks.assess import assess
+from reference.checks.code import Path, is_numeric, vocabulary
+from reference.checks.comparing import Objective, assess
+from reference.checks.comparing.allowances import nice_factors
+from reference.checks.comparing.objective import scalar_of
 from reference.checks.explain.graph import Array, Edit, Mask, NumberGraph, Places, read
-from reference.checks.matching import matched
-from reference.checks.objective import Objective, scalar_of
-from reference.checks.outcome import RunOutcome
-from reference.checks.routine import Path, is_numeric
+from reference.checks.running import RunOutcome, matched
 from reference.checks.tolerances import EXPLAINED, UNDERFLOW
 
 
@@ -320,11 +318,17 @@ def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, object]) -> None:
 
 def is_multiple(got: Array, truth: Array) -> bool:
     """Whether a variable is its cotangent, or a constant multiple of it (1/N comes later)."""
-    norm = float(np.sum(truth * truth))
-    if not norm or not np.isfinite(got).all():
-        return close(got, truth)
-    c = float(np.sum(got * truth)) / norm
-    return bool(c) and close(got, c * truth)
+    return close(got, truth) or ratio(got, truth) is not None
+
+
+def ratio(got: Array, base: Array) -> float | None:
+    """Return the c with got = c · base in every entry, or None."""
+    norm = float(np.sum(base * base))
+    finite = np.isfinite(got).all() and np.isfinite(base).all()
+    if not norm or not finite or got.shape != base.shape:
+        return None
+    c = float(np.sum(got * base)) / norm
+    return c if c and close(got, c * base) else None
 
 
 def text_of(path: Path) -> str:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from reference.checks.explain.factors import ratio, spelled
-from reference.checks.explain.finding import ClaimCase, Finding, distance, evidence
+from reference.checks.code import Path
+from reference.checks.explain.finding import ClaimCase, Finding, distance, evidence, spelled
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words, listed
-from reference.checks.explain.problem import close, text_of
-from reference.checks.routine import Path
+from reference.checks.explain.problem import close, ratio, text_of
 from reference.checks.tolerances import DIGITS, LOST
 
 

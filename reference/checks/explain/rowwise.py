@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from reference.balls import values
+from reference.checks.comparing.losses import matching_targets
 from reference.checks.explain.graph import Array, Edges, Edit, NumberGraph, Places
 from reference.checks.explain.hypothesis import Hypothesis, Words
 from reference.checks.explain.problem import NamedValue, ReadingProblem, once
-from reference.checks.losses import matching_targets
 from reference.checks.tolerances import SAME
 
 _MAX_STEPS = 900

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from reference.checks.comparing import Objective
 from reference.checks.explain import finding, general, simple_errors
 from reference.checks.explain.catalogued import catalogue_hypotheses
-from reference.checks.explain.factors import ratio
 from reference.checks.explain.finding import Explanation
+from reference.checks.explain.general import Met, objectives_of, problems_of
 from reference.checks.explain.graph import read
 from reference.checks.explain.hypothesis import Hypothesis
-from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, rescaled
-from reference.checks.explain.readings import Met, objectives_of, problems_of
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, ratio, rescaled
 from reference.checks.explain.state import ExplanationState, cases_of, depth_of, explanation_of
 from reference.checks.explain.trial import (
     HypothesisTrial,
@@ -27,8 +27,7 @@ from reference.checks.explain.trial import (
     edit_of,
     tried,
 )
-from reference.checks.objective import Objective
-from reference.checks.outcome import Reading
+from reference.checks.running import Reading
 from reference.checks.tolerances import EXPLAINED, SAME
 from reference.diagnosis.mistakes import CATALOGUE
 
@@ -54,7 +53,8 @@ def explain(
             break
         as_given = way is reading and one == objective
         problems = given if as_given else problems_of(way, one, seed, indices, deadline, met)
-        if not problems or (best is not None and not best.left and _more_wrong(problems, best)):
+        explained = best.problems[0].wrong if best is not None and not best.left else None
+        if not problems or (explained is not None and len(problems[0].wrong) > len(explained)):
             continue
         state = _searched(problems, deadline)
         if best is None or _better(state, best):
@@ -87,10 +87,6 @@ def _searched(problems: list[ReadingProblem], deadline: float) -> ExplanationSta
 
 _PLAIN = 1.65
 """An explanation of that cost is the common mistake; no other loss is tried for another one."""
-
-
-def _more_wrong(problems: list[ReadingProblem], best: ExplanationState) -> bool:
-    return len(problems[0].wrong) > len(best.problems[0].wrong)
 
 
 def _with_general(

@@ -7,15 +7,23 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from reference.checks.code.vocabulary import REGULARISATION
 from reference.checks.explain import ownslope, regions
 from reference.checks.explain.cotangents import orders
-from reference.checks.explain.factors import ratio, spelled, symbols
-from reference.checks.explain.finding import ENOUGH, ClaimCase, Finding, Support, distance, evidence
+from reference.checks.explain.finding import (
+    ENOUGH,
+    ClaimCase,
+    Finding,
+    Support,
+    distance,
+    evidence,
+    spelled,
+    symbols,
+)
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
-from reference.checks.explain.problem import close
+from reference.checks.explain.problem import close, ratio
 from reference.checks.tolerances import DIGITS, SAME
-from reference.checks.vocabulary import REGULARISATION
 
 Analyser = Callable[[Sequence[ClaimCase]], Finding]
 

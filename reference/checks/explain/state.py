@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from reference.checks.code import Path
 from reference.checks.explain import simple_errors
 from reference.checks.explain.finding import ClaimCase, Explanation
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, listed
 from reference.checks.explain.problem import ClaimedArray, ReadingProblem, is_multiple
-from reference.checks.routine import Path
 from reports.checked import NamedMistake
 
 

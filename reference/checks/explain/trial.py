@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain import (
     catalogued,
     cotangents,
@@ -21,8 +22,7 @@ from reference.checks.explain import (
     uses,
     windows,
 )
-from reference.checks.explain.factors import spelled
-from reference.checks.explain.finding import Support
+from reference.checks.explain.finding import Support, spelled
 from reference.checks.explain.graph import Array, Edit, read
 from reference.checks.explain.hypothesis import Hypothesis, Match
 from reference.checks.explain.links import Link, few_links, scaled_links
@@ -34,7 +34,6 @@ from reference.checks.explain.problem import (
     is_multiple,
 )
 from reference.checks.explain.state import ExplanationState, cases_of
-from reference.checks.routine import Path
 from reference.checks.tolerances import SAME
 
 
@@ -88,7 +87,8 @@ def tried(
         for c in changed
         if (c.right or c.path in state.explained)
         and not _as_made(c, made[c.path], now[c.path])
-        and not (c.inner and any(_share(c, h) for h in hit))
+        # of the same numbers: relu(x) is x above 0
+        and not (c.inner and any(np.isin(c.places, h.places).any() for h in hit))
     ]
     match, clean = Match(hit, bool(broken), part), not (broken or part)
     if best is not None and _rank(hypothesis, match, not broken) >= best.rank:
@@ -115,11 +115,6 @@ def _in_part(got: Array, now: Array, made: Array) -> bool:
     size = np.max(np.abs(made))
     different = np.abs(made - now)[wrong] > 1e-6 * size
     return bool(close_entries(got, made)[wrong].all() and different.all())
-
-
-def _share(one: ClaimedArray, other: ClaimedArray) -> bool:
-    """Whether two claims are of the same numbers: relu(x) is x above 0."""
-    return bool(np.isin(one.places, other.places).any())
 
 
 def _as_made(claim: ClaimedArray, value: Array, now: Array) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain.graph import Edges, Edit, Hook, NumberGraph
 from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Words
 from reference.checks.explain.links import (
@@ -20,7 +21,6 @@ from reference.checks.explain.links import (
     scaled_links,
 )
 from reference.checks.explain.problem import NamedValue, ReadingProblem
-from reference.checks.routine import Path
 
 _MAX_ENTRIES = 400
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from reference.checks.code import Path
 from reference.checks.explain.graph import Edges, Edit, Places
 from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Words
 from reference.checks.explain.links import pieces
 from reference.checks.explain.operands import products
 from reference.checks.explain.problem import NamedValue, ReadingProblem, once
-from reference.checks.routine import Path
 
 _MIN_USES = 8
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from reference.checks.kernels._formats import MODELS, Array, Bounds, OperationSize, is_steady
+from reference.checks.kernels._findings import MODELS, Array, Bounds, OperationSize, is_steady
 
 Arrays = list[jax.Array]
 

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from reference.checks.kernels._formats import FLOAT64, Array
+from reference.checks.code import path_name
+from reference.checks.kernels._findings import FLOAT64, Array
 from reference.checks.kernels._jax_rounding import JaxGraph
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem
 from reference.checks.kernels._ways import KernelAnswer, TracedReference, Way, Ways, each
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.names import path_name
 
 _BATCH = 3  # problems that are stacked for vmap
 _Run = Callable[[list[Any], list[Any]], tuple[Any, Any]]
@@ -67,7 +67,7 @@ class JaxKernel:
 
         under: jax.jit or the like; None: as it stands in float64, else compiled, which is quicker.
         """
-        under = under or (_as_it_stands if dtype == FLOAT64 else jax.jit)
+        under = under or ((lambda run: run) if dtype == FLOAT64 else jax.jit)
         with self.running(dtype):
             outputs, found = under(self.pulling(problem, dtype))(
                 *arrays(problem, cotangents, dtype)
@@ -201,10 +201,6 @@ def arrays(
     """Return leaves and cotangents as arrays of JAX, in a dtype."""
     leaves = [jnp.asarray(a, dtype=dtype) for a in problem.leaves.values()]
     return leaves, [jnp.asarray(c, dtype=dtype) for c in cotangents if c is not None]
-
-
-def _as_it_stands(run: _Run) -> _Run:
-    return run
 
 
 def _axes(axes: Any, count: int) -> list[int | None]:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reference.checks.argument_spec import generator
-from reference.checks.kernels._formats import Array, in_dtype
+from reference.checks.code import Path
+from reference.checks.code.argument_spec import generator
+from reference.checks.kernels._findings import Array, in_dtype
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.routine import Path
 
 _COTANGENTS = 2_000_000  # they are drawn from a stream of their own
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from reference.checks.kernels._formats import FLOAT64, Array
+from reference.checks.code import Path
+from reference.checks.kernels._findings import FLOAT64, Array
 from reference.checks.kernels._problem import Cotangents, KernelProblem
 from reference.checks.kernels._torch_rounding import TorchGraph
 from reference.checks.kernels._ways import KernelAnswer, TracedReference
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.routine import Path
 
 Layout = Callable[[torch.Tensor], torch.Tensor]
 

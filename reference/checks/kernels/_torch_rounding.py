@@ -23,7 +23,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_map
 
-from reference.checks.kernels._formats import MODELS, Array, Bounds, OperationSize, is_steady
+from reference.checks.kernels._findings import MODELS, Array, Bounds, OperationSize, is_steady
 
 Tensors = Sequence[torch.Tensor]
 Weights = Sequence[torch.Tensor | None]

@@ -7,8 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from reference.checks.kernels._findings import ReturnedArray, furthest
-from reference.checks.kernels._formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Array
+from reference.checks.code import path_name
+from reference.checks.kernels._findings import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    Array,
+    ReturnedArray,
+    furthest,
+)
 from reference.checks.kernels._problem import drawn_problem
 from reference.checks.kernels._torch_kernel import (
     Layout,
@@ -24,7 +32,6 @@ from reference.checks.kernels._torch_kernel import (
 )
 from reference.checks.kernels._ways import KernelAnswer, Way, Ways, each
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.names import path_name
 
 _DIGITS_OF = {FLOAT64: 53, FLOAT32: 24, FLOAT16: 11, BFLOAT16: 8}
 

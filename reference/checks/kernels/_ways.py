@@ -8,21 +8,22 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from reference.checks.kernels._findings import Findings, ReturnedArray, furthest, wrong_texts
-from reference.checks.kernels._formats import (
+from reference.checks.code import Path, path_name, raised_text
+from reference.checks.kernels._findings import (
     FLOAT32,
     FLOAT64,
     ROUNDED,
     Array,
     Bounds,
+    Findings,
     Model,
+    ReturnedArray,
+    furthest,
     in_dtype,
+    wrong_texts,
 )
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem, sizes_to_try
 from reference.checks.kinds.functions import FunctionSubject
-from reference.checks.names import path_name
-from reference.checks.raised import raised_text
-from reference.checks.routine import Path
 from reference.checks.tolerances import COARSE, DIGITS
 
 _DRAWN = 8  # problems that are drawn until one has no decision on an edge

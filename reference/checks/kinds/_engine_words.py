@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reference.checks.assessment import Row
+from reference.checks.comparing import Row
 from reference.checks.kinds._programs import ExpressionProgram
 from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location

@@ -6,13 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.argument_spec import Spec
-from reference.checks.inventory import Unit
+from reference.checks.code import Spec, Target, Unit
+from reference.checks.judging import Failure, Subject
 from reference.checks.kinds import engine, general, network
 from reference.checks.kinds._frames import Frame, FrameworkMissing, frame_of
-from reference.checks.search import Failure
-from reference.checks.source import Target
-from reference.checks.subject import Subject
 
 
 def subject_of(
@@ -33,16 +30,11 @@ def subject_of(
 def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
     if unit.kind in _OWN:
         return _claiming(_OWN[unit.kind](unit, target, seed), seed)
-    if unit.kind == "jax":
-        from reference.checks.kinds import _function_search
+    if unit.kind == "jax" or (unit.kind == "torch" and _is_function(unit.thing)):
+        from reference.checks.kinds._function_search import jax_subject, torch_subject
 
-        named = _reference(unit, target)
-        return _function_search.jax_subject(unit, frame_of("jax"), seed, shapes, named)
-    if unit.kind == "torch" and _is_function(unit.thing):
-        from reference.checks.kinds import _function_search
-
-        named = _reference(unit, target)
-        return _function_search.torch_subject(unit, frame_of("torch"), seed, shapes, named)
+        make = jax_subject if unit.kind == "jax" else torch_subject
+        return make(unit, frame_of(unit.kind), seed, shapes, _reference(unit, target))
     frame = _frame_used(unit, target)
     if frame is None:
         return Failure("it uses neither torch nor jax")

@@ -6,12 +6,12 @@ Everything runs in float64: what a file makes without saying a dtype is float64 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.surroundings import quiet, seeded
+from reference.checks.running.surroundings import quiet, seeded
 
 Array = npt.NDArray[Any]
 Path = tuple[str, ...]
@@ -34,45 +34,6 @@ class FrameRun:
     """From a cotangent for each output to a gradient for each leaf; None where none came back."""
 
 
-class Frame(Protocol):
-    """A framework."""
-
-    name: str
-    module: str
-
-    def running(self, seed: int) -> contextlib.AbstractContextManager[None]:
-        """Return a context for everything that runs: float64, and random numbers from a seed."""
-
-    def tensor(self, array: object) -> Any:
-        """Return a tensor of an array."""
-
-    def plain(self, tensor: object) -> Array:
-        """Return a tensor's values."""
-
-    def is_tensor(self, value: object) -> bool:
-        """Whether a value is a tensor of this framework."""
-
-    def is_float(self, value: object) -> bool:
-        """Whether a value is a tensor of floats."""
-
-    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> FrameRun:
-        """Run a function on leaves and return its outputs with its pullback."""
-
-    def without_gradient(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context in which nothing is recorded."""
-
-    def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
-        """Run a function as far as shapes tell; raises what it raises."""
-
-
-def frame_of(name: str) -> Frame:
-    """Return a framework by its module's name; raises FrameworkMissing where there is none."""
-    try:
-        return _Torch() if name == "torch" else _Jax()
-    except ImportError as error:
-        raise FrameworkMissing(f"it needs {name}, which is not installed ({error})") from None
-
-
 class _Torch:
     name, module = "PyTorch", "torch"
 
@@ -83,7 +44,7 @@ class _Torch:
 
     @contextlib.contextmanager
     def running(self, seed: int) -> Iterator[None]:
-        """Make float64 the default, and seed; both are as before afterwards."""
+        """Make float64 the default, and seed, for all that runs; both are as before afterwards."""
         torch = self.torch
         before = torch.get_default_dtype()
         with torch.random.fork_rng(devices=[]), seeded(seed), quiet():
@@ -99,24 +60,29 @@ class _Torch:
         return self.torch.tensor(np.asarray(array))
 
     def plain(self, tensor: Any) -> Array:
+        """Return a tensor's values."""
         return np.array(tensor.detach().cpu().numpy())
 
     def is_tensor(self, value: object) -> bool:
+        """Whether a value is a tensor of this framework."""
         return isinstance(value, self.torch.Tensor)
 
     def is_float(self, value: Any) -> bool:
+        """Whether a value is a tensor of floats."""
         return self.is_tensor(value) and bool(value.is_floating_point())
 
-    def without_gradient(self) -> Any:
-        return self.torch.no_grad()
+    def without_gradient(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which nothing is recorded."""
+        found: contextlib.AbstractContextManager[Any] = self.torch.no_grad()
+        return found
 
     def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
-        """Run it: small tensors cost nothing."""
+        """Run a function as far as shapes tell: small tensors cost nothing."""
         with self.torch.no_grad():
             function({p: self.tensor(a) for p, a in leaves.items()})
 
     def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> FrameRun:
-        """Run a function under autograd."""
+        """Run a function on leaves under autograd; return its outputs with its pullback."""
         torch = self.torch
         made = {p: torch.tensor(a, requires_grad=True) for p, a in leaves.items()}
         # Of each a copy: code may write into its inputs, which a leaf does not allow.
@@ -176,7 +142,7 @@ class _Jax:
     def is_float(self, value: Any) -> bool:
         return self.is_tensor(value) and bool(self.jax.numpy.issubdtype(value.dtype, np.floating))
 
-    def without_gradient(self) -> Any:
+    def without_gradient(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context that changes nothing: JAX records only what is asked for."""
         return contextlib.nullcontext()
 
@@ -215,6 +181,18 @@ class _Jax:
 
         rest = iter(values)
         return FrameRun([np.array(next(rest)) if f else None for f in floats], pull)
+
+
+Frame = _Torch | _Jax
+"""A framework: both have the same methods, which `_Torch` describes."""
+
+
+def frame_of(name: str) -> Frame:
+    """Return a framework by its module's name; raises FrameworkMissing where there is none."""
+    try:
+        return _Torch() if name == "torch" else _Jax()
+    except ImportError as error:
+        raise FrameworkMissing(f"it needs {name}, which is not installed ({error})") from None
 
 
 def shape_index(frame: Frame, index: int) -> int:

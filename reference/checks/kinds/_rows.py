@@ -1,14 +1,23 @@
-"""Rows of kinds that run on floats: a claim beside a truth that has rounding of its own."""
+"""Rows of kinds that run on floats, and the losses that nobody wrote for code on tensors.
+
+The truth of a row has rounding of its own. What y − o in a backward is the slope of is looked up in
+the table of `losses`: the slope comes from its balls, and the framework takes it on from there.
+"""
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.assessment import Row, factor_of
-from reference.checks.matching import same_shape
-from reference.checks.objective import Truth
-from reference.checks.routine import Path
-from reference.checks.tolerances import DIGITS
+from reference.balls import Session, gradient, lift
+from reference.checks.code import Path
+from reference.checks.comparing import LOSSES, Row, Truth
+from reference.checks.comparing.assessment import factor_of
+from reference.checks.comparing.losses import CandidateLoss, evaluate, matching_targets
+from reference.checks.kinds._frames import Array
+from reference.checks.running import same_shape
+from reference.checks.tolerances import DIGITS, EXPLAINED
 
 FLOAT32 = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
 """What code says that computes in fewer digits than its inputs have."""
@@ -32,3 +41,57 @@ def row(claim: Path, leaf: Path, got: object, truth: Truth, digits: float = DIGI
         plain = plain.reshape(truth.value.shape)
     factor = factor_of(plain, truth, digits)
     return Row(claim, leaf, plain, truth, factor, factor == 1.0, same)
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """A loss, the output that it is of, and the way in which the target fits it."""
+
+    part: str
+    loss: CandidateLoss
+    fit: int
+
+
+def candidates(outputs: Mapping[str, Array], target: Array) -> Iterator[tuple[Unwritten, Array]]:
+    """Yield the losses that outputs and a target may have, each with its slope by the output."""
+    for part, output in outputs.items():
+        for fit, fitting in enumerate(matching_targets(output, target)):
+            for loss in LOSSES:
+                slope = _slope(loss, output, fitting)
+                if slope is not None:
+                    yield Unwritten(part, loss, fit), slope
+
+
+def _slope(loss: CandidateLoss, output: Array, target: Array) -> Array | None:
+    with Session(), np.errstate(all="ignore"):
+        lifted = lift(output)
+        value = evaluate(loss, lifted, target)
+        if value is None:
+            return None
+        slope = gradient([value], [1.0], [lifted])[0].midpoint
+    return slope if np.isfinite(slope).all() else None
+
+
+def settle(rows: Sequence[Row], output: Array) -> float:
+    """Decide what all gradients may be multiplied with: a mean, a half, the rate of a step.
+
+    Returns the factor, 1 where there is none; the rows are right where they carry it.
+    """
+    sizes = {1, output.size, *output.shape}
+    allowed = [s * k / n for s in (1, -1) for k in (1.0, 2.0, 0.5) for n in sizes]
+    # A truth of zeros is any multiple of itself: it has no voice.
+    telling = [r for r in rows if r.truth.value.any()]
+    factors = [r.factor for r in telling if r.factor is not None]
+    counts = {a: sum(_near(f, a) for f in factors) for a in allowed}
+    best = max(counts.values(), default=0)
+    scale = next((a for a, n in counts.items() if n == best and n), 1.0)
+    if len(factors) == len(telling) > 1 and all(_near(f, factors[0]) for f in factors):
+        if all(r.claim[0] == "step" for r in rows) and factors[0] > 0:
+            scale = factors[0]  # the rate is not known
+    for row in telling:
+        row.right = row.factor is not None and _near(row.factor, scale)
+    return scale
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) <= EXPLAINED * abs(other)

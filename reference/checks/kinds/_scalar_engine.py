@@ -3,16 +3,15 @@
 import inspect
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from reference.balls import values
+from reference.checks.code import is_numeric, raised_text
 from reference.checks.kinds._programs import ExpressionProgram
 from reference.checks.kinds._questions import Question, plain
-from reference.checks.raised import raised_text
-from reference.checks.routine import is_numeric
 
 REUSE = "reuse"
 """What the gradients of programs count as in which a value is used twice."""
@@ -28,8 +27,13 @@ class NoEngine(Exception):
 class ScalarEngine:
     """How an engine's values are made and read."""
 
-    def __init__(self, cls: type, modules: tuple[types.ModuleType, ...]) -> None:
-        self.cls, self.modules = cls, modules
+    def __init__(
+        self,
+        cls: type,
+        modules: tuple[types.ModuleType, ...],
+        functions: Mapping[str, Callable[..., object]],
+    ) -> None:
+        self.cls, self.modules, self.functions = cls, modules, functions
         self.options = _options(cls)
         probe = self._probe()
         self.data, self.grad = self._data_name(probe), self._grad_name(probe)
@@ -65,7 +69,7 @@ class ScalarEngine:
     ) -> tuple[Any, dict[str, Any]]:
         """Run a program; return its output's data and the leaves."""
         leaves = {k: self.leaf(v) for k, v in given.items()}
-        return program.run(*leaves.values()), leaves
+        return program.run(self.functions, *leaves.values()), leaves
 
     def held(self, out: object) -> Any:
         """Return what a value of the engine holds, None where it is none."""

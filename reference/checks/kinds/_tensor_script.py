@@ -5,11 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from reference.checks.kinds._frames import Frame, Path
-from reference.checks.kinds._tensor_plan import CallProblem
-from reference.checks.kinds._tensor_runs import Claimed
-from reference.checks.matching import matched
-from reference.checks.outcome import Reading
-from reference.checks.spelling import NoShortSpelling, call_text, part_of
+from reference.checks.kinds._tensor_runs import CallProblem, Claimed
+from reference.checks.running import Reading, matched
+from reference.checks.showing.spelling import NoShortSpelling, call_text, part_of
 
 
 def script_lines(

@@ -7,31 +7,23 @@ forward, with numbers on balls as its data.
 import copy
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
-from reference.checks.argument_spec import Spec
-from reference.checks.assessment import Assessment, Row
-from reference.checks.differences import by_differences
-from reference.checks.inventory import Unit
+from reference.checks.code import Path, Target, Unit, raised_text
+from reference.checks.comparing import Assessment, Objective, Row, Truth
+from reference.checks.comparing.differences import by_differences
+from reference.checks.judging.searching import Failure, modules_of
+from reference.checks.judging.subject import Demonstration, Key, ProblemCase
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
 from reference.checks.kinds._programs import ExpressionProgram, Operator
-from reference.checks.kinds._questions import Question, RightAnswer
+from reference.checks.kinds._questions import Question, Questioned, RightAnswer
 from reference.checks.kinds._rows import float_truth, row
 from reference.checks.kinds._scalar_engine import NoEngine, ScalarEngine, name_of, of_program
-from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._words import Explained
-from reference.checks.objective import Objective, Truth
-from reference.checks.raised import raised_text
-from reference.checks.routine import Path
-from reference.checks.search import Failure, modules_of
-from reference.checks.smallest import Key
-from reference.checks.source import Target
-from reference.checks.spelling import literal
-from reference.checks.subject import ProblemCase
+from reference.checks.showing.spelling import literal
 from reference.checks.tolerances import DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
 
@@ -39,11 +31,10 @@ _RANDOM = 4  # mixed programs in each problem
 _MOST = 1e6  # a larger gradient (nan as well) is not judged: exp(exp(x)) and the like
 
 
-class EngineSubject(Explained):
+class EngineSubject(Questioned):
     """An engine with the operators that it has."""
 
     kind = "engine"
-    layout: ClassVar[Mapping[str, Spec]] = {}
 
     def __init__(
         self,
@@ -53,6 +44,7 @@ class EngineSubject(Explained):
         arrays: Sequence[ExpressionProgram],
     ) -> None:
         self.name = unit.name
+        self.layout = {}
         self.engine, self.operators = engine, list(found)
         self.small = [*programs.small(self.operators), *arrays]
         self.by_differences = False
@@ -73,7 +65,7 @@ class EngineSubject(Explained):
         how = "by differences, float64" if self.by_differences else "certified"
         return f"its own forward, {how}"
 
-    def smaller(self, wrong: Collection[Key]) -> Iterator["EngineSubject"]:
+    def smaller(self, seed: int, index: int, wrong: Collection[Key]) -> Iterator["EngineSubject"]:
         """Yield it with one program that is wrong, the simplest first, and numbers easily read."""
         for program in self.small:
             if any((_path(program, n),) * 2 in wrong for n in program.leaves):
@@ -86,7 +78,7 @@ class EngineSubject(Explained):
         assert self.only is not None
         program, engine = self.only, self.engine
         given = dict(self.results[index][0].given)
-        text = program.text
+        text = program.code
         used = [n for n in program.operators if re.search(rf"(?<![.\w]){n}\(", text)]
         for name in used:
             text = re.sub(rf"(?<![.\w]){name}\(", f"theirs.{name}(", text)
@@ -255,7 +247,9 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     """Return the subject of an engine, or why it cannot be asked."""
     cls: Any = unit.thing
     try:
-        engine = ScalarEngine(cls, modules_of(unit, target))
+        home = target.module.__name__
+        functions = {k: v for k, v in target.names.items() if getattr(v, "__module__", "") == home}
+        engine = ScalarEngine(cls, modules_of(unit, target), functions)
     except NoEngine as error:
         return Failure(str(error), error.__cause__)
     failure = Failure("none of its operators runs")
@@ -263,8 +257,7 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     def has(name: str) -> bool:
         return callable(getattr(cls, name, None))
 
-    functions = {k: v for k, v in target.names.items() if _own(v, target)}
-    named = programs.named_operators(cls, functions)
+    named = programs.named_operators(cls, engine.functions)
     found = [
         op
         for op in (*programs.operators(has), *named)
@@ -284,10 +277,6 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     except Exception:
         made.by_differences = True
     return made
-
-
-def _own(thing: object, target: Target) -> bool:
-    return getattr(thing, "__module__", None) == target.module.__name__
 
 
 def _finish(engine: ScalarEngine, has: Callable[[str], bool]) -> programs.Finish:

@@ -9,10 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.argument_spec import SMALL_SIZES, Layout, generator, sizes_for
-from reference.checks.assessment import Assessment
-from reference.checks.differences import by_differences
-from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
+from reference.checks.code.argument_spec import SMALL_SIZES, Layout, generator, sizes_for
+from reference.checks.code.vocabulary import TARGET_NAMES
+from reference.checks.comparing import Assessment, Objective
+from reference.checks.comparing.differences import by_differences
+from reference.checks.judging.subject import Demonstration, Key, ProblemCase
+from reference.checks.kinds._catalogue import (
+    Cotangents,
+    FunctionProblem,
+    SimpleRun,
+    by_catalogue,
+    simple_mistakes,
+)
 from reference.checks.kinds._frames import (
     Array,
     Frame,
@@ -22,18 +30,19 @@ from reference.checks.kinds._frames import (
     flat_tensors,
     shape_index,
 )
-from reference.checks.kinds._questions import Question, RightAnswer, cotangents_of, question_of
+from reference.checks.kinds._questions import (
+    Question,
+    Questioned,
+    RightAnswer,
+    by_name,
+    cotangents_of,
+    described,
+    question_of,
+)
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
-from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._simple import Cotangents, SimpleRun, simple_mistakes
-from reference.checks.kinds._words import Explained, by_name, described
-from reference.checks.objective import Objective
-from reference.checks.shapes import Mode
-from reference.checks.smallest import Key
-from reference.checks.spelling import NoShortSpelling, literal
-from reference.checks.subject import ProblemCase
+from reference.checks.reading.shapes import Mode
+from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
-from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 
 
@@ -61,7 +70,7 @@ class FrameworkFunction:
     """The name of the plain function that it is to compute, where its file names one."""
 
 
-class FunctionSubject(Explained):
+class FunctionSubject(Questioned):
     """One of them, under a layout of its arguments."""
 
     def __init__(
@@ -187,7 +196,7 @@ class FunctionSubject(Explained):
 
     # -- a small problem ---------------------------------------------------------------------
 
-    def smaller(self, wrong: Collection[Key]) -> Iterator["FunctionSubject"]:
+    def smaller(self, seed: int, index: int, wrong: Collection[Key]) -> Iterator["FunctionSubject"]:
         """Yield it with every size 1, then 2, and numbers that are easily read."""
         mode = replace(self.mode, style="whole")
         for sizes in SMALL_SIZES:

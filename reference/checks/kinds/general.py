@@ -19,26 +19,21 @@ import copy
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
-from reference.checks.argument_spec import Layout, Spec, WholeNumbers, specs_of
-from reference.checks.assessment import Assessment, Row, close
-from reference.checks.inventory import Unit
-from reference.checks.kinds._questions import Question, RightAnswer, plain
+from reference.checks.code import Path, Routine, Target, Unit
+from reference.checks.code.argument_spec import Layout, WholeNumbers, specs_of
+from reference.checks.code.routine import routine_of
+from reference.checks.comparing import Assessment, Objective, Row, Truth, close
+from reference.checks.judging.searching import Failure, modules_of
+from reference.checks.judging.subject import Demonstration, Key, ProblemCase
+from reference.checks.kinds._questions import Question, Questioned, RightAnswer, plain, sizes_of
 from reference.checks.kinds._rows import row
-from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._words import Explained, sizes_of
-from reference.checks.objective import Objective, Truth
-from reference.checks.routine import Path, Routine, routine_of
-from reference.checks.search import Failure, modules_of
-from reference.checks.smallest import Key
-from reference.checks.source import Target
-from reference.checks.subject import ProblemCase
 from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
@@ -63,14 +58,14 @@ class GeneralRun:
     """How many numbers its tape held."""
 
 
-class GeneralSubject(Explained):
+class GeneralSubject(Questioned):
     """A computation with named steps and its backward."""
 
     kind, digits = "general", DIGITS
-    layout: ClassVar[Mapping[str, Spec]] = {}
 
     def __init__(self, unit: Unit, target: Target, forward: Routine) -> None:
         self.name = unit.name
+        self.layout = {}
         self.forward, self.backward = forward, unit.backward
         self.modules = modules_of(unit, target)
         self.shapes = _shapes_of(target, forward)
@@ -92,7 +87,7 @@ class GeneralSubject(Explained):
         """Return the inputs of one problem."""
         return dict(self.draw(np.random.default_rng([seed, index])))
 
-    def smaller(self, wrong: Collection[Key]) -> Iterator["GeneralSubject"]:
+    def smaller(self, seed: int, index: int, wrong: Collection[Key]) -> Iterator["GeneralSubject"]:
         """Yield it with every letter 1, then 2, then 3, and numbers that are easily read."""
         for size in (1, 2, 3) if self.shapes is not None else ():
             one = copy.copy(self)
@@ -281,14 +276,9 @@ class GeneralSubject(Explained):
                 again = self._backward(inputs, steps, run.cotangents, {*lifted})
         except Exception:
             return rows
-        better = []
-        for r in rows:
-            name = r.leaf[0]
-            exact = (
-                row(r.claim, r.leaf, values(again[name]), run.truth[name]) if name in again else r
-            )
-            better.append(exact if exact.right and not r.right else r)
-        return better
+        named: list[tuple[Path, str]] = [((n,), n) for n in again if n in run.truth]
+        exact = {p: row(p, p, values(again[n]), run.truth[n]) for p, n in named}
+        return [r if r.right or not exact[r.leaf].right else exact[r.leaf] for r in rows]
 
     @contextlib.contextmanager
     def _on_balls(self, seed: int) -> Iterator[tuple[Any, Session]]:

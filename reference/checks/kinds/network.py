@@ -14,17 +14,13 @@ import numpy as np
 from manual_backprop.network import Network, Problem, forward
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
-from reference.checks.assessment import Assessment, Row
-from reference.checks.inventory import Unit
-from reference.checks.kinds._accepts import Accepts
-from reference.checks.kinds._problems import draw
+from reference.checks.code import Path, Target, Unit
+from reference.checks.comparing import Assessment, Objective, Row, Truth
+from reference.checks.judging import Failure, ProblemCase
+from reference.checks.judging.searching import modules_of
+from reference.checks.kinds._problems import Accepts, draw
+from reference.checks.kinds._questions import Explained
 from reference.checks.kinds._rows import row
-from reference.checks.kinds._words import Explained
-from reference.checks.objective import Objective, Truth
-from reference.checks.routine import Path
-from reference.checks.search import Failure, modules_of
-from reference.checks.source import Target
-from reference.checks.subject import ProblemCase
 from reference.checks.tolerances import COARSE, COARSE_LOSS, DIGITS, SAME
 from reference.diagnose import Diagnosis, diagnose
 from reference.diagnosis.search import GradientEvidence

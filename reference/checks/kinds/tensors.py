@@ -18,57 +18,58 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reference.checks.argument_spec import SMALL_SIZES, Spec
-from reference.checks.assessment import Assessment
-from reference.checks.binding import bindings
-from reference.checks.choices import LayoutRequest
-from reference.checks.chosen import Extent, extent_of
-from reference.checks.inputs import layouts
-from reference.checks.inventory import Unit
+from reference.checks.code import Path, Routine, Spec, Target, Unit, raised_text
+from reference.checks.code.argument_spec import SMALL_SIZES
+from reference.checks.code.vocabulary import TARGET_NAMES
+from reference.checks.comparing import Assessment, Objective
+from reference.checks.judging import Failure, ProblemCase
+from reference.checks.judging.chosen import Extent, extent_of
+from reference.checks.judging.subject import Demonstration, Key
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
-from reference.checks.kinds._questions import Question, RightAnswer, cotangents_of, question_of
-from reference.checks.kinds._rows import FLOAT32, float_truth, row
-from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._tensor_plan import CallProblem, draw, state
-from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
+from reference.checks.kinds._questions import (
+    Question,
+    Questioned,
+    RightAnswer,
+    by_name,
+    cotangents_of,
+    described,
+    question_of,
+)
+from reference.checks.kinds._rows import FLOAT32, Unwritten, candidates, float_truth, row, settle
+from reference.checks.kinds._tensor_runs import CallProblem, Claimed, claimed, draw, outputs, state
 from reference.checks.kinds._tensor_script import script_lines
-from reference.checks.kinds._unwritten import Unwritten, candidates, settle
-from reference.checks.kinds._words import Explained, by_name, described
-from reference.checks.matching import matched
-from reference.checks.objective import Objective
-from reference.checks.outcome import Reading, Unreadable
-from reference.checks.raised import raised_text
-from reference.checks.requests import Fixed, requests
-from reference.checks.routine import Path, Routine
-from reference.checks.search import Failure
-from reference.checks.shapes import number_specs, weight_names
-from reference.checks.smallest import Key
-from reference.checks.source import Target
-from reference.checks.spelling import NoShortSpelling
-from reference.checks.subject import ProblemCase
+from reference.checks.reading import LayoutRequest, bindings, layouts
+from reference.checks.reading.requests import Fixed, requests
+from reference.checks.reading.shapes import number_specs, weight_names
+from reference.checks.running import Reading, Unreadable, matched
+from reference.checks.showing.spelling import NoShortSpelling
 from reference.checks.tolerances import COARSE, DIGITS
-from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 
 MAX_SECONDS = 5.0  # of the processor
 _JUDGED = 4  # readings whose gradients have the shapes of what they are of, where none is right
 
 
-class TensorSubject(Explained):
+class TensorSubject(Questioned):
     """One forward with its backward, on tensors, under the reading that was found."""
 
     def __init__(self, plan: Reading, frame: Frame) -> None:
         self.plan, self.frame = plan, frame
         self.name = plan.unit.name
         text = plan.unit.backward.text() + plan.first.text()
-        self.digits = COARSE if FLOAT32.search(text) else DIGITS
+        self.coarse = bool(FLOAT32.search(text))
         self.kind, self.layout = frame.module, plan.layout
         self.unwritten: Unwritten | None = None
         """The loss that was settled on, where the code computes none."""
         self._seen: dict[int, FunctionProblem] = {}
-        self._last: tuple[CallProblem, Claimed] | None = None
+        self._asked: dict[int, tuple[CallProblem, Claimed]] = {}
+
+    @property
+    def digits(self) -> float:
+        """How near its gradients come to the right ones."""
+        return COARSE if self.coarse else DIGITS
 
     def sentence(self) -> str:
         """Return what it is and how it is read."""
@@ -87,7 +88,7 @@ class TensorSubject(Explained):
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and hold every claim to the framework's gradient."""
         problem, found = self._claimed(seed, index)
-        self._last = problem, found
+        self._asked[index] = problem, found
         if found.unwritten:
             case = self._of_unwritten(problem, found, index)
         else:
@@ -182,7 +183,7 @@ class TensorSubject(Explained):
         self.unwritten = best[1]
         return best[2]
 
-    def smaller(self, wrong: Collection[Key]) -> Iterator["TensorSubject"]:
+    def smaller(self, seed: int, index: int, wrong: Collection[Key]) -> Iterator["TensorSubject"]:
         """Yield it with every size 1, then 2, and numbers that are easily read."""
         mode = replace(self.plan.mode, style="whole")
         for sizes in SMALL_SIZES:
@@ -193,8 +194,7 @@ class TensorSubject(Explained):
 
     def demonstration(self, index: int, leaves: list[tuple[str, Path]]) -> Demonstration:
         """Return how a pair of functions is called; of an object what goes in alone."""
-        assert self._last is not None
-        problem, found = self._last
+        problem, found = self._asked[index]
         own = {".".join(p): a for p, a in problem.leaves.items() if p[0] == "self"}
         given = {**problem.drawn, **own}
         given |= {f"d_out{k}" if len(found.cotangents) > 1 else "dout": v

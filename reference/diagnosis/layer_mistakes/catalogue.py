@@ -12,6 +12,7 @@ from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
 from manual_backprop.operation import FloatArray, InvalidInput, LayerOperation
 from reference.diagnosis.closeness import same_to_rounding
+from reference.formats import Array
 from reference.oracles import Answer
 
 WrongArray = npt.ArrayLike
@@ -24,11 +25,11 @@ class LayerLine:
 
     operation: LayerOperation
     argument: str
-    arrays: Mapping[str, npt.NDArray[Any]]
+    arrays: Mapping[str, Array]
     options: Mapping[str, Any]
     dy: FloatArray
 
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+    def __getitem__(self, name: str) -> Array:
         """Return an array by the name of the argument."""
         return self.arrays[name]
 
@@ -47,19 +48,21 @@ class LayerLine:
         """The right cotangent of the argument."""
         return self.right[self.argument]
 
-    def value(self, **changes: Any) -> FloatArray:
+    def value(self, **changes: object) -> FloatArray:
         """Return the right value, with some arrays or options changed."""
         arrays, options = self._changed(changes)
         found: FloatArray = self.operation.apply("stable", arrays, options)
         return found
 
-    def pulled(self, dy: FloatArray | None = None, **changes: Any) -> Mapping[str, FloatArray]:
+    def pulled(self, dy: FloatArray | None = None, **changes: object) -> Mapping[str, FloatArray]:
         """Return the right cotangents, with some arrays, options or dy changed."""
         arrays, options = self._changed(changes)
         dy = self.dy if dy is None else dy
         return self.operation.pull_back("stable", arrays, self.value(**changes), dy, options)
 
-    def _changed(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _changed(
+        self, changes: Mapping[str, object]
+    ) -> tuple[dict[str, object], dict[str, object]]:
         arrays = {**self.arrays, **{n: c for n, c in changes.items() if n not in self.options}}
         options = {n: changes.get(n, option) for n, option in self.options.items()}
         return {n: array for n, array in arrays.items() if array is not None}, options

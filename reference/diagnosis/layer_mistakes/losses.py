@@ -1,11 +1,10 @@
 """Mistakes of losses that are layers of a graph."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.operation import FloatArray
 from reference.diagnosis.layer_mistakes.catalogue import LayerLine, LayerRule
+from reference.formats import Array
 
 _COSINE, _TRIPLET, _MARGIN = ("cosine_embedding",), ("triplet_margin",), ("multi_margin",)
 _SOFT, _FOCAL, _PENALTY = ("multilabel_soft_margin",), ("focal",), ("l2_penalty",)
@@ -66,7 +65,7 @@ triplet_positive("triplet_sides_exchanged", "δp and δn exchanged",
 # -- scores ---------------------------------------------------------------------------------------
 
 
-def _at_label(c: LayerLine) -> tuple[Any, Any]:
+def _at_label(c: LayerLine) -> tuple[Array, Array]:
     return np.arange(len(c["x"])), c["target"]
 
 

@@ -5,16 +5,18 @@ it makes a mutant that the judge must catch; and where a user's gradient is wron
 reproduces it is the diagnosis.
 """
 
+import ast
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.layers import Dense
 from manual_backprop.operation import Activation, FloatArray, InvalidInput, Loss
+from reference.formats import Array
 
 LineName = Literal["loss", "activation", "weight", "bias", "below"]
 """The lines of a backward: δa of the last layer, δz, ∂L/∂W, ∂L/∂b, and δa of the layer below."""
@@ -127,7 +129,7 @@ class LossLine:
     operation: Loss
     arguments: Mapping[str, Any]
     y: FloatArray
-    targets: npt.NDArray[Any]
+    targets: Array
     losses: FloatArray
     dL: FloatArray
     divisor: float = 1.0
@@ -137,7 +139,7 @@ class LossLine:
     def gradient(
         self,
         dL: FloatArray | None = None,
-        targets: npt.NDArray[Any] | None = None,
+        targets: Array | None = None,
         **arguments: Any,
     ) -> FloatArray:
         """Return the right formula, at another cotangent, other targets or other arguments."""
@@ -287,3 +289,31 @@ BIAS = Rule[DenseLine]("bias", "layers", "∂L/∂b = Σₙ δzₙ")
 BELOW = Rule[DenseLine]("below", "layers", "δx = δz Wᵀ")
 ACTIVATION = Rule[ActivationLine]("activation", "activations", "δz = δa · f′(z)")
 LOSS = Rule[LossLine]("loss", "losses", "δy = w ∂L/∂y / divisor")
+
+
+def statements(transform: Callable[..., object]) -> list[ast.stmt]:
+    """Return the code of a mistake's function; of an entry's lambda with each := on its own."""
+    module = inspect.getmodule(transform)
+    assert module is not None
+    line = transform.__code__.co_firstlineno
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if isinstance(node, ast.FunctionDef) and node.lineno == line:
+            return [s for s in node.body if not isinstance(s, ast.Assert | ast.Expr)]
+        if isinstance(node, ast.Lambda) and node.lineno == line:
+            named = _Named()
+            result = ast.Return(named.visit(node.body))
+            return [*named.found, result]
+    raise LookupError(f"{transform.__qualname__} begins nowhere in {module.__name__}")
+
+
+class _Named(ast.NodeTransformer):
+    """Takes each `name := value` out of an expression, as an assignment before it."""
+
+    def __init__(self) -> None:
+        self.found: list[ast.stmt] = []
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.Name:
+        """Leave the name."""
+        value = ast.unparse(self.visit(node.value))
+        self.found += ast.parse(f"{node.target.id} = {value}").body
+        return node.target

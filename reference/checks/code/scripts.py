@@ -1,0 +1,144 @@
+"""A script without functions, read as one function of its weights: forward, loss and gradients.
+
+    W1 = rng.normal(size=(4, 6))        # what it is the gradient of: drawn
+    h = np.tanh(X @ W1)                 # what depends on it: the function's body
+    loss = -np.log(probs[range(n), y]).mean()
+    dW1 = X.T @ dh                      # what is returned
+
+One pass through a training loop replaces the loop; its prints and its steps are left out.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from reference.checks.code import vocabulary as words
+from reference.checks.code.argument_spec import Layout, Spec
+from reference.checks.code.routine import Routine, returned_by, routine_of
+from reference.checks.code.source import Target
+
+NAME = "script"
+MAX_WEIGHTS = 1_000  # numbers: each product of theirs is a step of the tape
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script as a function of its weights, and how each of them is drawn."""
+
+    routine: Routine
+    shapes: Layout
+
+
+def script_of(target: Target) -> Script | None:
+    """Return the script of a file, None where it computes no loss and no gradients of weights."""
+    if target.tree is None:
+        return None
+    lines = list(_straight(target.tree.body))
+    weights = _weights(lines, target)
+    gradients = _gradients(lines, weights)
+    kept = [n for n in lines if not _is_known(n, weights, lines)]
+    losses = {name for n in kept for name in _assigned(n) if name.lower() in words.LOSS_NAMES}
+    space = vars(target.module)
+    if not gradients or not losses:
+        return None
+    count = sum(np.size(space[w]) for w in weights)
+    if count > MAX_WEIGHTS:
+        target.remarks.append(
+            f"the script has {count:,} weights; with at most {MAX_WEIGHTS:,} it would be checked"
+        )
+        return None
+    node = _function(kept, weights, gradients)
+    file = getattr(target.module, "__file__", None) or "<script>"
+    exec(compile(ast.Module([node], []), file, "exec"), space)  # their own lines
+    made = routine_of(NAME, space.pop(NAME), target)
+    if made is None:
+        return None
+    routine = Routine(NAME, made.function, None, False, made.parameters, node, returned_by(node))
+    shapes = {w: Spec("normal", tuple(map(str, np.shape(space[w])))) for w in weights}
+    return Script(routine, shapes)
+
+
+def _straight(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that compute, one step of a training loop among them."""
+    for node in body:
+        if isinstance(node, ast.For | ast.While) and any(
+            words.is_gradient_name(name) for inner in node.body for name in _assigned(inner)
+        ):
+            yield from _straight(node.body)
+        elif isinstance(node, ast.Assign | ast.AugAssign | ast.For):
+            yield node
+
+
+def _assigned(node: ast.stmt) -> list[str]:
+    """Return the names that a statement gives a value."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    targets = [node.target] if isinstance(node, ast.AugAssign) else targets
+    return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)
+            and isinstance(n.ctx, ast.Store)]  # fmt: skip
+
+
+def _used(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _weights(lines: list[ast.stmt], target: Target) -> list[str]:
+    """Return the float arrays that nothing else is computed into, and that have a gradient."""
+    claimed = {words.plain(b) for n in lines for a in _assigned(n) for b in words.gradient_of(a)}
+    found: list[str] = []
+    computed: set[str] = set()
+    for node in lines:
+        for name in _assigned(node) if isinstance(node, ast.Assign) else []:
+            value = target.names.get(name)
+            if (_used(node.value) & (computed | set(found))) or name in found:  # type: ignore[attr-defined]
+                computed |= {name} - set(found)
+            elif isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == "f":
+                found += [name] if words.plain(name) in claimed else []
+    return found
+
+
+def _gradients(lines: list[ast.stmt], weights: list[str]) -> list[str]:
+    """Return the names of the weights' gradients."""
+    plain = {words.plain(w) for w in weights}
+    names = [a for n in lines if isinstance(n, ast.Assign) for a in _assigned(n)]
+    wanted = [a for a in names if any(words.plain(b) in plain for b in words.gradient_of(a))]
+    return list(dict.fromkeys(wanted))
+
+
+def _is_known(node: ast.stmt, weights: list[str], lines: list[ast.stmt]) -> bool:
+    """Whether a statement makes or moves a weight, or ran when the file was loaded."""
+    names = set(_assigned(node))
+    if names & set(weights):
+        return True
+    filled = {name for loop in lines if isinstance(loop, ast.For) for name in _written_into(loop)}
+    if isinstance(node, ast.For) or names & filled:  # a loop that makes data is run each time
+        return False
+    return isinstance(node, ast.Assign) and not _depends(node, weights, lines)
+
+
+def _written_into(node: ast.stmt) -> list[str]:
+    """Return the arrays whose entries a loop sets, as X in X[i] = row."""
+    return [n.value.id for n in ast.walk(node) if isinstance(n, ast.Subscript)
+            and isinstance(n.ctx, ast.Store) and isinstance(n.value, ast.Name)]  # fmt: skip
+
+
+def _depends(node: ast.stmt, weights: list[str], lines: list[ast.stmt]) -> bool:
+    moved = set(weights)
+    for other in lines:
+        if _used(other) & moved and not set(_assigned(other)) & set(weights):
+            moved |= set(_assigned(other))
+        if other is node:
+            return bool(_used(node) & moved)
+    return False
+
+
+def _function(kept: list[ast.stmt], weights: list[str], gradients: list[str]) -> ast.FunctionDef:
+    arguments = ast.arguments([], [ast.arg(w) for w in weights], None, [], [], None, [])
+    found = ast.Dict(
+        [ast.Constant(g) for g in gradients], [ast.Name(g, ast.Load()) for g in gradients]
+    )
+    node = ast.FunctionDef(NAME, arguments, [*kept, ast.Return(found)], [], None, None)
+    node.lineno, node.end_lineno = kept[0].lineno, max(n.end_lineno or n.lineno for n in kept)
+    node.col_offset = node.end_col_offset = 0
+    return ast.fix_missing_locations(node)

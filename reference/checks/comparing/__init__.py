@@ -1,0 +1,8 @@
+"""The certified gradient of the forward, and the claims of the backward beside it."""
+
+from reference.checks.comparing.assessing import assess
+from reference.checks.comparing.assessment import Assessment, Row, close
+from reference.checks.comparing.losses import LOSSES
+from reference.checks.comparing.objective import Objective, Truth, truths
+
+__all__ = ["LOSSES", "Assessment", "Objective", "Row", "Truth", "assess", "close", "truths"]

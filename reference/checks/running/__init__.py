@@ -1,0 +1,8 @@
+"""One run of the code, on floats or on the tape: what went in, what came of it."""
+
+from reference.checks.running.experiment import perform
+from reference.checks.running.matching import matched, same_shape
+from reference.checks.running.outcome import Reading, RunOutcome, Unreadable
+from reference.checks.running.surroundings import Library
+
+__all__ = ["Library", "Reading", "RunOutcome", "Unreadable", "matched", "perform", "same_shape"]
