@@ -1,4 +1,4 @@
-"""Functions of float64 numbers with proven errors of little more than one rounding, from tables.
+"""Functions of float64 numbers, from tables: they are off by little more than one rounding.
 
 x = c + r, where c is the nearest multiple of 1/128: both are exact, and |r| <= 2^-8. A table has
 f(c) = f_h + f_l, with nearly twice the digits. An addition theorem gives f(x) = f_h + rest, or
