@@ -41,7 +41,7 @@ MAX_STEPS = 1_000_000
 INSTALL = "python -m pip install -c constraints.txt -e '.[train]'"
 
 
-class Samples(NamedTuple):
+class Examples(NamedTuple):
     """Inputs of shape (N, D_in), and what belongs to them: labels (N,), or rows (N, C)."""
 
     x: FloatArray
@@ -55,8 +55,8 @@ class Task:
     name: str
     title: str
     network: Network
-    samples: Samples
-    held_out: Samples
+    samples: Examples
+    held_out: Examples
     batch: int
     optimiser: GradientDescent | Momentum | Adam
     steps: int
@@ -220,12 +220,12 @@ def load(name: str, dtype: str = "float64") -> Task:
     return TASKS[name](data, dtype)
 
 
-def _split(x: Array, t: Array, dtype: str) -> tuple[Samples, Samples]:
+def _split(x: Array, t: Array, dtype: str) -> tuple[Examples, Examples]:
     """Hold every fifth sample out, after a fixed shuffle."""
     order = np.random.Generator(np.random.Philox(key=5)).permutation(len(x))
     values, targets = x.astype(dtype), t.astype(dtype if t.ndim == 2 else np.int64)
     kept, held_out = np.setdiff1d(np.arange(len(x)), order[::5]), order[::5]
-    return Samples(values[kept], targets[kept]), Samples(values[held_out], targets[held_out])
+    return Examples(values[kept], targets[kept]), Examples(values[held_out], targets[held_out])
 
 
 def _digits(data: ModuleType, dtype: str) -> Task:
