@@ -16,7 +16,9 @@ from manual_backprop.layers import norms  # noqa: F401 - its layers come first i
 from manual_backprop.layers.standardised import (
     EPSILONS,
     Standardised,
+    divided,
     from_standardised,
+    scaled_product,
     standardised,
     standardised_composition,
     standardised_definition,
@@ -61,8 +63,7 @@ class BatchNorm:
         """Return the cotangents of x, γ and β."""
         axes = all_but_channels(x)
         normalised, deviation = standardised(x, axes, eps)
-        g = dy * (channels(weight, x) / deviation)
-        dx = from_standardised(g, normalised, deviation, axes, eps)
+        dx = from_standardised(dy, channels(weight, x), normalised, deviation, axes, eps)
         return {"x": dx, "weight": (dy * normalised).sum(axis=axes), "bias": dy.sum(axis=axes)}
 
     @staticmethod
@@ -94,7 +95,7 @@ class BatchNorm:
         """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
         axes = all_but_channels(x)
         moved = Standardised(x, tx, axes, eps)
-        dx = moved.second(dy * channels(weight, x), dy * channels(tweight, x))
+        dx = moved.second(dy, channels(weight, x), channels(tweight, x))
         return {"x": dx, "weight": (dy * moved.tangent).sum(axis=axes)}
 
     @staticmethod
@@ -187,7 +188,7 @@ class BatchNormEvaluation:
         axes = all_but_channels(x)
         deviation = np.sqrt(channels(variance, x) + eps)
         normalised = (x - channels(mean, x)) / deviation
-        dx = dy * channels(weight, x) / deviation
+        dx = divided(*scaled_product(dy, channels(weight, x)), deviation)
         return {
             "x": dx,
             "mean": -dx.sum(axis=axes),
@@ -240,8 +241,8 @@ class BatchNormEvaluation:
         normalised, moved, deviation, by = _moved_by_statistics(
             x, mean, variance, tx, tmean, tvariance, eps
         )
-        dx = dy * channels(weight, x) / deviation
-        tdx = dy * channels(tweight, x) / deviation - dx * by
+        dx = divided(*scaled_product(dy, channels(weight, x)), deviation)
+        tdx = divided(*scaled_product(dy, channels(tweight, x)), deviation) - dx * by
         of_variance = tdx * normalised + dx * moved - dx * normalised * by
         return {
             "x": tdx,

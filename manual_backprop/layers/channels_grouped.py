@@ -65,10 +65,11 @@ class GroupNorm:
         """Return the cotangents of x, γ and β."""
         axes = all_but_channels(x)
         normalised, deviation = standardised(_grouped(x, groups), (2,), eps)
-        spread = _grouped(np.broadcast_to(channels(weight, x), x.shape), groups)
-        g = _grouped(dy, groups) * (spread / deviation)
+        dx = from_standardised(
+            _grouped(dy, groups), _spread(weight, x, groups), normalised, deviation, (2,), eps
+        )
         return {
-            "x": from_standardised(g, normalised, deviation, (2,), eps).reshape(x.shape),
+            "x": dx.reshape(x.shape),
             "weight": (dy * normalised.reshape(x.shape)).sum(axis=axes),
             "bias": dy.sum(axis=axes),
         }
@@ -103,9 +104,9 @@ class GroupNorm:
     ) -> dict[str, FloatArray]:
         """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
         moved = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
-        g, tg = (_grouped(dy * channels(part, x), groups) for part in (weight, tweight))
+        parts = (_spread(part, x, groups) for part in (weight, tweight))
         over = (dy * moved.tangent.reshape(x.shape)).sum(axis=all_but_channels(x))
-        return {"x": moved.second(g, tg).reshape(x.shape), "weight": over}
+        return {"x": moved.second(_grouped(dy, groups), *parts).reshape(x.shape), "weight": over}
 
     @staticmethod
     def definition(
@@ -258,3 +259,8 @@ class InstanceNorm:
 
 def _grouped(x: Any, groups: int) -> Any:
     return x.reshape((len(x), groups, -1))
+
+
+def _spread(weight: FloatArray, x: FloatArray, groups: int) -> Any:
+    """Return one number a channel, repeated over the samples and positions of the groups."""
+    return _grouped(np.broadcast_to(channels(weight, x), x.shape), groups)

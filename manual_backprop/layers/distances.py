@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.layers.directions import directions, moved_directions
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
 
 SMALLEST_SQUARE = 1e-12
@@ -210,7 +211,8 @@ class TripletMargin:
 
         dp = -dL u,   dn = dL w,   da = dL (u - w)    where L > 0, else 0
 
-    At L = 0 every share of these is a subgradient; 0 is taken.
+    At L = 0 every share of these is a subgradient, and of a zero difference every direction; 0 is
+    taken. Each difference is divided by its largest number before it is squared.
     Weinberger and Saul, 2009; Schroff, Kalenichenko and Philbin, 2015.
     """
 
@@ -281,10 +283,10 @@ class TripletMargin:
     ) -> dict[str, FloatArray]:
         """Return dy (tu - tw), -dy tu and dy tw where L > 0.
 
-        A direction u = d/‖d‖ moves by tu = (td - u Σ_i u_i td_i)/‖d‖: along itself it cannot.
+        u = d/‖d‖ moves by tu = (td - u Σ_i u_i td_i)/‖d‖, and w likewise.
         """
-        tu = _moved_direction(anchor - positive + eps, tanchor - tpositive)
-        tw = _moved_direction(anchor - negative + eps, tanchor - tnegative)
+        _, _, tu, _ = moved_directions(anchor - positive + eps, tanchor - tpositive)
+        _, _, tw, _ = moved_directions(anchor - negative + eps, tanchor - tnegative)
         counted = np.where(y > 0, dy, dy.dtype.type(0))[:, None]
         return {"anchor": counted * (tu - tw), "positive": -counted * tu, "negative": counted * tw}
 
@@ -391,14 +393,6 @@ class L2Penalty:
 
 
 def _length(difference: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return ‖d‖, shape (N,), and d/‖d‖."""
-    length = np.sqrt((difference * difference).sum(axis=-1, keepdims=True))
-    return length[:, 0], difference / length
-
-
-def _moved_direction(difference: FloatArray, moves: FloatArray) -> FloatArray:
-    """Return how d/‖d‖ moves as d does."""
-    length, u = _length(difference)
-    along = (u * moves).sum(axis=-1, keepdims=True)
-    moved: FloatArray = (moves - u * along) / length[:, None]
-    return moved
+    """Return ‖d‖, shape (N,), and d/‖d‖; of a difference of zeros, zeros."""
+    u, length = directions(difference)
+    return np.where(u.any(axis=-1), length[:, 0], length.dtype.type(0)), u

@@ -4,11 +4,14 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.layers.directions import directions, moved_directions
 from manual_backprop.layers.standardised import (
     EPSILONS,
     Standardised,
+    divided,
     from_standardised,
     projections,
+    scaled_product,
     standardised,
     standardised_composition,
     standardised_definition,
@@ -52,7 +55,7 @@ class LayerNorm:
         """Return the cotangents of x, γ and β."""
         axes = (x.ndim - 1,)
         normalised, deviation = standardised(x, axes, eps)
-        dx = from_standardised(dy * (weight / deviation), normalised, deviation, axes, eps)
+        dx = from_standardised(dy, weight, normalised, deviation, axes, eps)
         return {"x": dx, "weight": _over_rows(dy * normalised), "bias": _over_rows(dy)}
 
     @staticmethod
@@ -88,7 +91,7 @@ class LayerNorm:
         dβ does not depend on x, so its derivative is 0 and is left out.
         """
         moved = Standardised(x, tx, (x.ndim - 1,), eps)
-        dx = moved.second(dy * weight, dy * tweight)
+        dx = moved.second(dy, weight, tweight)
         return {"x": dx, "weight": _over_rows(dy * moved.tangent)}
 
     @staticmethod
@@ -162,7 +165,7 @@ class RmsNorm:
         """Return the cotangents of x and γ."""
         rho = _root_mean_square(x, eps)
         normalised = x / rho
-        dx = _from_scaled(dy * weight, normalised, rho, eps)
+        dx = _from_scaled(dy, weight, normalised, rho, eps)
         return {"x": dx, "weight": _over_rows(dy * normalised)}
 
     @staticmethod
@@ -176,7 +179,7 @@ class RmsNorm:
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂; tx̂ has the formula of dx with tx for g: ∂x̂/∂x is symmetric."""
         rho = _root_mean_square(x, eps)
-        return _from_scaled(tx, x / rho, rho, eps) * weight + x / rho * tweight
+        return _from_scaled(tx, x.dtype.type(1), x / rho, rho, eps) * weight + x / rho * tweight
 
     @staticmethod
     def second(
@@ -198,15 +201,16 @@ class RmsNorm:
         For D = 1 dx is g ε/ρ³, whose derivative is tg ε/ρ³ - 3 dx tρ/ρ.
         """
         rho = _root_mean_square(x, eps)
-        normalised, g = x / rho, dy * weight
-        moved = _from_scaled(tx, normalised, rho, eps)
+        normalised = x / rho
+        moved = _from_scaled(tx, x.dtype.type(1), normalised, rho, eps)
         trho = (normalised * tx).mean(axis=-1, keepdims=True)
-        dx = _from_scaled(g, normalised, rho, eps)
-        found = _from_scaled(dy * tweight, normalised, rho, eps)
+        dx = _from_scaled(dy, weight, normalised, rho, eps)
+        found = _from_scaled(dy, tweight, normalised, rho, eps)
         if x.shape[-1] == 1:
             found = found - 3.0 * dx * (trho / rho)
         else:
-            found = found - projections(g, normalised, moved, (-1,)) / rho - dx * (trho / rho)
+            turned = projections(dy, weight, normalised, moved, rho, (-1,))
+            found = found - turned - dx * (trho / rho)
         return {"x": found, "weight": _over_rows(dy * moved)}
 
     @staticmethod
@@ -270,20 +274,20 @@ class WeightNorm:
     @staticmethod
     def forward(v: FloatArray, g: FloatArray) -> FloatArray:
         """Return the weight, shape (D_out, D_in)."""
-        return _directions(v)[0] * g
+        return directions(v)[0] * g
 
     @staticmethod
     def backward(v: FloatArray, g: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
         """Return the cotangents of v and g; dy is that of the weight."""
-        u, norm = _directions(v)
+        u, norm = directions(v)
         along = (dy * u).sum(axis=-1, keepdims=True)
-        dv = (dy - u * along) / norm * g
+        dv = divided(*scaled_product(dy - u * along, g), norm)
         return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": along}
 
     @staticmethod
     def tangent(v: FloatArray, g: FloatArray, tv: FloatArray, tg: FloatArray) -> FloatArray:
         """Return g tu + tg u."""
-        u, _, tu, _ = _moved_directions(v, tv)
+        u, _, tu, _ = moved_directions(v, tv)
         return tu * g + u * tg
 
     @staticmethod
@@ -297,10 +301,10 @@ class WeightNorm:
 
             tdv = (g/‖v‖) (-tu Σ dw u - u Σ dw tu) + P (tg - g tn/‖v‖)/‖v‖
         """
-        u, norm, tu, tnorm = _moved_directions(v, tv)
+        u, norm, tu, tnorm = moved_directions(v, tv)
         along, moved = ((dy * part).sum(axis=-1, keepdims=True) for part in (u, tu))
-        dv = -(tu * along + u * moved) / norm * g
-        dv = dv + (dy - u * along) / norm * (tg - g * (tnorm / norm))
+        dv = divided(*scaled_product(dy - u * along, tg - g * (tnorm / norm)), norm)
+        dv = dv - divided(*scaled_product(tu * along + u * moved, g), norm)
         return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": moved}
 
     @staticmethod
@@ -342,37 +346,16 @@ def _root_mean_square(x: FloatArray, eps: float) -> FloatArray:
     return rho
 
 
-def _from_scaled(g: FloatArray, normalised: FloatArray, rho: FloatArray, eps: float) -> FloatArray:
-    """Return dx = (g - x̂ mean(g x̂))/ρ (see RmsNorm)."""
+def _from_scaled(
+    dy: FloatArray, weight: Any, normalised: FloatArray, rho: FloatArray, eps: float
+) -> FloatArray:
+    """Return dx = (g - x̂ mean(g x̂))/ρ with g = γ dy (see RmsNorm)."""
+    g, exponent = scaled_product(dy, weight, (-1,))
     if g.shape[-1] == 1:
         left = g * (eps / (rho * rho))
     else:
         left = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
-    dx: FloatArray = left / rho
-    return dx
-
-
-def _moved_directions(
-    v: FloatArray, tv: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return u, ‖v‖ and their directional derivatives along tv.
-
-    For a row of zeros, u and its derivative are 0.
-    """
-    u, norm = _directions(v)
-    tnorm = (u * tv).sum(axis=-1, keepdims=True)
-    tu = np.where(u.any(axis=-1, keepdims=True), (tv - u * tnorm) / norm, v.dtype.type(0))
-    return u, norm, tu, tnorm
-
-
-def _directions(v: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return v/‖v‖ and ‖v‖ of each row; of a row of zeros, zeros and 1."""
-    top = np.abs(v).max(axis=-1, keepdims=True)
-    top = np.where(top > 0, top, v.dtype.type(1))
-    scaled = v / top
-    length = np.sqrt((scaled * scaled).sum(axis=-1, keepdims=True))
-    length = np.where(length > 0, length, v.dtype.type(1))
-    return scaled / length, top * length
+    return divided(left, exponent, rho)
 
 
 def _over_rows(array: FloatArray) -> FloatArray:

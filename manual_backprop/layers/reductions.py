@@ -9,7 +9,7 @@ from manual_backprop.activations.rowwise import centred
 from manual_backprop.activations.sigmoid import log_add_exp
 from manual_backprop.layers.linear import linear
 from manual_backprop.layers.movements import Axes, any_shape, indices
-from manual_backprop.operation import FloatArray, Rows, Sample, layer
+from manual_backprop.operation import FloatArray, InvalidInput, Rows, Sample, layer
 
 
 @layer(structure="contraction", takes="any", torch="torch.sum", jax="jax.numpy.sum")
@@ -42,7 +42,7 @@ class Sum:
 
     @staticmethod
     def rows(x: FloatArray, *, axis: Axes, keepdims: bool) -> Rows:
-        """Return a row for each number of y: the numbers that are summed."""
+        """Return a row for each number of y: the numbers that it is made of."""
         return _summed(x, axis)
 
     @staticmethod
@@ -84,20 +84,7 @@ class Mean:
         """Return the mean of a row."""
         return [sum(x[1:], x[0]) / m.number(len(x))]
 
-    @staticmethod
-    def rows(x: FloatArray, *, axis: Axes, keepdims: bool) -> Rows:
-        """Return a row for each number of y: the numbers whose mean it is."""
-        return _summed(x, axis)
-
-    @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return one or two axes of 2 to 4; they stay where a shape is given."""
-        return _reduction(draw, shape)
-
-    @staticmethod
-    def with_torch(f: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
-        """Call torch's function."""
-        return f(x, axis, keepdims)
+    rows, sample, with_torch = Sum.rows, Sum.sample, Sum.with_torch
 
 
 @layer(structure="rows", takes="any", torch="torch.logsumexp", jax="jax.nn.logsumexp")
@@ -133,14 +120,14 @@ class Logsumexp:
         x: FloatArray, dy: FloatArray, *, axis: Axes = (-1,), keepdims: bool = True
     ) -> dict[str, FloatArray]:
         """Return dy p."""
-        return {"x": _kept(x, dy, axis) * _shares(x, axis)}
+        return {"x": _kept(x, dy, axis) * shares(x, axis)}
 
     @staticmethod
     def tangent(
         x: FloatArray, tx: FloatArray, *, axis: Axes = (-1,), keepdims: bool = True
     ) -> FloatArray:
         """Return Σ p tx."""
-        ty: FloatArray = (_shares(x, axis) * tx).sum(axis=axis, keepdims=keepdims)
+        ty: FloatArray = (shares(x, axis) * tx).sum(axis=axis, keepdims=keepdims)
         return ty
 
     @staticmethod
@@ -153,7 +140,7 @@ class Logsumexp:
         keepdims: bool = True,
     ) -> dict[str, FloatArray]:
         """Return dy p (tx - Σ p tx): p changes by the tangent of the softmax."""
-        p = _shares(x, axis)
+        p = shares(x, axis)
         return {"x": _kept(x, dy, axis) * (p * centred(p, tx, axis))}
 
     @staticmethod
@@ -161,10 +148,7 @@ class Logsumexp:
         """Return log Σ e^{x_k} of a row, one term after the other."""
         return [reduce(partial(log_add_exp, m), x)]
 
-    @staticmethod
-    def rows(x: FloatArray, *, axis: Axes, keepdims: bool) -> Rows:
-        """Return a row for each number of y."""
-        return _summed(x, axis)
+    rows, with_torch = Sum.rows, Sum.with_torch
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
@@ -179,19 +163,16 @@ class Logsumexp:
         """Return numbers that are all equal and large, so that y is rounded to them."""
         return np.full_like(x, 2.0**27)
 
-    @staticmethod
-    def with_torch(f: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
-        """Call torch's function."""
-        return f(x, axis, keepdims)
-
 
 def _below_the_largest(x: FloatArray, axis: Axes) -> tuple[FloatArray, FloatArray]:
     """Return M = max x and x - M, which is 0 where x = M, also if M is infinite."""
+    if any(x.shape[k] == 0 for k in axis):
+        raise InvalidInput(f"axis={axis!r} of {x.shape}: expected at least one number along it")
     top = x.max(axis=axis, keepdims=True)
-    return top, np.where(x == top, x.dtype.type(0), x - top)
+    return top, np.subtract(x, top, out=np.zeros_like(x), where=x != top)
 
 
-def _shares(x: FloatArray, axis: Axes) -> FloatArray:
+def shares(x: FloatArray, axis: Axes) -> FloatArray:
     """Return the softmax over the axes."""
     e = np.exp(_below_the_largest(x, axis)[1])
     p: FloatArray = e / e.sum(axis=axis, keepdims=True)

@@ -25,28 +25,54 @@ def standardised(x: FloatArray, axes: tuple[int, ...], eps: float) -> tuple[Floa
     return centred / deviation, deviation
 
 
+def scaled_product(
+    a: FloatArray, b: FloatArray, axes: tuple[int, ...] = ()
+) -> tuple[FloatArray, Any]:
+    """Return p and e with a b = p 2^e, e an integer for each group that lies along the axes.
+
+    The largest |p| of a group lies between 1/4 and 1, also where a b itself leaves the range. A
+    power of two changes no digit. It does where p underflows, and is nothing beside the largest.
+    """
+    (a, of_a), (b, of_b) = np.frexp(a), np.frexp(b)
+    p = a * b
+    exponents = np.where(p == 0, _LOWEST, of_a + of_b)
+    largest = exponents.max(axis=axes, keepdims=True)
+    return np.ldexp(p, exponents - largest), largest
+
+
+_LOWEST = -(2**14)
+"""The exponent of a product that is 0: below all others, also those of two long doubles."""
+
+
+def divided(p: FloatArray, exponent: Any, divisor: FloatArray) -> FloatArray:
+    """Return p 2^e/divisor; where the result is in the range, so is each step on the way."""
+    divisor, of_divisor = np.frexp(divisor)
+    quotient: FloatArray = np.ldexp(p / divisor, exponent - of_divisor)
+    return quotient
+
+
 def from_standardised(
-    g: FloatArray,
+    dy: FloatArray,
+    weight: FloatArray,
     normalised: FloatArray,
     deviation: FloatArray,
     axes: tuple[int, ...],
     eps: float,
 ) -> FloatArray:
-    """Return dx = g - mean(g) - x̂ mean(g x̂) from g = dx̂/σ, dx̂ the cotangent of x̂ (see LayerNorm).
+    """Return dx = (g - mean(g) - x̂ mean(g x̂))/σ, g = γ dy the cotangent of x̂ (see LayerNorm).
 
-    dx is linear in dx̂, so 1/σ may stand before the means. With g = (γ/σ) dy no digit is lost where
-    γ dy leaves the range and dx does not.
+    g is a `scaled_product`: dx is linear in it, so the power of two may stand before the means.
 
     Of two numbers x̂ is (a, -a) with a² = 1 - ε/σ², and g - mean(g) is (d, -d): the difference is
     d - d a² = d ε/σ², of which subtracting leaves no digit where ε is small.
     """
-    centred = g - g.mean(axis=axes, keepdims=True)
+    g, exponent = scaled_product(dy, weight, axes)
+    left = g - g.mean(axis=axes, keepdims=True)
     if normalised.size == 2 * deviation.size:
-        few: FloatArray = centred * (eps / (deviation * deviation))
-        return few
-    along = (g * normalised).mean(axis=axes, keepdims=True)
-    dx: FloatArray = centred - normalised * along
-    return dx
+        left = left * (eps / (deviation * deviation))
+    else:
+        left = left - normalised * (g * normalised).mean(axis=axes, keepdims=True)
+    return divided(left, exponent, deviation)
 
 
 class Standardised:
@@ -59,15 +85,14 @@ class Standardised:
     def __init__(self, x: FloatArray, tx: FloatArray, axes: tuple[int, ...], eps: float) -> None:
         self.normalised, self.deviation = standardised(x, axes, eps)
         self._axes, self._eps = axes, eps
-        self.tangent = self._pulled(tx)
+        self.tangent = self._pulled(tx, x.dtype.type(1))
         self._moves = (self.normalised * tx).mean(axis=axes, keepdims=True) / self.deviation
 
-    def _pulled(self, g: FloatArray) -> FloatArray:
-        over = g / self.deviation
-        return from_standardised(over, self.normalised, self.deviation, self._axes, self._eps)
+    def _pulled(self, dy: FloatArray, weight: Any) -> FloatArray:
+        return from_standardised(dy, weight, self.normalised, self.deviation, self._axes, self._eps)
 
-    def second(self, g: FloatArray, tg: FloatArray) -> FloatArray:
-        """Return how dx = (g - mean(g) - x̂ mean(g x̂))/σ moves as g moves by tg.
+    def second(self, dy: FloatArray, weight: FloatArray, tweight: FloatArray) -> FloatArray:
+        """Return how dx = (g - mean(g) - x̂ mean(g x̂))/σ moves as x does and g = γ dy by tγ dy.
 
         The bracket moves in its three places, and 1/σ by -tσ/σ of itself:
 
@@ -75,23 +100,28 @@ class Standardised:
 
         Of two numbers dx is (g - mean(g)) ε/σ³, which moves by the first part and -3 dx tσ/σ.
         """
-        dx, moved = self._pulled(g), self._pulled(tg)
+        dx, moved = self._pulled(dy, weight), self._pulled(dy, tweight)
         tdx: FloatArray
         if self.normalised.size == 2 * self.deviation.size:
             tdx = moved - 3.0 * dx * self._moves
             return tdx
-        turned = projections(g, self.normalised, self.tangent, self._axes)
-        tdx = moved - turned / self.deviation - dx * self._moves
+        turned = projections(dy, weight, self.normalised, self.tangent, self.deviation, self._axes)
+        tdx = moved - turned - dx * self._moves
         return tdx
 
 
 def projections(
-    g: FloatArray, normalised: FloatArray, moved: FloatArray, axes: tuple[int, ...]
+    dy: FloatArray,
+    weight: FloatArray,
+    normalised: FloatArray,
+    moved: FloatArray,
+    deviation: FloatArray,
+    axes: tuple[int, ...],
 ) -> FloatArray:
-    """Return tx̂ mean(g x̂) + x̂ mean(g tx̂)."""
+    """Return (tx̂ mean(g x̂) + x̂ mean(g tx̂))/σ with g = γ dy."""
+    g, exponent = scaled_product(dy, weight, axes)
     along, turned = ((g * part).mean(axis=axes, keepdims=True) for part in (normalised, moved))
-    both: FloatArray = moved * along + normalised * turned
-    return both
+    return divided(moved * along + normalised * turned, exponent, deviation)
 
 
 def standardised_definition(m: Any, x: Sequence[Any], eps: Any) -> list[Any]:

@@ -64,17 +64,17 @@ def discover_edges(
     for k, (edge, judgement) in enumerate(zip(edges, judged, strict=True)):
         row = _row(edge, {name: of_all[k] for name, of_all in answers.items()}, judgement)
         if row is not None:
-            pattern = _pattern(row)
-            if pattern not in seen:
+            always, pattern = _pattern(row, ORDINARY), _pattern(row, row.situation)
+            if not {always, pattern} & seen:
                 yield row
             seen.add(pattern)
 
 
-def _pattern(row: Convention) -> tuple[str, ...]:
-    """Return what a row shows; who has lost digits in ordinary numbers does so at every edge."""
+def _pattern(row: Convention, situation: str) -> tuple[str, ...]:
+    """Return what a row shows; who is off in ordinary numbers, or has lost digits, always is."""
     ways = [f"{name} {text.split()[0]}" for name, text in row.deviation.items()]
     lost = ways and all(text.startswith(LOST) for text in row.deviation.values())
-    return row.operation, "" if lost else row.situation, row.quantity, *sorted(ways)
+    return row.operation, "" if lost else situation, row.quantity, *sorted(ways)
 
 
 def _edges(operation: LayerOperation, dtype: str) -> Iterator[Iterator[_Edge]]:

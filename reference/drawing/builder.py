@@ -86,7 +86,6 @@ class ProblemBuilder:
         self.stream, self.where = stream, where
         self.dtype = format_of(where.dtype).dtype
         self.loss: Loss = LOSSES[where.loss]
-        self.target_kinds = self.loss.targets
         self.depth = 1 + stream.below(MAX_DEPTH)
         self.place = self._place_of_the_activation()
         self.batch = 2 + stream.below(MAX_BATCH - 1)
@@ -160,7 +159,7 @@ class ProblemBuilder:
     def draw_targets(self) -> Array:
         """Return targets of a kind that the loss takes."""
         stream, shape = self.stream, (self.batch, self.widths[-1])
-        match stream.choice(self.target_kinds):
+        match stream.choice(self.loss.targets):
             case "real":
                 targets = stream.normal(*shape)
                 if self.where.regime == "lattice":

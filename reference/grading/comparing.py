@@ -1,8 +1,8 @@
 """Holds the runs of a submission to the reference solution, in a process without the submission.
 
 The reference solution's forward runs on the submission's own numbers, in ball arithmetic; what the
-submission returned is compared with that gradient by the rules of `check` (`checks.assess`). So a
-submission cannot reach what gives points: it sends numbers, and they are right or not.
+submission returned is compared with that gradient by the rules of `check` (`checks.comparing`). So
+a submission cannot reach what gives points: it sends numbers, and they are right or not.
 
 A gradient that is wrong only since an inner one before it is wrong is right *given* that one:
 

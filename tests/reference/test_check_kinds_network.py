@@ -75,7 +75,7 @@ def test_every_form_right_and_wrong(tmp_path: Path, form: str) -> None:
     assert found.right, found
     assert found.text == ""
     assert right in source
-    found = only(tmp_path, source.replace(right, wrong), problems=12)
+    found = only(tmp_path, source.replace(right, wrong), problems=9)
     assert not found.right
     assert text in found.text, found.text
 

@@ -62,6 +62,10 @@ KNOWN: dict[str, Callable[[Convention], bool]] = {
         and (r.truth, r.answers["manual"]) == ("0", "0")
         and abs(float(r.answers["torch"])) > 1
     ),
+    "ctc_loss's gradient by log-probabilities is that by logits": lambda r: (
+        (r.operation, r.situation, r.quantity) == ("ctc", "ordinary numbers", "slope")
+        and set(r.deviation) == {"torch"}
+    ),
     "attention that sees nothing is not 0 in JAX": lambda r: (
         r.operation == "attention" and "False" in r.situation and "jax" in r.deviation
     ),

@@ -1,6 +1,6 @@
 """The table of dialects: which words people use for which thing.
 
-Names only propose a reading; whether it is one is found by trying it (`search.py`).
+Names only propose a reading; whether it is one is found by trying it (`searching.py`).
 """
 
 import re

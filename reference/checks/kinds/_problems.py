@@ -5,15 +5,17 @@ save for every fifth problem, which goes into one on purpose.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.network import REDUCTIONS, Problem
+from manual_backprop.network import REDUCTIONS, Layer, Network, Problem, Reduction
 from manual_backprop.operation import FloatArray, InvalidInput, Loss, TargetKind
-from reference.drawing.builder import ProblemBuilder, ProblemCell, Stream, fits
+from reference.drawing.builder import fits
+from reference.problems import in_dtype
 
 _NAMES: Mapping[str, Iterable[str]] = {
     "activations": ACTIVATIONS,
@@ -72,9 +74,10 @@ class Accepts:
             return [str(name) for name in self.output]
         return [n for n in ACTIVATIONS if fits(ACTIVATIONS[n].range, loss.predictions)]
 
-    def targets(self, loss: Loss) -> tuple[TargetKind, ...]:
-        """Return the kinds of targets that may be drawn."""
-        return tuple(k for k in loss.targets if k in self.kinds) or loss.targets
+    def targets(self, loss: Loss, rng: np.random.Generator) -> TargetKind:
+        """Return the kind of targets to draw."""
+        kinds = [k for k in loss.targets if not self.kinds or k in self.kinds]
+        return cast(TargetKind, str(rng.choice(kinds or list(loss.targets))))
 
 
 def _listed(accepts: Mapping[str, Any], key: str) -> tuple[Any, ...]:
@@ -86,10 +89,12 @@ def _listed(accepts: Mapping[str, Any], key: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
-_REGIMES = {
+Regime = Literal["ordinary", "lattice", "one sample", "one unit", "square"]
+_REGIMES: dict[int, Regime] = {
     1: "lattice", 4: "one sample", 6: "lattice", 9: "square", 12: "lattice", 14: "one unit",
 }  # fmt: skip
 """Of each fifteen problems those that are not ordinary."""
+_SMOOTHING = "label_smoothing"
 
 
 def draw(wanted: Accepts, seed: int, index: int, ordinary: bool = False) -> Problem:
@@ -97,57 +102,108 @@ def draw(wanted: Accepts, seed: int, index: int, ordinary: bool = False) -> Prob
 
     ordinary: without multiples of one half, which meet kinks.
     """
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
     regime = "ordinary" if ordinary else _REGIMES.get(index % 15, "ordinary")
-    dtype = "float32" if index % 8 == 7 else "float64"
-    return _AcceptedBuilder(Stream(seed, index), wanted, regime, dtype).problem()
+    dtype = np.dtype(np.float32 if index % 8 == 7 else np.float64)
+    return in_dtype(_Maker(rng, regime).network(wanted), dtype)
 
 
-class _AcceptedBuilder(ProblemBuilder):
-    """A problem of what the target says it takes: activations, losses, depths, widths."""
+class _Maker:
+    """Sizes and numbers of one problem."""
 
-    def __init__(self, stream: Stream, wanted: Accepts, regime: str, dtype: str) -> None:
-        self.stream, self.wanted = stream, wanted
-        name = stream.choice(wanted.losses)
-        self.where, self.dtype = ProblemCell("", name, regime, dtype), np.dtype(dtype)
-        self.loss = LOSSES[name]
-        self.target_kinds = wanted.targets(self.loss)
-        self.batch = 1 if regime == "one sample" else 2 + stream.below(5)
-        self.widths = wanted.widths or self._widths(1 + int(stream.choice(wanted.depths)))
-        self.biases = [wanted.bias] * len(self.widths[1:])
-        names = [stream.choice(wanted.activations) for _ in self.widths[2:]]
-        names.append(stream.choice(wanted.outputs(self.loss)))
-        self.activations = [(a, self._options(ACTIVATIONS[a].parameters)) for a in names]
-        self.reduction = stream.choice(wanted.reductions)
-        self.loss_parameters = self._options(self.loss.parameters)
-        self.weighted = wanted.weights and stream.chance(3, 4)
-        self.parameters, self.targets = {}, None
-        self.fill(lattice=regime == "lattice")
+    def __init__(self, rng: np.random.Generator, regime: Regime) -> None:
+        self.rng, self.regime = rng, regime
+        self.batch = 1 if regime == "one sample" else 2 + int(rng.integers(5))
 
-    def _widths(self, count: int) -> list[int]:
+    def widths(self, count: int) -> list[int]:
         """Return sizes, neighbours all different and none the batch's, but for the special ones."""
-        if self.where.regime == "one unit":
+        if self.regime == "one unit":
             return [1] * count
-        if self.where.regime == "square":
-            self.batch = 2 + self.stream.below(3)
+        if self.regime == "square":
+            self.batch = 2 + int(self.rng.integers(3))
             return [self.batch] * count
         found: list[int] = []
         for _ in range(count):
             free = [w for w in range(2, 8) if w != self.batch and w not in found[-1:]]
-            found.append(self.stream.choice(free))
+            found.append(int(self.rng.choice(free)))
         return found
 
-    def _options(self, known: Mapping[str, Any]) -> dict[str, float]:
+    def normal(self, *shape: int, scale: float = 1.0) -> FloatArray:
+        """Return normal numbers, or multiples of one half where the regime is the lattice."""
+        found = self.rng.standard_normal(shape)
+        return np.rint(2 * found) / 2 if self.regime == "lattice" else found * scale
+
+    def network(self, wanted: Accepts) -> Problem:
+        """Draw a network of what the target says it takes: activations, losses, depths, widths."""
+        widths = wanted.widths or self.widths(int(self.rng.choice(wanted.depths)) + 1)
+        name = str(self.rng.choice(wanted.losses))
+        operation = LOSSES[name]
+        hidden = [str(self.rng.choice(wanted.activations)) for _ in widths[2:]]
+        last = str(self.rng.choice(wanted.outputs(operation)))
+        layers = tuple(
+            Layer(w, a, self.options(ACTIVATIONS[a].parameters, wanted), wanted.bias)
+            for w, a in zip(widths[1:], [*hidden, last], strict=True)
+        )
+        network = Network(
+            widths[0],
+            layers,
+            name,
+            self.options(operation.parameters, wanted),
+            cast(Reduction, str(self.rng.choice(wanted.reductions))),
+        )
+        parameters: dict[str, FloatArray] = {}
+        for key, shape in network.parameter_shapes().items():
+            parameters[key] = self.normal(
+                *shape, scale=shape[0] ** -0.5 if len(shape) == 2 else 0.5
+            )
+        weighted = wanted.weights and self.rng.random() < 0.75
+        return Problem(
+            network,
+            parameters,
+            self.normal(self.batch, widths[0]),
+            self.targets(operation, widths[-1], wanted.targets(operation, self.rng)),
+            np.exp(self.rng.standard_normal(self.batch) / 2) if weighted else None,
+            self.arrays(operation, widths[-1], required=not wanted.arrays),
+        )
+
+    def options(self, known: Mapping[str, Any], wanted: Accepts) -> dict[str, float]:
         """Draw an operation's numbers: the default in half the cases.
 
         Targets are smoothed only where `parameters` was asked for: who writes a cross-entropy of
         labels means the plain one.
         """
-        if not self.wanted.vary or self.stream.chance(1, 2):
+        if not wanted.vary or self.rng.random() < 0.5:
             return {}
-        left_out = {"ignore_index", *([] if self.wanted.vary_asked else ["label_smoothing"])}
-        return {k: self.stream.choice(p.choices) for k, p in known.items() if k not in left_out}
+        return {
+            k: float(self.rng.choice(p.choices))
+            for k, p in known.items()
+            if k != "ignore_index" and (k != _SMOOTHING or wanted.vary_asked)
+        }
 
-    def draw_arrays(self) -> dict[str, FloatArray]:
-        """Return a loss's array arguments: all, or only those that it cannot do without."""
-        kept = {n for n, of in self.loss.arrays.items() if of == "entries" or self.wanted.arrays}
-        return {k: v for k, v in super().draw_arrays().items() if k in kept}
+    def targets(self, operation: Loss, classes: int, kind: TargetKind) -> npt.NDArray[Any]:
+        """Return targets such as a loss takes."""
+        shape = (self.batch, classes)
+        match kind:
+            case "real":
+                return self.normal(*shape)
+            case "unit":
+                drawn = self.rng.random(shape)
+                return np.asarray(np.rint(drawn) if self.rng.random() < 0.5 else drawn)
+            case "sign":
+                return np.where(self.rng.random(shape) < 0.5, -1.0, 1.0)
+            case "count":
+                return np.floor(6 * self.rng.random(shape))
+            case "labels":
+                return self.rng.integers(0, classes, self.batch)
+            case _:
+                e = np.exp(self.rng.standard_normal(shape))
+                return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+    def arrays(self, operation: Loss, classes: int, *, required: bool) -> dict[str, FloatArray]:
+        """Return a loss's array arguments: only those it cannot do without, where `required`."""
+        sizes = {"classes": (classes,), "entries": (self.batch, classes)}
+        return {
+            name: np.exp(self.rng.standard_normal(sizes[extent]) / 2)
+            for name, extent in operation.arrays.items()
+            if extent == "entries" or not required
+        }

@@ -2,7 +2,7 @@
 
 There are several requests for one function, the likely one first: a list of weights may have two or
 three members, a class may choose its sizes itself, a name without meaning may be anything. Names
-propose shapes (`shapes.py`, `choices.py`), and trying decides (`search.py`).
+propose shapes (`shapes.py`, `choices.py`), and trying decides (`searching.py`).
 """
 
 import ast

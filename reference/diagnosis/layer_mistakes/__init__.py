@@ -1,6 +1,7 @@
 """Mistakes in the backward of layers, by (operation, argument). `LAYER_MISTAKES` holds them all."""
 
 from reference.diagnosis.layer_mistakes import (
+    alignments,
     attention,
     cells,
     losses,
@@ -20,4 +21,4 @@ from reference.diagnosis.layer_mistakes.catalogue import (
 __all__ = ["LAYER_MISTAKES", "LayerLine", "LayerMistake", "line_of_step", "named"]
 
 # Imported for their entries.
-FAMILIES = (norms, attention, cells, windows, products, losses, moved)
+FAMILIES = (norms, attention, cells, windows, products, losses, alignments, moved)

@@ -1,0 +1,91 @@
+"""The sums over alignments: against all alignments, the frameworks and optax."""
+
+from itertools import groupby, product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from manual_backprop.graph import Graph, GraphProblem, Step
+from manual_backprop.layers import LAYERS
+from manual_backprop.operation import InvalidInput
+from reference.oracles import load
+
+CTC = LAYERS["ctc"]
+
+
+def every_alignment(x: Any, labels: list[int], blank: int) -> float:
+    """Return -log P of one sample, from all C^T alignments."""
+    total = 0.0
+    for path in product(range(x.shape[1]), repeat=len(x)):
+        merged = [c for c, _ in groupby(path)]
+        if [c for c in merged if c != blank] == labels:
+            total += np.exp(sum(x[t, c] for t, c in enumerate(path)))
+    return float(-np.log(total))
+
+
+@pytest.mark.parametrize("blank", [0, 1, 2])
+@pytest.mark.parametrize("labels", [[], [0], [0, 1], [0, 0], [0, 1, 0], [1, 1, 0]])
+def test_ctc_is_the_sum_over_all_alignments(labels: list[int], blank: int) -> None:
+    """Of 5 steps, of 4 with one of padding; `labels` count the classes that are not the blank."""
+    x = np.random.default_rng(1).normal(size=(5, 2, 3))
+    own = [label + (label >= blank) for label in labels]
+    padding = [(blank + 1) % 3] * (3 - len(own))
+    target, lengths = np.array([own + padding] * 2), np.array([len(own)] * 2)
+    given = target, np.array([5, 4]), lengths
+    found = CTC.forward(x, *given, blank=blank)
+    right = [every_alignment(x[:, 0], own, blank), every_alignment(x[:4, 1], own, blank)]
+    np.testing.assert_allclose(found, right, rtol=1e-13)
+    dx = CTC.backward(x, *given, np.ones(2), blank=blank)["x"]
+    np.testing.assert_allclose(dx.sum(axis=2), [[-1, -1]] * 4 + [[-1, 0]], rtol=1e-13)
+
+
+def test_ctc_of_too_few_steps_is_infinite_or_zero() -> None:
+    """Two equal labels need three steps."""
+    x, dy = np.zeros((2, 1, 3)), np.ones(1)
+    given = np.array([[1, 1]]), np.array([2]), np.array([2])
+    with np.errstate(all="ignore"):
+        assert CTC.forward(x, *given) == np.inf
+        assert np.isnan(CTC.backward(x, *given, dy)["x"]).any()
+        assert CTC.forward(x, *given, zero_infinity=True) == 0
+        assert not CTC.backward(x, *given, dy, zero_infinity=True)["x"].any()
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"target": [[0, 1]]}, "target: 0 is the blank, expected other labels"),
+    ({"target": [[1, 3]]}, "target: 3, expected 0 to 2"),
+    ({"input_lengths": [5]}, "input_lengths: 5, expected 1 to 4"),
+    ({"target_lengths": [3]}, "target_lengths: 3, expected 0 to 2"),
+    ({"blank": 3}, "blank: 3, expected 0 to 2"),
+])  # fmt: skip
+def test_ctc_refuses_labels_and_lengths_out_of_range(wrong: dict[str, Any], message: str) -> None:
+    given = {"target": [[1, 2]], "input_lengths": [4], "target_lengths": [2], "blank": 0, **wrong}
+    blank = given.pop("blank")
+    with pytest.raises(InvalidInput, match=message):
+        CTC.forward(np.zeros((4, 1, 3)), *map(np.array, given.values()), blank=blank)
+
+
+def test_ctc_of_a_log_softmax_agrees_with_both_frameworks_and_with_optax() -> None:
+    """By the logits, PyTorch's gradient is the right one; optax.ctc_loss takes them itself."""
+    optax = pytest.importorskip("optax")
+    rng = np.random.default_rng(2)
+    steps = (
+        Step("x", "log_softmax", {"x": "z"}),
+        Step("y", "ctc", {n: n for n in ("x", "target", "input_lengths", "target_lengths")}),
+    )
+    arrays = {"z": rng.normal(size=(6, 2, 4)), "target": np.array([[1, 1], [3, 2]]),
+              "input_lengths": np.array([6, 4]), "target_lengths": np.array([2, 1])}  # fmt: skip
+    problem = GraphProblem(Graph(steps, ("y",)), arrays, {"y": rng.normal(size=2)})
+    answers = {
+        name: oracle.answer(problem) for name, oracle in load(("manual", "torch", "jax")).items()
+    }
+    right = answers["manual"]
+    for answer in answers.values():
+        np.testing.assert_allclose(answer.values["y"], right.values["y"], rtol=1e-13)
+        np.testing.assert_allclose(answer.gradients["z"], right.gradients["z"], atol=1e-14)
+    beyond = np.arange(6) >= arrays["input_lengths"][:, None]
+    unused = np.arange(2) >= arrays["target_lengths"][:, None]
+    losses = optax.ctc_loss(
+        arrays["z"].swapaxes(0, 1), beyond * 1.0, arrays["target"], unused * 1.0
+    )
+    np.testing.assert_allclose(losses, right.values["y"], rtol=1e-5)
