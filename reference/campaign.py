@@ -21,6 +21,8 @@ from reference.findings import finding_of, fingerprint, merge_findings, sighting
 from reference.formats import DTYPES, LOW
 from reference.judge import ADVISORY, CONVENTIONAL, MODELS, Judgement, judge_all
 from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped, takes_graphs
+from reference.oracles.certified import CertifiedTensor
+from reference.oracles.enclosure import enclose
 from reference.problems import (
     AnyDrawn,
     Drawn,
@@ -31,7 +33,7 @@ from reference.problems import (
     check_seed,
     draw_any,
 )
-from reference.rounding import RoundingUnit
+from reference.rounding import Rounding, RoundingUnit
 from reference.translation import settle_translation
 from reports.records import Cell, Coverage, Finding, OracleStatus, decade
 
@@ -238,13 +240,16 @@ def _again(
 def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> list[str]:
     """Return the final gradients that lie outside the enclosure although the judge accepts them."""
     found = []
+    enclosures: dict[Rounding, Mapping[str, CertifiedTensor]] = {}
     for name, answer in answers.items():
         if answer.status != "ok" or (
             name in judgement.who and judgement.kind in ("DEVIATES", "VALUE")
         ):
             continue
         model = CONVENTIONAL if name == "manual" else MODELS[-1]
-        tensor = outside_enclosure(one.problem, answer, RoundingUnit(one.problem.dtype, model))
+        if model not in enclosures:
+            enclosures[model] = enclose(one.problem, RoundingUnit(one.problem.dtype, model))
+        tensor = outside_enclosure(enclosures[model], answer)
         if tensor is not None:
             found.append(f"{one.at} {name} {tensor}")
     return found

@@ -22,10 +22,8 @@ from reference.blocks.weigh import TensorFinding
 from reference.formats import format_of
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
-from reference.oracles.certified import exact_divisor
-from reference.oracles.enclosure import enclose
+from reference.oracles.certified import CertifiedTensor, exact_divisor
 from reference.problems import AnyProblem, DirectedProblem, computed_in
-from reference.rounding import RoundingUnit
 from reports.records import Enclosure
 
 _DIGITS = 32
@@ -271,9 +269,8 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
     return f"{off}; rounding in {evidence.operation} allows {finding.allowed:.3g}."
 
 
-def outside_enclosure(problem: Problem, answer: Answer, unit: RoundingUnit) -> str | None:
+def outside_enclosure(leaves: Mapping[str, CertifiedTensor], answer: Answer) -> str | None:
     """Return the first final gradient of an answer outside the enclosure of the whole network."""
-    leaves = enclose(problem, unit)
     for name in ("loss", *answer.gradients):
         value = tensor_of(answer, name)
         if name in leaves and value is not None:

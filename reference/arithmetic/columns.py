@@ -10,14 +10,16 @@ exact; a product or a quotient is off by one unit at most, a library function by
 rounded to nearest; what that loses is below `SLACK` for any tape of fewer than 10^6 nodes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from reference.arithmetic import tabulated
 from reference.arithmetic.tape import CODE, OPCODES, Table, Tape
 
 Extended = np.longdouble
@@ -81,19 +83,27 @@ class Job(NamedTuple):
         return Job([tape], np.array([inputs.shape[1]]), inputs)
 
 
-def evaluate(jobs: Sequence[Job], dtype: np.dtype) -> list[ColumnValues]:
-    """Evaluate all columns of all jobs at once, in the given floating type."""
+def evaluate(
+    jobs: Sequence[Job], dtype: np.dtype, tables: bool = False, radii: bool = True
+) -> list[ColumnValues]:
+    """Evaluate all columns of all jobs at once, in the given floating type.
+
+    `tables`: in float64 and with the functions of `tabulated`, where there are long doubles.
+    Without `radii` these are zeros, and the numbers of a column that is `near` a decision are
+    those of one of its branches.
+    """
     if not jobs:
         return []
     with np.errstate(all="ignore"):
-        return _Evaluation(jobs, dtype).columns()
+        return _Evaluation(jobs, _Primitives(dtype, tables), radii).columns()
 
 
 class _Evaluation:
     """One evaluation: registers of all nodes of all tapes, those of one call side by side."""
 
-    def __init__(self, jobs: Sequence[Job], dtype: np.dtype) -> None:
-        self.jobs, self.dtype = jobs, dtype
+    def __init__(self, jobs: Sequence[Job], primitives: "_Primitives", radii: bool) -> None:
+        self.jobs, self._primitives, self._radii = jobs, primitives, radii
+        self.dtype = dtype = primitives.dtype
         tables = [tape.table for job in jobs for tape in job.tapes]
         counts = np.concatenate([job.counts for job in jobs])
         nodes = np.array([len(table.code) for table in tables])
@@ -107,18 +117,21 @@ class _Evaluation:
         self.start = np.empty(len(code), np.int64)
         self.start[order] = np.cumsum(self.sizes[order]) - self.sizes[order]
         self.mid = np.empty(int(self.sizes.sum()), dtype)
-        self.radius = np.zeros(len(self.mid), dtype)
-        self.places = np.arange(len(self.mid))  # a slice of it counts from 0
+        self.radius = np.zeros(len(self.mid) if radii else 0, dtype)
         self.column = (np.cumsum(counts) - counts)[own]
         self.tied, self.near = (np.zeros(int(counts.sum()), bool) for _ in range(2))
         self.reach = _NEAR * np.concatenate([np.abs(job.inputs).max(axis=0) for job in jobs])
         self._leaves(tables, counts, order[(level[order] == 0) & (code[order] == CODE["CONST"])])
         kinds = level * len(OPCODES) + code
         inner = order[level[order] > 0]
-        self._primitives = _Primitives(dtype)
         for group in np.split(inner, np.flatnonzero(np.diff(kinds[inner])) + 1):
             if len(group):
                 self._apply(OPCODES[code[group[0]]], group)
+
+    @cached_property
+    def _places(self) -> Array:
+        """As many numbers as there are registers; a slice of it counts from 0."""
+        return np.arange(len(self.mid))
 
     def _leaves(self, tables: Sequence[Table], counts: Array, constants: Array) -> None:
         inputs = (job.inputs[:, end - n : end] for job in self.jobs
@@ -132,16 +145,17 @@ class _Evaluation:
             sizes = self.sizes[constants]
             held = [table.constants_in(self.dtype) for table in tables]
             out = slice(begin := self.start[constants[0]], begin + int(sizes.sum()))
-            for register, k in ((self.mid, 0), (self.radius, 1)):
+            for k, register in enumerate((self.mid, self.radius)[: 1 + self._radii]):
                 register[out] = np.repeat(np.concatenate([pair[k] for pair in held]), sizes)
 
-    def _apply(self, name: str, group: Array) -> None:
+    def _apply(self, name: str, group: np.ndarray) -> None:
         sizes = self.sizes[group]
         ends = np.cumsum(sizes)
         total, begin = int(ends[-1]), self.start[group[0]]
 
         def spread(starts: Array) -> Array:
-            return np.repeat(starts - ends + sizes, sizes) + self.places[:total]
+            begins: Array = np.repeat(starts - ends + sizes, sizes)
+            return begins + self._places[:total]
 
         operands: list[Array | int] = []  # an index array, or where a slice begins
         for place in range(ARITY[name]):
@@ -154,19 +168,28 @@ class _Evaluation:
             last = min(first + AT_ONCE, total)
             given = []
             for at in operands:
-                where = slice(at + first, at + last) if isinstance(at, int) else at[first:last]
-                given += [self.mid[where], self.radius[where]]
+                for register in (self.mid, self.radius)[: 1 + self._radii]:
+                    if isinstance(at, int):
+                        given.append(register[at + first : at + last])
+                    else:
+                        given.append(register.take(at[first:last], mode="clip"))
             out = slice(begin + first, begin + last)
             if len(column):
+                self._near(given[0], column[first:last])
+            if not self._radii:
+                self.mid[out] = self._primitives.middles[name](*given)
+            elif len(column):
                 self.mid[out], self.radius[out] = self._chosen(name, given, column[first:last])
             else:
                 self.mid[out], self.radius[out] = getattr(self._primitives, name)(*given)
+
+    def _near(self, decided: Array, column: npt.NDArray[np.intp]) -> None:
+        self.near[column[~(np.abs(decided) > self.reach[column])]] = True
 
     def _chosen(
         self, name: str, given: list[Array], column: npt.NDArray[np.intp]
     ) -> tuple[Array, Array]:
         mid, radius, tied = self._primitives.choose(name, *given)
-        self.near[column[~(np.abs(given[0]) > self.reach[column])]] = True
         if tied is not None:
             self.tied[column[tied]] = True
         return mid, radius
@@ -174,6 +197,7 @@ class _Evaluation:
     def columns(self) -> list[ColumnValues]:
         """Cut the outputs out of the registers."""
         found = []
+        registers = (self.mid, self.radius)[: 1 + self._radii]
         tape = column = 0
         for job in self.jobs:
             m = job.inputs.shape[1]
@@ -183,13 +207,13 @@ class _Evaluation:
             starts = self.start[nodes].T
             if len(job.tapes) == 1:
                 rows = [slice(at, at + m) for at in starts[:, 0].tolist()]
-                mid, radius = (np.stack([register[row] for row in rows])
-                               for register in (self.mid, self.radius))  # fmt: skip
+                cut = [np.stack([register[row] for row in rows]) for register in registers]
             else:
                 before = np.cumsum(job.counts) - job.counts
                 at = np.repeat(starts - before, job.counts, axis=1) + np.arange(m)
-                mid, radius = self.mid[at], self.radius[at]
-            radius *= SLACK
+                cut = [register[at] for register in registers]
+            mid = cut[0]
+            radius = cut[1] * SLACK if self._radii else np.zeros_like(mid)
             shape = (outputs, -1, m)
             found.append(
                 ColumnValues(
@@ -209,18 +233,34 @@ _TWO = ("ADD", "SUB", "MUL", "DIV", "MAX", "MIN")
 ARITY = {name: 3 if name in ("WHERE", "PICK") else 2 if name in _TWO else 1 for name in OPCODES}
 
 
+_LIBRARY: dict[str, Callable[..., Array]] = {
+    **tabulated.LIBRARY, "ERF": special.erf, "ERFC": special.erfc,
+}  # fmt: skip
+_MIDDLES: Mapping[str, Callable[..., Array]] = {
+    "ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide, "NEG": np.negative,
+    "LOG": np.log, "SQRT": np.sqrt, "MAX": np.maximum, "MIN": np.minimum, "ABS": np.fabs,
+    **dict.fromkeys(("WHERE", "PICK"), lambda c, a, b: np.asarray(np.where(c > 0, a, b))),
+}  # fmt: skip
+
+
 class _Primitives:
     """Each primitive on midpoints and radii; `u` is a unit of rounding, `tiny` an underflow."""
 
-    def __init__(self, dtype: np.dtype) -> None:
-        info = np.finfo(dtype)
+    def __init__(self, dtype: np.dtype, tables: bool = False) -> None:
+        self.dtype, info = dtype, np.finfo(dtype)
         self.u = info.eps / 2 * SLACK
         self.tiny = info.tiny * 4
         units = {**dict.fromkeys(OPCODES, OTHER_UNITS), **UNITS[dtype]}
+        self.functions = _LIBRARY
+        if tables and EXTENDED:
+            units |= tabulated.UNITS
+            self.functions = {**_LIBRARY, **tabulated.FUNCTIONS}
         self.k = {name: units[name] * self.u for name in units}
         # NumPy's abs of long doubles takes three times as long as its fabs.
         self.abs = np.fabs if dtype == np.dtype(Extended) else np.abs
-        self.long = dtype == np.dtype(Extended) and EXTENDED
+        if dtype == np.dtype(Extended) and EXTENDED:
+            self.functions = {**self.functions, "ERF": _erf, "ERFC": _erfc}
+        self.middles = {**_MIDDLES, **self.functions}
 
     def ADD(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
         y = a + b
@@ -253,14 +293,14 @@ class _Primitives:
         return -a, ra
 
     def EXP(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = np.exp(a)
+        y = self.functions["EXP"](a)
         radius = y * (_grown(ra) * SLACK + self.k["EXP"]) + self.tiny
         self._far(ra, radius, lambda far: np.exp(a[far] + ra[far]))
         radius[(a == 0) & (ra == 0)] = 0
         return y, radius
 
     def EXPM1(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = np.expm1(a)
+        y = self.functions["EXPM1"](a)
         steep = self.abs(y + 1) + 4 * self.u
         radius = steep * (_grown(ra) * SLACK) + (self.k["EXPM1"] * self.abs(y) + self.tiny)
         self._far(ra, radius, lambda far: np.exp(a[far] + ra[far]) + self.k["EXPM1"])
@@ -274,7 +314,7 @@ class _Primitives:
         return y, radius
 
     def LOG1P(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = np.log1p(a)
+        y = self.functions["LOG1P"](a)
         low = (1 + a) * (1 - 2 * self.u) - ra
         radius = ra / low + (self.k["LOG1P"] * self.abs(y) + self.tiny)
         radius[~(low > 0)] = np.inf
@@ -285,14 +325,14 @@ class _Primitives:
         return y, ra / y + 2 * self.u * y
 
     def TANH(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = np.tanh(a)
+        y = self.functions["TANH"](a)
         radius = ra + (self.k["TANH"] * self.abs(y) + self.tiny)
         # 1 - |tanh x| < 2 e^-2|x|, here and there
         self._far(ra, radius, lambda far: 4 * self._falling(a[far], ra[far]) ** 2 + self.k["TANH"])
         return y, radius
 
     def SECH(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = 1 / np.cosh(a)
+        y = self.functions["SECH"](a)
         radius = y * (_grown(ra) * SLACK + self.k["SECH"]) + self.tiny
         self._far(ra, radius, lambda far: 2 * self._falling(a[far], ra[far]))  # sech x < 2 e^-|x|
         return y, radius
@@ -309,11 +349,11 @@ class _Primitives:
         return falling
 
     def ERF(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = _erf(a) if self.long else special.erf(a)
+        y = self.functions["ERF"](a)
         return y, 1.2 * ra + (self.k["ERF"] * self.abs(y) + self.tiny)
 
     def ERFC(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = _erfc(a) if self.long else special.erfc(a)
+        y = self.functions["ERFC"](a)
         near = np.maximum(self.abs(a) - ra, 0)
         steep = 1.2 * np.exp(-near * near) * (1 + 64 * self.u * (1 + near * near))
         return y, steep * ra + (self.k["ERFC"] * self.abs(y) + self.tiny)
@@ -351,6 +391,8 @@ class _Primitives:
 
 def _grown(radius: Array) -> Array:
     """Return a bound of e^r - 1: r + r² up to 1, nothing beyond."""
+    if not radius.any():
+        return radius
     grown: Array = radius + radius * radius
     grown[~(radius <= 1)] = np.inf
     return grown

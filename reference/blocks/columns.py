@@ -48,6 +48,10 @@ class Columns:
         if len(self.certified) != self.inputs.shape[1]:
             self.certified = np.zeros(self.inputs.shape[1], bool)
 
+    def widened(self, tensors: Sequence[Array]) -> list[Array]:
+        """Return tensors in the wider type."""
+        return [tensor.astype(wide(self.dtype), copy=False) for tensor in tensors]
+
     @cached_property
     def finite(self) -> Mask:
         """Where a column's inputs are numbers; the others cannot be judged."""
@@ -59,7 +63,7 @@ class Columns:
         sizes: Array = np.abs(self.inputs[: self.width]).max(axis=0, keepdims=True)
         return sizes
 
-    def job(self, columns: npt.NDArray[np.intp]) -> Job:
+    def job(self, columns: npt.NDArray[np.intp] | slice) -> Job:
         """Return some columns, in their order, for evaluation."""
         counts = np.bincount(self.tape[columns], minlength=len(self.tapes))
         used = np.flatnonzero(counts)
@@ -86,7 +90,7 @@ class Columns:
             found.tied[all_of_it] = made.tied
         self.certified[columns] = True
 
-    def take(self, columns: npt.NDArray[np.intp]) -> "Columns":
+    def take(self, columns: npt.NDArray[np.intp] | slice) -> "Columns":
         """Return some of the columns, in their order."""
         return Columns(
             self.tapes, self.tape[columns], self.dtype, self.width, self.inputs[:, columns],
@@ -120,21 +124,33 @@ class Columns:
         return replace(self, inputs=inputs, found=None, certified=np.zeros(0, bool))
 
 
-def certify_columns(jobs: Sequence[Columns]) -> None:
-    """Evaluate all columns at once, those of one dtype together."""
+def certify_columns(jobs: Sequence[Columns], radii: bool = True) -> None:
+    """Evaluate all columns at once, those of one dtype together.
+
+    Without `radii` only columns that are near a decision have them.
+    """
     for dtype in dict.fromkeys(job.dtype for job in jobs):
         those = [job for job in jobs if job.dtype == dtype and len(job.tape)]
         kinds = [distinct(job.inputs, job.tape) for job in those]
         found = evaluate(
-            [job.job(first) for job, (first, _) in zip(those, kinds, strict=True)], wide(dtype)
+            [job.job(first) for job, (first, _) in zip(those, kinds, strict=True)],
+            wide(dtype),
+            radii=radii,
         )
         for job, column, (_, same) in zip(those, found, kinds, strict=True):
             job.found = column if len(column.tied) == len(same) else _taken(column, same)
             if dtype == np.float64 and not EXTENDED:
                 job.prove(np.flatnonzero(job.finite))
+    if not radii:
+        near = [(job, np.flatnonzero(job.found.near)) for job in jobs if job.found is not None]
+        near = [(job, which) for job, which in near if len(which)]
+        again = [job.take(which) for job, which in near]
+        certify_columns(again)
+        for (job, which), there in zip(near, again, strict=True):
+            job.put(which, there)
 
 
-def _taken(column: ColumnValues, which: npt.NDArray[np.intp]) -> ColumnValues:
+def _taken(column: ColumnValues, which: npt.NDArray[np.intp] | slice) -> ColumnValues:
     return ColumnValues(
         column.value[:, which], column.value_radius[:, which],
         column.slope[..., which], column.slope_radius[..., which],
@@ -338,16 +354,16 @@ class SlopeCheck(Check):
 
 
 def inside_at_a_glance(
-    columns: Columns, a: Array, da: Array, dz: Array, unit: RoundingUnit
+    columns: Columns, unit: RoundingUnit, a: Array, da: Array, dz: Array
 ) -> Mask:
     """Return where the value and the cotangent of an elementwise operation are surely inside.
 
-    Distances are taken in the wider type, and compared in float64 with the least that any model
-    allows: k ulps of a value, and of a slope with the rounding of the product.
+    Distances are taken in the type that was evaluated in, and compared in float64 with the least
+    that any model allows: k ulps of a value, and of a slope with the rounding of the product.
     """
     found = columns.found
     assert found is not None
-    lost = 4 * float(np.finfo(wide(columns.dtype)).eps)
+    lost = float(np.finfo(found.value.dtype).eps) * (0.5 + 2.0**-30)  # of the product
     inside = ~found.tied & columns.finite
     with np.errstate(all="ignore"):
         for first in range(0, len(inside), AT_ONCE):
@@ -355,18 +371,34 @@ def inside_at_a_glance(
             through = da[0, some]
             product = through * found.slope[0, 0, some]
             doubt = np.abs(through) * found.slope_radius[0, 0, some]
-            for given, truth, radius, ulps in (
-                (a[0, some], found.value[0, some], found.value_radius[0, some], unit.k),
-                (dz[0, some], product, doubt, unit.k + 1),
+            for given, truth, radius, rounded, ulps in (
+                (a[0, some], found.value[0, some], found.value_radius[0, some], 0.0, unit.k),
+                (dz[0, some], product, doubt, lost, unit.k + 1),
             ):
-                size = np.abs(truth.astype(float))
-                error = np.abs((given - truth).astype(float))
-                error += radius.astype(float)
-                error += lost * size
+                size = np.abs(truth.astype(float, copy=False))
+                error = np.abs((given - truth).astype(float, copy=False))
+                error += radius.astype(float, copy=False)
+                if rounded:
+                    error += rounded * size
                 size *= ulps * unit.u
-                size += (unit.k - 2) * unit.floor  # three numbers lose half of one in float64
-                inside[some] &= error * (1 + 2.0**-30) <= size
+                size += (unit.k - 2) * unit.floor  # four numbers lose half of one in float64
+                # Nothing is inside that leaves the range: ∞ is not below ∞.
+                inside[some] &= error * (1 + 2.0**-30) < size
     return np.asarray(inside)
+
+
+def open_by_tables(
+    columns: Columns, unit: RoundingUnit, a: Array, da: Array, dz: Array
+) -> npt.NDArray[np.intp]:
+    """Return which columns float64, with its tables, leaves open at a glance."""
+    found = [np.empty(0, np.intp)]
+    for first in range(0, len(columns.tape), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        part = columns.take(some)
+        (part.found,) = evaluate([part.job(slice(None))], columns.dtype, tables=True)
+        inside = inside_at_a_glance(part, unit, a[:, some], da[:, some], dz[:, some])
+        found.append(first + np.flatnonzero(~inside))
+    return np.concatenate(found)
 
 
 def conditioning(checks: Sequence[Check], joined: bool = False) -> list[Array]:
@@ -379,50 +411,47 @@ def conditioning(checks: Sequence[Check], joined: bool = False) -> list[Array]:
     moved = [check.by_slope(dtype) for check, dtype in zip(checks, dtypes, strict=True)]
     near = [_Nudged(check, np.flatnonzero(np.isnan(m).any(axis=0)), dtype)
             for check, m, dtype in zip(checks, moved, dtypes, strict=True)]  # fmt: skip
-    certify_columns([columns for one in near for columns in one.columns])
+    certify_columns([columns for one in near for _, columns in one.moves], radii=False)
     for total, one in zip(moved, near, strict=True):
         total[:, one.which] = one.moved()
     return moved
 
 
 class _Nudged:
-    """Some columns of a check, each variable in turn one ulp away, up and down."""
+    """Some columns of a check, each input in turn one ulp away, and near a decision back, too.
+
+    Where nothing is decided the larger ulp is enough: away from zero.
+    """
 
     def __init__(self, check: Check, which: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
         self.which = which
         self.check = check.of(check.columns.take(which), which)
         columns = self.check.columns
         assert columns.found is not None
-        kinked = np.flatnonzero(columns.found.near)
-        # Where nothing is decided the larger ulp is enough: away from zero.
-        self.back = self.check.of(columns.take(kinked), kinked), kinked
-        self.pairs = [
-            (columns.nudged(k, 1, dtype), self.back[0].columns.nudged(k, -1, dtype))
-            for k in range(check.rounded)
-        ]
-
-    @property
-    def columns(self) -> list[Columns]:
-        """What is to be evaluated."""
-        return [columns for pair in self.pairs for columns in pair if len(self.which)]
+        inputs = np.array([tape.inputs for tape in columns.tapes])[columns.tape]
+        self.moves = []
+        for k in range(check.rounded if len(which) else 0):
+            for sign, there in ((1, inputs > k), (-1, (inputs > k) & columns.found.near)):
+                some = np.flatnonzero(there)
+                self.moves.append((some, columns.take(some).nudged(k, sign, dtype)))
 
     def moved(self) -> Array:
         total: Array = np.zeros(self.check.truth.shape, self.check.truth.dtype)
-        for away, back in self.pairs if len(self.which) else []:
-            far = self._distance(self.check, away)
-            part, kinked = self.back
-            if len(kinked):
-                far[:, kinked] = np.fmax(far[:, kinked], self._distance(part, back))
-            total = total + np.nan_to_num(far, nan=0.0, posinf=0.0)
+        for away, back in zip(self.moves[::2], self.moves[1::2], strict=True):
+            far = np.zeros_like(total)
+            for some, columns in (away, back):
+                if len(some):
+                    far[:, some] = np.fmax(far[:, some], self._distance(some, columns))
+            total += np.nan_to_num(far, nan=0.0, posinf=0.0)
         return total
 
-    @staticmethod
-    def _distance(check: Check, columns: Columns) -> Array:
+    def _distance(self, some: npt.NDArray[np.intp], columns: Columns) -> Array:
         """Return how far the truth is there; of a kink within reach all that it admits is."""
-        there = check.of(columns, np.arange(len(columns.tape)))
-        reach, admitted = (np.where(one.tied, one.radius, 0) for one in (there, check))
+        check, there = self.check, self.check.of(columns, some)
+        reach = np.where(there.tied, there.radius, 0)
+        admitted = np.where(check.tied, check.radius, 0)[:, some]
         with np.errstate(all="ignore"):
-            moved: Array = np.abs(there.truth - check.truth) + reach - admitted
+            moved: Array = np.abs(there.truth - check.truth[:, some]) + reach - admitted
             return np.maximum(moved, 0)
 
 

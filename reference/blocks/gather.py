@@ -65,9 +65,9 @@ class _Collected:
         return not any(parts.chunks for parts in self.tapes.values())
 
     def array(self, name: str) -> Array:
-        """Return one array of all columns, (K, M), in the wider type."""
+        """Return one array of all columns, (K, M), in float64 at least."""
         given = [array for parts in self.tapes.values() for array in parts.arrays[name]]
-        number = wide(self.dtype)
+        number = np.promote_types(given[0].dtype, np.float64)
         if self.elementwise or given[0].ndim == 1:
             return np.concatenate(given, axis=None)[None].astype(number)
         return np.ascontiguousarray(np.concatenate(given).T, number)

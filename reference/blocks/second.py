@@ -189,10 +189,12 @@ class _SecondWeighing(Weighing):
         losses = list(self.gathered.losses("ty", "tda", "scale"))
         certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
         rest: list[tuple[Check, Array, str]] = []
-        for columns, (ta, tz, da, tda, tdz) in activations:
+        for columns, tensors in activations:
+            ta, tz, da, tda, tdz = columns.widened(tensors)
             rest += self._strict(TangentCheck(columns, ta, tz), "tangent {}.a")
             rest += self._strict(ProductCheck(columns, tdz, tda, da, tz), "product {}.z")
-        for columns, (ty, tda, scale) in losses:
+        for columns, tensors in losses:
+            ty, tda, scale = columns.widened(tensors)
             # The scale is a quotient, or a sum; a row's tangents are summed, too.
             terms = self.batches[self.answer_of[columns.chunk]] + 4 + columns.width
             still = np.zeros_like(scale)  # what the losses are multiplied by does not move

@@ -20,6 +20,7 @@ from reference.blocks.columns import (
     certify_columns,
     conditioning,
     inside_at_a_glance,
+    open_by_tables,
 )
 from reference.blocks.gather import Gathered
 from reference.blocks.losses import LossCheck, LossTerms, loss_checks
@@ -29,6 +30,7 @@ from reference.oracles import Answer
 from reference.rounding import Rounding, RoundingUnit
 
 Array = npt.NDArray[Any]
+_Job = tuple[Columns, list[Array]]  # columns, and other tensors of the answers there
 
 _LAYERS_AT_ONCE = 1 << 16  # numbers in a stack of dense layers: they stay in the cache
 _APART = 1e-3  # of what a tie admits: choices nearer than this are one
@@ -173,18 +175,20 @@ class Weighing:
     # -- operations ---------------------------------------------------------------------------
 
     def _operations(self) -> None:
-        activations = list(self.gathered.activations("a", "da", "dz"))
+        jobs = [self._left_by_tables(*job) for job in self.gathered.activations("a", "da", "dz")]
+        activations = [job for job in jobs if len(job[0].tape)]
         losses = list(self.gathered.losses("scale", "da"))
         certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
         rest: list[tuple[Check, Array, str]] = []
         for columns, tensors in activations:
-            columns, (a, da, dz) = self._at_a_glance(columns, tensors)
+            columns, (a, da, dz) = self._at_a_glance(columns, columns.widened(tensors))
             rest += self._strict(ValueCheck(columns, a), "forward {}.a")
             rest += self._strict(SlopeCheck(columns, dz, da), "{}.z")
-        for columns, (scale, da) in losses:
+        for columns, tensors in losses:
+            scale, da = columns.widened(tensors)
             assert columns.found is not None
             ValueCheck(columns, columns.found.value).settled(self._units(columns.dtype)[0])
-            unit = np.finfo(columns.inputs.dtype).eps
+            unit = np.finfo(scale.dtype).eps
             terms = self.batches[self.answer_of[columns.chunk]] + 4
             check = SlopeCheck(columns, da, scale, 4 * unit * np.abs(scale), terms)
             rest += self._strict(check, "{}.a")
@@ -193,13 +197,21 @@ class Weighing:
         for dtype in dict.fromkeys(columns.dtype for columns, _ in scaled):
             self._losses(dtype, [job for job in scaled if job[0].dtype == dtype])
 
-    def _at_a_glance(self, columns: Columns, tensors: list[Array]) -> tuple[Columns, list[Array]]:
+    def _left_by_tables(self, columns: Columns, tensors: list[Array]) -> _Job:
+        """Return what a quick look in float64 leaves open, where a wider type takes longer."""
+        if not columns.elementwise or columns.dtype != np.float64:
+            return columns, tensors
+        open_ = open_by_tables(columns, self._units(columns.dtype)[0], *tensors)
+        return self._left(columns, tensors, open_)
+
+    def _at_a_glance(self, columns: Columns, tensors: list[Array]) -> _Job:
         """Return what is not inside *strict* at one glance, a column with its value and slope."""
         if not columns.elementwise:
             return columns, tensors
-        a, da, dz = tensors
-        unit = self._units(columns.dtype)[0]
-        open_ = np.flatnonzero(~inside_at_a_glance(columns, a, da, dz, unit))
+        inside = inside_at_a_glance(columns, self._units(columns.dtype)[0], *tensors)
+        return self._left(columns, tensors, np.flatnonzero(~inside))
+
+    def _left(self, columns: Columns, tensors: list[Array], open_: npt.NDArray[np.intp]) -> _Job:
         self.weighed.entries += 2 * (len(columns.tape) - len(open_))
         return columns.take(open_), [tensor[:, open_] for tensor in tensors]
 

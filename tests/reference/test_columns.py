@@ -12,6 +12,7 @@ from local_truths import of_columns, of_sums
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
+from reference.arithmetic import tabulated
 from reference.arithmetic.balls import precision
 from reference.arithmetic.columns import (
     EXTENDED,
@@ -30,6 +31,7 @@ from reference.blocks.columns import (
     certify_columns,
     distinct,
     inside_at_a_glance,
+    open_by_tables,
 )
 from reference.blocks.sums import SumCheck
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
@@ -224,7 +226,7 @@ def test_a_glance_at_columns_says_what_their_checks_say(name: str, dtype: Any) -
     da = stream.standard_normal(x.shape).astype(dtype).astype(wide)
     with np.errstate(all="ignore"):
         right = [v.astype(dtype).astype(wide) for v in (of.found.value, da * of.found.slope[0])]
-    sure = inside_at_a_glance(of, right[0], da, right[1], unit)
+    sure = inside_at_a_glance(of, unit, right[0], da, right[1])
     assert sure.mean() > 0.7
     for decades in (-1, 0, 0.3, 3):
         for k in range(2):
@@ -232,8 +234,49 @@ def test_a_glance_at_columns_says_what_their_checks_say(name: str, dtype: Any) -
             check = (ValueCheck(of, right[0]), SlopeCheck(of, right[1], da))[k]
             with np.errstate(all="ignore"):
                 given[k] = given[k] + 10.0**decades * check.allowed(unit)
-            sure = inside_at_a_glance(of, given[0], da, given[1], unit)
+            sure = inside_at_a_glance(of, unit, given[0], da, given[1])
             outside = [ValueCheck(of, given[0]).outside(unit)[0],
                        SlopeCheck(of, given[1], da).outside(unit)[0]]  # fmt: skip
             assert not (sure & (outside[0] | outside[1])).any(), (name, decades)
             assert decades != 3 or not sure[of.finite & check.judged[0]].any()
+
+
+@pytest.mark.skipif(not EXTENDED, reason="tables are for what a wider type takes longer for")
+@pytest.mark.parametrize("name", [n for n, op in ACTIVATIONS.items() if not op.rowwise])
+def test_tables_settle_what_is_right_and_nothing_that_is_outside(name: str) -> None:
+    """Also where float64 overflows and the truth does not."""
+    operation, unit = ACTIVATIONS[name], RoundingUnit(np.dtype(np.float64), STRICT)
+    tape = activation_tape(operation, operation.defaults(), None)
+    far = 10.0 ** np.linspace(100, 308, 60)
+    x = np.concatenate([points(1, 200, np.float64), [far], [-far]], axis=1)
+    nothing = np.zeros(x.shape[1], np.intp)
+    of = Columns([tape], nothing, np.dtype(np.float64), 1, x, nothing, nothing, True)
+    certify_columns([of])
+    assert of.found is not None
+    for scale in (1.0, 1.7e308):
+        da = scale * np.random.default_rng(0).uniform(-1, 1, x.shape)
+        with np.errstate(all="ignore"):
+            right = [v.astype(np.float64) for v in (of.found.value, da * of.found.slope[0])]
+        sure = np.ones(x.shape[1], bool)
+        sure[open_by_tables(of, unit, right[0], da, right[1])] = False
+        assert sure.mean() > (0.3 if name != "gelu" else -1)
+        for k, factor in ((0, 1 + 2.0**-48), (1, 1 + 2.0**-48), (0, -1.0), (1, -1.0)):
+            given = list(right)
+            with np.errstate(all="ignore"):
+                given[k] = given[k] * factor
+            wrong = [ValueCheck(of, given[0]), SlopeCheck(of, given[1], da)][k].outside(unit)[0]
+            assert (
+                wrong.any()
+                and not np.setdiff1d(
+                    np.flatnonzero(wrong), open_by_tables(of, unit, given[0], da, given[1])
+                ).size
+            ), (name, k, factor)
+
+
+def test_a_function_that_is_off_by_more_than_is_stated_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = tabulated.FUNCTIONS["TANH"]
+    monkeypatch.setitem(tabulated.FUNCTIONS, "TANH", lambda x: right(x) * (1 + 2.0**-48))
+    with pytest.raises(AssertionError):
+        test_tables_settle_what_is_right_and_nothing_that_is_outside("tanh")

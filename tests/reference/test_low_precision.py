@@ -17,6 +17,7 @@ from reference.evidence import outside_enclosure
 from reference.formats import FORMATS, LOW, format_of
 from reference.judge import ACCUMULATED, STRICT, judge, judge_all
 from reference.oracles import Answer, load
+from reference.oracles.enclosure import enclose
 from reference.problems import (
     AnyProblem,
     Selection,
@@ -350,7 +351,7 @@ def test_what_overflowed_is_in_the_enclosure_of_the_network() -> None:
     problem = Problem(network, parameters, x, np.zeros((1, 2), np.float16))
     answer = MANUAL.answer(problem)
     assert np.isnan(np.asarray(answer.gradients["layers.1.a"], np.float32)).all()
-    assert outside_enclosure(problem, answer, RoundingUnit("float16", STRICT)) is None
+    assert outside_enclosure(enclose(problem, RoundingUnit("float16", STRICT)), answer) is None
 
 
 @pytest.mark.parametrize("dtype", LOW)
