@@ -154,8 +154,8 @@ class _Evaluation:
         total, begin = int(ends[-1]), self.start[group[0]]
 
         def spread(starts: Array) -> Array:
-            begins: Array = np.repeat(starts - ends + sizes, sizes)
-            return begins + self._places[:total]
+            found: Array = np.repeat(starts - ends + sizes, sizes) + self._places[:total]
+            return found
 
         operands: list[Array | int] = []  # an index array, or where a slice begins
         for place in range(ARITY[name]):
