@@ -278,7 +278,7 @@ class GeneralSubject(Questioned):
             return rows
         named: list[tuple[Path, str]] = [((n,), n) for n in again if n in run.truth]
         exact = {p: row(p, p, values(again[n]), run.truth[n]) for p, n in named}
-        return [r if r.right or not exact[r.leaf].right else exact[r.leaf] for r in rows]
+        return [r if r.right or not (e := exact.get(r.leaf, r)).right else e for r in rows]
 
     @contextlib.contextmanager
     def _on_balls(self, seed: int) -> Iterator[tuple[Any, Session]]:
