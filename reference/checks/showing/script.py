@@ -83,14 +83,16 @@ def _of_a_kind(small: Smallest, target: Target) -> tuple[str, str]:
         load=load,
         given=given,
     )
-    text = f"{head}{run}{_right(small)}differences = {{}}\n{SHOW}"
+    text = f"{head}{run}{_right(small, '')}differences = {{}}\n{SHOW}"
     return sentence, text if _shows(text, small.rows, small.scale) else ""
 
 
-def _right(small: Smallest) -> str:
+def _right(small: Smallest, comment: str) -> str:
     """Return the lines of what gradients should be, and of what they are."""
-    rows = {claim_name(r.claim, r.leaf): r.truth.value * small.scale for r in small.rows}
-    return f"\nright = {{\n{given_text(rows)}\n}}\nyours = run()\n"
+    rows = {
+        claim_name(r.claim, r.leaf): np.asarray(r.truth.value * small.scale) for r in small.rows
+    }
+    return f"\nright = {{{comment}\n{given_text(rows)}\n}}\nyours = run()\n"
 
 
 def _shows(text: str, rows: Sequence[Row], scale: float) -> bool:
@@ -424,7 +426,7 @@ class _Writer:
         differences = (
             f"differences = {{\n{leaves}\n}}\n" if differences_too else "differences = {}\n"
         )
-        return f"{_right(self.small)}{differences}{SHOW}"
+        return f"{_right(self.small, '  # certified')}{differences}{SHOW}"
 
     def _leaf(self, leaf: Path) -> str:
         """Return the holder of an input and its key there, as two arguments."""
