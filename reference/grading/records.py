@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.results import Refused
-from reference.checks.results.records import (
+from reference.checks.results import (
     InternalError,
     PartFinished,
     PartStarted,
+    Refused,
     TargetLoaded,
     Tried,
 )

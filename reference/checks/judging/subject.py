@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 
 from reference.balls import Session, values
-from reference.checks.code import Path, Spec
-from reference.checks.code.argument_spec import sizes_for
+from reference.checks.code import Path, Spec, sizes_for
 from reference.checks.code.vocabulary import COTANGENT_NAMES, gradient_of
-from reference.checks.comparing import Assessment, Row, assess, differences
-from reference.checks.comparing.allowances import nice_factors
+from reference.checks.comparing import Assessment, Row, assess, differences, nice_factors
 from reference.checks.explain import Explanation, explain
 from reference.checks.judging.chosen import Chosen
 from reference.checks.running import Reading, RunOutcome, perform

@@ -26,12 +26,11 @@ import numpy.typing as npt
 
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
-from reference.checks.code import Path, Routine, Target, Unit
-from reference.checks.code.argument_spec import Layout, WholeNumbers, specs_of
+from reference.checks.code import Layout, Path, Routine, Target, Unit
+from reference.checks.code.argument_spec import WholeNumbers, specs_of
 from reference.checks.code.routine import routine_of
 from reference.checks.comparing import Assessment, Objective, Row, Truth, close
-from reference.checks.judging.searching import Failure, modules_of
-from reference.checks.judging.subject import Demonstration, Key, ProblemCase
+from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
 from reference.checks.kinds._questions import Question, Questioned, RightAnswer, plain, sizes_of
 from reference.checks.kinds._rows import row
 from reference.checks.tolerances import DIGITS

@@ -13,11 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.code import Path, Routine, Target, claim_name
-from reference.checks.code.argument_spec import CONTAINERS, assembled, generator, sizes_for
-from reference.checks.code.deadline import TooSlow, within
-from reference.checks.comparing import Row, losses
-from reference.checks.comparing.objective import targets_of
+from reference.checks.code import (
+    Path,
+    Routine,
+    Target,
+    TooSlow,
+    claim_name,
+    generator,
+    sizes_for,
+    within,
+)
+from reference.checks.code.argument_spec import CONTAINERS, assembled
+from reference.checks.comparing import Row, losses, targets_of
 from reference.checks.judging import ReadingSubject
 from reference.checks.running import RunOutcome
 from reference.checks.running.experiment import SET_UP
