@@ -15,6 +15,7 @@ import numpy as np
 
 from reference.balls import values
 from reference.checks.code import Path, is_target, leaves_of, plain, same_thing
+from reference.checks.comparing import as_array
 from reference.checks.running import same_shape
 from reference.checks.tolerances import DIGITS, FORWARD, IN_FLOAT32
 from reference.grading.records import Array, NamedArray, ProblemRun
@@ -196,7 +197,7 @@ def found_in(value: Value, among: Mapping[Path, Value]) -> Value:
         if np.size(other) == wanted.size:
             way = way_to(np.asarray(values(other), dtype=float), wanted)
             if way is not None:
-                return np.asarray(way.there(_array(other))).reshape(wanted.shape)
+                return np.asarray(way.there(as_array(other))).reshape(wanted.shape)
     return None
 
 
@@ -209,10 +210,6 @@ def way_to(have: Value, wanted: Value) -> Way | None:
         if same_shape(turned, wanted) and agree(turned.reshape(wanted.shape), wanted):
             return way
     return None
-
-
-def _array(value: Value) -> Value:
-    return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
 def agree(one: Value, other: Value) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from reference.checks.code import Path
 from reference.checks.results import (
     InternalError,
     PartFinished,
@@ -20,7 +21,6 @@ from reference.checks.results import (
     Tried,
 )
 
-Path = tuple[str, ...]
 Array = npt.NDArray[np.generic]
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from manual_backprop.operation import InvalidInput
 from reference.checks import session
 from reference.checks.code import (
+    Path,
     Routine,
     Target,
     is_gradient_name,
@@ -41,7 +42,6 @@ from reference.grading.records import (
     Confined,
     KindRun,
     NamedArray,
-    Path,
     ProblemRun,
     Scalar,
     SubmissionEvent,

@@ -84,7 +84,7 @@ class Subject:
         raise NotImplementedError
 
     def remarks(self) -> list[str]:
-        """Return what the way in which it was read tells."""
+        """Return remarks about how it was read."""
         return []
 
     def settle(self, cases: Sequence[ProblemCase]) -> None:
@@ -169,7 +169,7 @@ class ReadingSubject(Subject):
         return f"{self.objective.sentence()}, certified"
 
     def remarks(self) -> list[str]:
-        """Return what the reading itself tells."""
+        """Return remarks about the reading."""
         found = self._of_the_binding()
         if self.chosen.narrow:
             found.append(

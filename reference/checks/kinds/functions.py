@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.code import Layout, generator, sizes_for
+from reference.checks.code import Layout, Path, generator, sizes_for
 from reference.checks.code.argument_spec import SMALL_SIZES
 from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective
@@ -26,7 +26,6 @@ from reference.checks.kinds._frames import (
     Array,
     Frame,
     Function,
-    Path,
     Tensors,
     flat_tensors,
     shape_index,
