@@ -13,8 +13,8 @@ from injected_catalogue import InjectedFile, injected_files
 from randomplans import Injected, RandomTarget
 from randomtargets import target
 
-from reference.checks.results import CheckRequest, Refused
-from reference.checks.results.records import Event, InternalError, Part, PartFinished
+from reference.checks.results import CheckRequest, Event, InternalError, PartFinished, Refused
+from reference.checks.results.records import Part
 from reference.checks.session import serve
 
 PROBLEMS = 4

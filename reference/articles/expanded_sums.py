@@ -12,8 +12,8 @@ import numpy as np
 from manual_backprop.articles.system import NUMPY, Quantities, SlopeArithmetic
 from manual_backprop.operation import ByName
 
-LONGEST = 110
-"""Characters; a longer sum is not written out."""
+MAX_CHARACTERS = 110
+"""A longer sum is not written out."""
 
 _Rank = Literal[0, 1, 2]
 _SUM: _Rank = 0
@@ -188,4 +188,4 @@ def _equation(entry: ExpandedNumber) -> str:
     if entry.rank == _NUMBER and entry.text == digits(entry.value):
         return entry.text
     text = f"{entry.text} = {digits(entry.value)}"
-    return text if len(text) <= LONGEST else ""
+    return text if len(text) <= MAX_CHARACTERS else ""

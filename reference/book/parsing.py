@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reference.book.tokens import (
-    DEEPEST,
     FUNCTIONS,
     INDICES,
-    LONGEST,
+    MAX_CHARACTERS,
+    MAX_DEPTH,
     RELATIONS,
     NotRead,
     Token,
@@ -132,7 +132,7 @@ class Parser:
     def sum(self) -> Node | None:
         """Read terms with + and - between them."""
         self.depth += 1
-        if self.depth > DEEPEST:
+        if self.depth > MAX_DEPTH:
             raise NotRead(self.tokens[min(self.at, len(self.tokens) - 1)].line, "nested too deep")
         try:
             node = self._signed()
@@ -152,9 +152,9 @@ class Parser:
 
     def _counted(self, parts: int) -> int:
         """Count a part of a sum, a product or a tower of powers; a tree has a limit."""
-        if parts >= DEEPEST:
+        if parts >= MAX_DEPTH:
             line = self.tokens[min(self.at, len(self.tokens) - 1)].line
-            raise NotRead(line, f"more than {DEEPEST} terms, factors or powers in a row")
+            raise NotRead(line, f"more than {MAX_DEPTH} terms, factors or powers in a row")
         return parts + 1
 
     def _signed(self) -> Node | None:
@@ -371,8 +371,8 @@ Piece = str | Formula
 
 def read(text: str, vocabulary: Vocabulary, first_line: int = 1) -> list[Piece]:
     """Split text into prose and formulas; what looks like a formula and is none is `NotRead`."""
-    if len(text) > LONGEST:
-        raise NotRead(first_line, f"{len(text)} characters, at most {LONGEST} are read")
+    if len(text) > MAX_CHARACTERS:
+        raise NotRead(first_line, f"{len(text)} characters, at most {MAX_CHARACTERS} are read")
     tokens = list(tokens_of(text, vocabulary, first_line))
     pieces: list[Piece] = []
     at = done = 0

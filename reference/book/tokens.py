@@ -12,7 +12,7 @@ FUNCTIONS: dict[str, int] = {
 
 INDICES = frozenset("ijkn")
 RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "≠"})
-LONGEST, DEEPEST = 20_000, 40
+MAX_CHARACTERS, MAX_DEPTH = 20_000, 40
 
 _LETTER = "A-Za-zÀ-ÖØ-öø-ɏΑ-ΡΤ-Ωα-ω"
 _INDEX = r"(?:_(?:[a-z]+|\{[a-z]+\}))?"

@@ -21,8 +21,8 @@ from typing import Any
 import msgspec
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.results.records import CheckRequest, Event
-from reference.checks.results.result import CheckedRun, Progress, Result
+from reference.checks.results import CheckedRun, CheckRequest, Event, Result
+from reference.checks.results.result import Progress
 from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
 
 
@@ -157,7 +157,7 @@ def _beside(target: object, name: str, home: types.ModuleType | None) -> dict[st
 
     One of them may be the forward or the backward that belongs to the target.
     """
-    from reference.checks.code.vocabulary import stem_of
+    from reference.checks.code import stem_of
 
     if home is None or inspect.isclass(target):
         return {}

@@ -16,8 +16,7 @@ from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks.code import Path, Spec, Target, Unit, claim_name, is_gradient_name, path_name
 from reference.checks.code.inventory import set_up_by
 from reference.checks.code.raised import error_line
-from reference.checks.comparing import Row
-from reference.checks.comparing.identify import identify
+from reference.checks.comparing import Row, identify
 from reference.checks.judging import (
     Chosen,
     Failure,
@@ -29,11 +28,11 @@ from reference.checks.judging import (
     search,
 )
 from reference.checks.kernels import Findings, kernel_findings
-from reference.checks.kinds import subject_of, wants_tensors
+from reference.checks.kinds import answers, subject_of, wants_tensors
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.results import CheckRequest, text
+from reference.checks.running import ForwardFailed, NotFinite
 from reference.checks.running.matching import OTHER_AXES
-from reference.checks.running.outcome import ForwardFailed, NotFinite
 from reference.checks.showing import own_lines, shown
 from reference.checks.tolerances import NEARLY
 from reports.checked import CheckedTensor, Fault, Part, Worst
@@ -255,8 +254,6 @@ def _about_the_forward(
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
     if request.frameworks:
-        from reference.checks.kinds._frameworks_answers import answers  # they import torch and jax
-
         asked = operation, request.frameworks, request.seed
         remarks = [*remarks, *answers(subject.reading, subject.objective, *asked)]
     plain = part.ok and not part.remarks

@@ -13,12 +13,13 @@ from reference.checks.code import Target, raised_text, source, units_of
 from reference.checks.code.argument_spec import specs_of
 from reference.checks.judging import Subject
 from reference.checks.parts import accept_mean_taken_in_layers, check_unit
-from reference.checks.results import CheckRequest, Refused
-from reference.checks.results.records import (
+from reference.checks.results import (
+    CheckRequest,
     Event,
     InternalError,
     PartFinished,
     PartStarted,
+    Refused,
     TargetLoaded,
     Tried,
 )

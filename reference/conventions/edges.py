@@ -64,7 +64,8 @@ def discover_edges(
     for k, (edge, judgement) in enumerate(zip(edges, judged, strict=True)):
         row = _row(edge, {name: of_all[k] for name, of_all in answers.items()}, judgement)
         if row is not None:
-            always, pattern = _pattern(row, ORDINARY), _pattern(row, row.situation)
+            pattern = _pattern(row, row.situation)
+            always = _pattern(row, ORDINARY) if row.deviation else pattern
             if not {always, pattern} & seen:
                 yield row
             seen.add(pattern)

@@ -3,18 +3,22 @@
 Names differ, weights lie as (out, in), samples as columns, labels as one-hot rows. A way of giving
 the submission's numbers to the reference solution is the right one when both compute the same:
 random numbers do not agree by chance. Last: what an assignment may ask for beside right gradients,
-types and what a forward hands on.
+types and what a forward hands on; and the values that a backward computes twice.
 """
 
+import ast
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from reference.balls import values
-from reference.checks.code import Path, is_target, leaves_of, plain, same_thing
+from reference.checks.code import Path, Routine, is_numeric, is_target, leaves_of, plain, same_thing
+from reference.checks.comparing import as_array
 from reference.checks.running import same_shape
 from reference.checks.tolerances import DIGITS, FORWARD, IN_FLOAT32
 from reference.grading.records import Array, NamedArray, ProblemRun
@@ -196,7 +200,7 @@ def found_in(value: Value, among: Mapping[Path, Value]) -> Value:
         if np.size(other) == wanted.size:
             way = way_to(np.asarray(values(other), dtype=float), wanted)
             if way is not None:
-                return np.asarray(way.there(_array(other))).reshape(wanted.shape)
+                return np.asarray(way.there(as_array(other))).reshape(wanted.shape)
     return None
 
 
@@ -209,10 +213,6 @@ def way_to(have: Value, wanted: Value) -> Way | None:
         if same_shape(turned, wanted) and agree(turned.reshape(wanted.shape), wanted):
             return way
     return None
-
-
-def _array(value: Value) -> Value:
-    return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
 def agree(one: Value, other: Value) -> bool:
@@ -263,3 +263,27 @@ def handed_on(theirs: tuple[Array, ...], made: Value) -> str:
         if not any(t.shape == plain.shape and agree(t, plain) for t in turned):
             return f"item {place} of what is handed on is another one than asked for"
     return ""
+
+
+def repeated(
+    backward: Routine, variables: Mapping[Path, Value], instance: object = None
+) -> dict[Path, Value]:
+    """Return the values of expressions that stand in a backward's source at least twice.
+
+    As `dh * h` in dW and again in db: such a value is taken like a variable, for a mistake in it is
+    one mistake, wherever it stands. variables: the backward's local variables by path, as they were
+    at its end. instance: its `self`. The expressions are the submission's own code.
+    """
+    if backward.node is None:
+        return {}
+    terms = [ast.unparse(n) for n in ast.walk(backward.node) if isinstance(n, ast.BinOp)]
+    known = {path[0]: value for path, value in variables.items() if len(path) == 1}
+    names = {**getattr(backward.function, "__globals__", {}), "self": instance, **known}
+    found: dict[Path, Value] = {}
+    for text, count in Counter(terms).items():
+        if count > 1:
+            with suppress(Exception):  # a name that is none at its end
+                value = eval(compile(text, "<repeated>", "eval"), names)
+                if is_numeric(value):
+                    found[(text,)] = value
+    return found

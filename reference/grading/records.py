@@ -11,16 +11,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.results import Refused
-from reference.checks.results.records import (
+from reference.checks.code import Path
+from reference.checks.results import (
     InternalError,
     PartFinished,
     PartStarted,
+    Refused,
     TargetLoaded,
     Tried,
 )
 
-Path = tuple[str, ...]
 Array = npt.NDArray[np.generic]
 
 

@@ -4,11 +4,8 @@ Nothing that is decided here gives points. The check finds out how the file is r
 mistakes; the runs carry the numbers that the judging process holds to the reference solution.
 """
 
-import ast
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path as FilePath
 
@@ -18,7 +15,7 @@ import numpy as np
 from manual_backprop.operation import InvalidInput
 from reference.checks import session
 from reference.checks.code import (
-    Routine,
+    Path,
     Target,
     is_gradient_name,
     is_numeric,
@@ -31,7 +28,7 @@ from reference.checks.kinds import Question, Questioned
 from reference.checks.results import CheckRequest, Refused
 from reference.checks.running import Library, RunOutcome, Unreadable, perform
 from reference.checks.tolerances import MOVED
-from reference.grading.correspondence import Value
+from reference.grading.correspondence import Value, repeated
 from reference.grading.guard import Guard
 from reference.grading.records import (
     Answered,
@@ -41,7 +38,6 @@ from reference.grading.records import (
     Confined,
     KindRun,
     NamedArray,
-    Path,
     ProblemRun,
     Scalar,
     SubmissionEvent,
@@ -242,27 +238,3 @@ def _is_plain(value: Value) -> bool:
 def _plain(value: Value) -> Array:
     array = np.asarray(value)
     return np.array(array, dtype=float if array.dtype.kind == "f" else array.dtype)
-
-
-def repeated(
-    backward: Routine, variables: Mapping[Path, Value], instance: object = None
-) -> dict[Path, Value]:
-    """Return the values of expressions that stand in a backward's source at least twice.
-
-    As `dh * h` in dW and again in db: such a value is taken like a variable, for a mistake in it is
-    one mistake, wherever it stands. variables: the backward's local variables by path, as they were
-    at its end. instance: its `self`. The expressions are the submission's own code.
-    """
-    if backward.node is None:
-        return {}
-    terms = [ast.unparse(n) for n in ast.walk(backward.node) if isinstance(n, ast.BinOp)]
-    known = {path[0]: value for path, value in variables.items() if len(path) == 1}
-    names = {**getattr(backward.function, "__globals__", {}), "self": instance, **known}
-    found: dict[Path, Value] = {}
-    for text, count in Counter(terms).items():
-        if count > 1:
-            with suppress(Exception):  # a name that is none at its end
-                value = eval(compile(text, "<repeated>", "eval"), names)
-                if is_numeric(value):
-                    found[(text,)] = value
-    return found

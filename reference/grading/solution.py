@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from manual_backprop.operation import InvalidInput
 from reference.checks.code import Spec, Target, Unit, claim_name, raised_text, source, units_of
-from reference.checks.comparing import Row
-from reference.checks.comparing.identify import identify
+from reference.checks.comparing import Row, identify
 from reference.checks.judging import Chosen, Failure, ReadingSubject
 from reference.checks.kinds import Questioned
 from reference.checks.parts import read

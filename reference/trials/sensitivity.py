@@ -214,8 +214,6 @@ def _rivals(
     problem: Problem, wrong: Sequence[Answer], width: int, depth: int
 ) -> dict[str, float | None]:
     """Return what the frameworks' checkers catch of the errors in final gradients."""
-    from reference.trials.sensitivity import CHECKERS
-
     final = [a for a in wrong if _final(problem, a)]
     shares: dict[str, float | None] = {}
     for name, checker in CHECKERS.items():

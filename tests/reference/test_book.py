@@ -22,7 +22,7 @@ from reference.book.deriving import derive
 from reference.book.evaluating import MAX_STEPS, FormulaPoint, Unclear
 from reference.book.measuring import kink_rows
 from reference.book.parsing import Formula, read
-from reference.book.tokens import DEEPEST, LONGEST, NotRead, Vocabulary
+from reference.book.tokens import MAX_CHARACTERS, MAX_DEPTH, NotRead, Vocabulary
 from reference.drawing.regimes import kinks
 from reports.book import Book, render_book
 
@@ -256,11 +256,11 @@ def test_the_notation_means_what_it_says(text: str, value: float) -> None:
     [
         "__import__('os').system('true') = 0",
         "y = (" * 500,
-        "y = " + "(" * (DEEPEST + 5) + "x" + ")" * (DEEPEST + 5),
+        "y = " + "(" * (MAX_DEPTH + 5) + "x" + ")" * (MAX_DEPTH + 5),
         "y = x" + "^x" * 500,
         "y = x" + " + x" * 500,
         "y = x" + " x" * 500,
-        "y = " + "x " * (LONGEST // 2 + 1),
+        "y = " + "x " * (MAX_CHARACTERS // 2 + 1),
         "y = <script>alert(1)</script>",
         "y = x; y = \u202ex",
         "∂∂∂ = ===",

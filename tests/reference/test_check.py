@@ -18,6 +18,8 @@ from manual_backprop.operation import InvalidInput
 from reference.checks.checker import check
 from reference.checks.command import worst_of
 from reference.checks.comparing import Truth, assessment
+from reference.checks.results import Result
+from reports.checked import Part
 
 IDS = [name for name, *_ in SOURCES]
 
@@ -406,6 +408,11 @@ def test_it_shows_itself_in_a_notebook() -> None:
     assert table.startswith("<table>")
     assert "tanh_backward" in table and "wrong" in table
     assert not result
+    lines = ("def forward(x):", "    return x", "")
+    unchecked = Part("a" * 90 + " b" * 20, "unchecked", why="no forward", wrapper="\n".join(lines))
+    table = Result("layers.py", 0, (unchecked,))._repr_html_()
+    assert "<td style='white-space:pre-wrap'>  no forward\n" in table
+    assert "\n    def forward(x):\n        return x</td>" in table
 
 
 def test_again_is_a_command_or_nothing(tmp_path: Path) -> None:

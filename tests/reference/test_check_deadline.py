@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reference.checks.code.deadline import TooSlow, within
+from reference.checks.code import TooSlow, within
 
 
 class Slow:

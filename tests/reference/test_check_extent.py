@@ -5,8 +5,7 @@ from injected_catalogue import injected
 from randomcheck import check_file
 from targetsources import inside
 
-from reference.checks.code import Spec
-from reference.checks.code.argument_spec import Layout
+from reference.checks.code import Layout, Spec
 from reference.checks.judging import chosen
 from reference.checks.judging.chosen import extent_of
 

@@ -102,6 +102,12 @@ def test_digits_that_cancel_are_no_wrong_formula(tmp_path: Path) -> None:
     assert found.right
 
 
+def test_a_gradient_that_is_left_out_on_exact_numbers_is_judged_on_floats(tmp_path: Path) -> None:
+    wrong = "{'x': x} if type(x) is np.ndarray else {}"
+    found = only(tmp_path, short("xp.sum(x * x)", wrong))
+    assert found.wrong_leaves == {"x"}
+
+
 def test_what_did_not_come_back_is_missing_and_no_names_are_made_up(tmp_path: Path) -> None:
     (found,) = checked(tmp_path, short("xp.sum(x * x)", "{}"))
     assert isinstance(found.subject, Failure)

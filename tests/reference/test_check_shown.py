@@ -1,16 +1,20 @@
 """The smallest problem and the script of kinds with a way of their own: torch, jax, engines …"""
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from targetsources import ENGINE, JAX, TORCH
 
-from reference.checks.results import CheckRequest
-from reference.checks.results.records import Part, PartFinished
+from reference.checks.judging import ProblemCase, ReadingSubject, Subject
+from reference.checks.results import CheckRequest, PartFinished
+from reference.checks.results.records import Part
 from reference.checks.session import serve
 from reference.checks.showing import spelling
+from reference.checks.showing.smallest import smallest
 
 PAIR = """
 import torch
@@ -72,13 +76,35 @@ def test_a_wrong_gradient_comes_with_a_small_problem_and_a_script(
     part = part_of(tmp_path, source.replace(right, wrong, 1))
     assert 0 < len(part.smallest) < 120 and " = " in part.smallest
     assert max(len(n.yours) for n in part.numbers) <= 4
-    assert part.script
+    assert part.script and "np.float64(" not in part.script
     (tmp_path / "repro.py").write_text(part.script)
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "repro.py"], cwd=tmp_path, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("yours:") == len(part.numbers) == run.stdout.count("right:")
+
+
+def test_only_numpy_code_is_stopped_by_a_timer() -> None:
+    """An exception in the middle of a compilation leaves a framework in an unknown state."""
+
+    class Timed(Subject):
+        draws = (0,)
+
+        def smaller(self, seed: int, index: int, wrong: object) -> Iterator[Subject]:
+            yield self
+
+        def small_case(self, seed: int, index: int) -> ProblemCase:
+            timers.append(signal.getitimer(signal.ITIMER_PROF)[0])
+            raise ValueError("it has no small version")
+
+    class TimedReading(Timed, ReadingSubject):
+        def __init__(self) -> None:
+            self.name = "a reading"
+
+    timers: list[float] = []
+    assert smallest(Timed(), 0, 0, ()) is None and timers == [0.0]
+    assert smallest(TimedReading(), 0, 0, ()) is None and timers[1] > 0
 
 
 def test_a_script_that_shows_something_else_is_not_handed_out(

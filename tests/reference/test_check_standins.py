@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reference.checks.results import CheckedRun, CheckRequest, Result
-from reference.checks.results.records import PartStarted, Tried
+from reference.checks.results import CheckedRun, CheckRequest, PartStarted, Result, Tried
 from reference.checks.session import serve
 
 LAYER = """\

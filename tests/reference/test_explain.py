@@ -7,8 +7,7 @@ import pytest
 
 from reference.checks.code import load, units_of
 from reference.checks.explain import Explanation, explain
-from reference.checks.judging import search
-from reference.checks.judging.searching import Chosen
+from reference.checks.judging import Chosen, search
 
 NETWORK = """
 import numpy as np
@@ -108,6 +107,32 @@ def test_two_mistakes_are_both_named(tmp_path: Path) -> None:
     )
     found = explained(tmp_path, wrong)
     assert {n.name for n in found.named} == {"activation_skipped", "weight_skips_activation"}
+
+
+ONES = """
+import numpy as np
+
+def gradient(theta, features, classes, reg):
+    m = len(features)
+    a1 = np.c_[ROW]
+    a2 = 1 / (1 + np.exp(-a1 @ theta))
+    kept = theta.copy()
+    kept[AT] = 1
+    return a1.T @ (a2 - classes) / m + reg * kept / m
+"""
+
+
+@pytest.mark.parametrize("index", ["[0]", "[-1]", "[:, 0]", "[:, -1]"])
+def test_the_line_of_the_bias_is_named(tmp_path: Path, index: str) -> None:
+    row = "np.ones((m, 1)), features" if "0" in index else "features, np.ones((m, 1))"
+    source = ONES.replace("ROW", row).replace("[AT]", index)
+    if ":" in index:
+        source = source.replace("a1 @ theta", "a1 @ theta.T")
+        source = source.replace("a1.T @ (a2 - classes)", "(a2 - classes).T @ a1")
+    (found,) = explained(tmp_path, source, "gradient").named
+    assert found.right.endswith(f"theta{index}"), found.right
+    line = "column" if ":" in index else "row"
+    assert f"The {line} of the bias takes part" in found.sentence
 
 
 def test_what_follows_from_a_mistake_is_not_accused(tmp_path: Path) -> None:

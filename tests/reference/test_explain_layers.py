@@ -9,8 +9,7 @@ import pytest
 
 from reference.checks.code import load, units_of
 from reference.checks.explain import explain
-from reference.checks.judging import search
-from reference.checks.judging.searching import Chosen
+from reference.checks.judging import Chosen, search
 
 LAYERS = {
     "softmax_ce": """

@@ -7,8 +7,7 @@ import classofthirty
 import pytest
 
 from reference.checks.code import source, units_of
-from reference.checks.judging import ReadingSubject, search
-from reference.checks.judging.searching import Chosen
+from reference.checks.judging import Chosen, ReadingSubject, search
 from reference.grading import comparing, running
 from reference.grading import solution as solution_module
 from reference.grading.records import Described, Judged, ProblemRun, Reference, SubmissionRequest

@@ -22,6 +22,7 @@ from reference.blocks.rounded import formula_errors
 from reference.blocks.steps import plan_of
 from reference.book.chapters import build, operations
 from reference.campaign import Plan, RunStatistics, run_block
+from reference.conventions import edges
 from reference.conventions.edges import ORDINARY
 from reference.conventions.ledger import discover
 from reference.drawing.graphs import (
@@ -586,6 +587,17 @@ def test_a_new_layer_is_in_the_ledger(scaled: Any, monkeypatch: pytest.MonkeyPat
     for row in (*at_edges, *everywhere):
         assert row.admissible == {"manual": False, "torch": True, "jax": True}
         assert row.quantity == "slope" and "at dscale" in row.input
+
+
+def test_a_row_without_a_deviation_hides_no_other_edge(
+    scaled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_slopes(edge: Any, *_: object) -> Convention:
+        return Convention("cube_scale", "layer", edge.situation, "", "slope", "float64")
+
+    monkeypatch.setattr(edges, "_row", other_slopes)
+    rows = list(edges.discover_edges([scaled], ("manual",), "float64"))
+    assert {row.situation for row in rows} >= {ORDINARY, "x: equal numbers", "x: one NaN"}
 
 
 def test_a_new_layer_is_in_the_book(scaled: Any) -> None:

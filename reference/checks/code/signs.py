@@ -1,4 +1,4 @@
-"""What the name and the source of a function say: a gradient and of what, a loss, a step."""
+"""What the name and the source of a function show: a gradient and of what, a loss, a step."""
 
 import ast
 import inspect

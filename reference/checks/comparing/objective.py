@@ -126,7 +126,7 @@ def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
             and is_numeric(v)
             and not (p in outcome.claims and not outcome.paired and p[0] == "")
         ]
-        arrays = ((p, _as_array(outcome.values[p])) for p in outputs if p != target)
+        arrays = ((p, as_array(outcome.values[p])) for p in outputs if p != target)
         fitting = [p for p, a in arrays if any(True for _ in losses.matching_targets(a, plain))]
         fitting.sort(
             key=lambda p: (
@@ -156,7 +156,8 @@ def _lists_of(outcome: RunOutcome, targets: Mapping[Path, Any]) -> Iterator[Obje
                     yield Objective("implicit", (head, "*"), loss, target)
 
 
-def _as_array(value: object) -> Any:
+def as_array(value: object) -> Any:
+    """Return an array as it is, and anything else as an array of objects."""
     return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
@@ -208,7 +209,7 @@ def targets_of(objective: Objective, outcome: RunOutcome) -> dict[Path, Array | 
         known = steps if axis is not None else []
         of = {p: np.take(target, int(p[-1]), axis=axis) for p in known}
     return {
-        p: next(losses.matching_targets(_as_array(_find(outcome, p)), t), None)
+        p: next(losses.matching_targets(as_array(_find(outcome, p)), t), None)
         for p, t in of.items()
     }
 

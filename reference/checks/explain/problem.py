@@ -11,8 +11,7 @@ import numpy as np
 
 from reference.balls import is_tracked, values
 from reference.checks.code import Path, is_numeric, vocabulary
-from reference.checks.comparing import Objective, assess
-from reference.checks.comparing.allowances import nice_factors
+from reference.checks.comparing import Objective, assess, nice_factors
 from reference.checks.comparing.objective import scalar_of
 from reference.checks.explain.graph import Array, Edit, Mask, NumberGraph, Places, read
 from reference.checks.running import RunOutcome, matched

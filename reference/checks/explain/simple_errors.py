@@ -286,43 +286,51 @@ def _one_of_each_row(wrong: Mask) -> bool:
     return any(bool((wrong.sum(axis=a) == 1).all()) for a in range(wrong.ndim))
 
 
+_LINES = (
+    ("column", "[:, 0]", 1, 0),
+    ("row", "[0]", 0, 0),
+    ("column", "[:, -1]", 1, -1),
+    ("row", "[-1]", 0, -1),
+)
+"""Where the bias may stand in a matrix: in words, as an index, its axis and its number there."""
+
+
 def _ones_regularised(cases: Sequence[ClaimCase]) -> Finding:
     """Return a column of ones that is regularised in place of the bias, under a loss not written.
 
-    got = s · truth + c · W outside of one column, + c inside of it.
+    got = s · truth + c · W outside of one column (or row), + c inside of it.
     """
-    values: list[float] = []
-    for case in cases:
-        w = _parameter(case)
-        if w is None or w.ndim != 2 or case.problem.objective.kind != "implicit":
-            return None
-        found = _with_ones(case.claim.got, case.base, w)
-        if found is None:
-            return None
-        values.append(found)
-    text, claim = spelled([c.problem for c in cases], values, pairs=True), cases[0].claim
-    if text is None:
-        return None
-    return Words(
-        "constant_added",
-        f"The column of the bias takes part in the regularisation of {claim.text} as a column of "
-        f"ones: the constant {text} is added to every bias gradient.",
-        f"{claim.text}[:, 0] + {text}",
-        f"{claim.text}[:, 0]",
-    )
-
-
-def _with_ones(got: Array, base: Array, w: Array) -> float | None:
-    for axis, at in ((1, 0), (0, 0), (1, -1), (0, -1)):
-        rest = [np.delete(x, at, axis).ravel() for x in (got, base, w)]
-        line = [np.take(x, at, axis).ravel() for x in (got, base)]
-        if rest[0].size < 3:
+    claim = cases[0].claim
+    for line, index, axis, at in _LINES:
+        found = [_with_ones(case, axis, at) for case in cases]
+        values = [v for v in found if v is not None]
+        if len(values) < len(cases):
             continue
-        (s, c), *_ = np.linalg.lstsq(np.stack(rest[1:], axis=1), rest[0], rcond=None)
-        inside = close(s * rest[1] + c * rest[2], rest[0])
-        if inside and abs(c) > DIGITS and close(line[0], s * line[1] + c):
-            return float(c)
+        text = spelled([c.problem for c in cases], values, pairs=True)
+        if text is not None:
+            return Words(
+                "constant_added",
+                f"The {line} of the bias takes part in the regularisation of {claim.text} as a "
+                f"{line} of ones: the constant {text} is added to every bias gradient.",
+                f"{claim.text}{index} + {text}",
+                f"{claim.text}{index}",
+            )
     return None
+
+
+def _with_ones(case: ClaimCase, axis: int, at: int) -> float | None:
+    """Return the c of one line of a matrix; None where the formula does not hold."""
+    w = _parameter(case)
+    if w is None or w.ndim != 2 or case.problem.objective.kind != "implicit":
+        return None
+    rest = [np.delete(x, at, axis).ravel() for x in (case.claim.got, case.base, w)]
+    line = [np.take(x, at, axis).ravel() for x in (case.claim.got, case.base)]
+    if rest[0].size < 3:
+        return None
+    (s, c), *_ = np.linalg.lstsq(np.stack(rest[1:], axis=1), rest[0], rcond=None)
+    inside = close(s * rest[1] + c * rest[2], rest[0])
+    right = inside and abs(c) > DIGITS and close(line[0], s * line[1] + c)
+    return float(c) if right else None
 
 
 def _clipped(cases: Sequence[ClaimCase]) -> Finding:

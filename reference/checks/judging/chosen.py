@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reference.checks.code import Unit, stem_of
-from reference.checks.code.argument_spec import Layout
+from reference.checks.code import Layout, Unit, stem_of
 from reference.checks.comparing import Assessment, Objective
-from reference.checks.reading.shapes import weight_names
+from reference.checks.reading import weight_names
 from reference.checks.running import Reading
 from reference.checks.tolerances import NEARLY
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reference.balls import Session, values
-from reference.checks.code import is_target
-from reference.checks.code.argument_spec import sizes_for
+from reference.checks.code import is_target, sizes_for
 from reference.checks.comparing import Objective, assess
-from reference.checks.reading.shapes import bias_names, weight_names
+from reference.checks.reading import weight_names
+from reference.checks.reading.shapes import bias_names
 from reference.checks.running import Reading, perform
 from reference.checks.tolerances import LOST, UNDERFLOW
 

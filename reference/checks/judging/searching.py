@@ -33,11 +33,17 @@ from reference.checks.judging.chosen import (
     preference,
     says_nothing,
 )
-from reference.checks.reading import bindings, layouts
-from reference.checks.reading.requests import requests
-from reference.checks.reading.shapes import bias_names, weight_names
-from reference.checks.running import Reading, RunOutcome, Unreadable, matched, perform, same_shape
-from reference.checks.running.outcome import ForwardFailed
+from reference.checks.reading import bindings, layouts, requests, weight_names
+from reference.checks.reading.shapes import bias_names
+from reference.checks.running import (
+    ForwardFailed,
+    Reading,
+    RunOutcome,
+    Unreadable,
+    matched,
+    perform,
+    same_shape,
+)
 from reference.checks.tolerances import DIGITS
 
 MAX_LAYOUTS = 3_000  # of one request

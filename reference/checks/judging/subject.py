@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 
 from reference.balls import Session, values
-from reference.checks.code import Path, Spec
-from reference.checks.code.argument_spec import sizes_for
+from reference.checks.code import Path, Spec, sizes_for
 from reference.checks.code.vocabulary import COTANGENT_NAMES, gradient_of
-from reference.checks.comparing import Assessment, Row, assess, differences
-from reference.checks.comparing.allowances import nice_factors
+from reference.checks.comparing import Assessment, Row, assess, differences, nice_factors
 from reference.checks.explain import Explanation, explain
 from reference.checks.judging.chosen import Chosen
 from reference.checks.running import Reading, RunOutcome, perform
@@ -86,7 +84,7 @@ class Subject:
         raise NotImplementedError
 
     def remarks(self) -> list[str]:
-        """Return what the way in which it was read tells."""
+        """Return remarks about how it was read."""
         return []
 
     def settle(self, cases: Sequence[ProblemCase]) -> None:
@@ -171,7 +169,7 @@ class ReadingSubject(Subject):
         return f"{self.objective.sentence()}, certified"
 
     def remarks(self) -> list[str]:
-        """Return what the reading itself tells."""
+        """Return remarks about the reading."""
         found = self._of_the_binding()
         if self.chosen.narrow:
             found.append(

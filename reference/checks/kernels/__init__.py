@@ -1,4 +1,4 @@
-"""A framework's own function with a gradient by hand, asked in the ways that programs ask it."""
+"""A framework's own function with a gradient by hand, called in the ways that programs call it."""
 
 from reference.checks.kernels._findings import Findings
 from reference.checks.kinds.functions import FunctionSubject

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reference.checks.code import Path
-from reference.checks.code.argument_spec import generator
+from reference.checks.code import Path, generator
 from reference.checks.kernels._findings import Array, in_dtype
 from reference.checks.kinds.functions import FunctionSubject
 

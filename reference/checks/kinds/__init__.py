@@ -6,5 +6,8 @@ Each kind is a `Subject`; `subject_of` makes the one that belongs to a unit.
 from ._factory import subject_of, wants_tensors
 from ._questions import Question, Questioned, RightAnswer
 from ._rows import row
+from .frameworks_answers import answers
 
-__all__ = ["Question", "Questioned", "RightAnswer", "row", "subject_of", "wants_tensors"]
+__all__ = [
+    "Question", "Questioned", "RightAnswer", "answers", "row", "subject_of", "wants_tensors",
+]  # fmt: skip

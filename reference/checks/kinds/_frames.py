@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reference.checks.code import Path
 from reference.checks.running.surroundings import quiet, seeded
 
 Array = npt.NDArray[Any]
-Path = tuple[str, ...]
 Tensors = Mapping[Path, Any]
 Function = Callable[[Tensors], Sequence[Any]]
 """From leaves to outputs: tensors, or None for an output that has no derivative."""

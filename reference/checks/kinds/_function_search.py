@@ -9,18 +9,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from reference.checks.code import Spec, Unit, raised_text
-from reference.checks.code.argument_spec import Layout
-from reference.checks.code.routine import source_of
+from reference.checks.code import Layout, Spec, Unit, raised_text, source_of
 from reference.checks.comparing import Assessment, close
 from reference.checks.judging import Failure
 from reference.checks.judging.chosen import Extent, extent_of
 from reference.checks.kinds._catalogue import FunctionProblem
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds.functions import FrameworkFunction, FunctionSubject
-from reference.checks.reading import LayoutRequest, layouts
+from reference.checks.reading import LayoutRequest, Mode, layouts, weight_names
 from reference.checks.reading.choices import SavingContext
-from reference.checks.reading.shapes import Mode, modes, weight_names
+from reference.checks.reading.shapes import modes
 from reference.checks.tolerances import AUTOGRAD
 
 MAX_SECONDS = 3.0  # of the processor: a busy machine finds what a quiet one finds

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.code import Path, path_name
-from reference.checks.code.argument_spec import Layout
+from reference.checks.code import Layout, Path, path_name
 from reference.checks.comparing import Truth
 from reference.checks.explain import Explanation
 from reference.checks.judging import ProblemCase, Subject

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from reference.checks.code import Path, generator, leaves_of, sizes_for
 from reference.checks.code import vocabulary as words
-from reference.checks.code.argument_spec import CONTAINERS, assembled, generator, path_of, sizes_for
-from reference.checks.code.routine import CallTrace, call, leaves_of
-from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_index
+from reference.checks.code.argument_spec import CONTAINERS, assembled, path_of
+from reference.checks.code.routine import CallTrace, call
+from reference.checks.kinds._frames import Array, Frame, Tensors, shape_index
 from reference.checks.running import Reading, Unreadable
 from reference.checks.running.arguments_and_claims import value_of
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reference.checks.kinds._frames import Frame, Path
+from reference.checks.code import Path
+from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._tensor_runs import CallProblem, Claimed
 from reference.checks.running import Reading, matched
 from reference.checks.showing.spelling import NoShortSpelling, call_text, part_of

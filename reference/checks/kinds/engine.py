@@ -15,8 +15,7 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
 from reference.checks.code import Path, Target, Unit, raised_text
 from reference.checks.comparing import Assessment, Objective, Row, Truth
 from reference.checks.comparing.differences import by_differences
-from reference.checks.judging.searching import Failure, modules_of
-from reference.checks.judging.subject import Demonstration, Key, ProblemCase
+from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
 from reference.checks.kinds._programs import ExpressionProgram, Operator

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.code.argument_spec import SMALL_SIZES, Layout, generator, sizes_for
+from reference.checks.code import Layout, Path, generator, sizes_for
+from reference.checks.code.argument_spec import SMALL_SIZES
 from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective
 from reference.checks.comparing.differences import by_differences
-from reference.checks.judging.subject import Demonstration, Key, ProblemCase
+from reference.checks.judging import Demonstration, Key, ProblemCase
 from reference.checks.kinds._catalogue import (
     Cotangents,
     FunctionProblem,
@@ -25,7 +26,6 @@ from reference.checks.kinds._frames import (
     Array,
     Frame,
     Function,
-    Path,
     Tensors,
     flat_tensors,
     shape_index,
@@ -40,7 +40,7 @@ from reference.checks.kinds._questions import (
     question_of,
 )
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
-from reference.checks.reading.shapes import Mode
+from reference.checks.reading import Mode
 from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis

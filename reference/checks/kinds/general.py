@@ -26,12 +26,11 @@ import numpy.typing as npt
 
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
-from reference.checks.code import Path, Routine, Target, Unit
-from reference.checks.code.argument_spec import Layout, WholeNumbers, specs_of
+from reference.checks.code import Layout, Path, Routine, Target, Unit
+from reference.checks.code.argument_spec import WholeNumbers, specs_of
 from reference.checks.code.routine import routine_of
 from reference.checks.comparing import Assessment, Objective, Row, Truth, close
-from reference.checks.judging.searching import Failure, modules_of
-from reference.checks.judging.subject import Demonstration, Key, ProblemCase
+from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
 from reference.checks.kinds._questions import Question, Questioned, RightAnswer, plain, sizes_of
 from reference.checks.kinds._rows import row
 from reference.checks.tolerances import DIGITS
@@ -278,7 +277,7 @@ class GeneralSubject(Questioned):
             return rows
         named: list[tuple[Path, str]] = [((n,), n) for n in again if n in run.truth]
         exact = {p: row(p, p, values(again[n]), run.truth[n]) for p, n in named}
-        return [r if r.right or not exact[r.leaf].right else exact[r.leaf] for r in rows]
+        return [r if r.right or not (e := exact.get(r.leaf, r)).right else e for r in rows]
 
     @contextlib.contextmanager
     def _on_balls(self, seed: int) -> Iterator[tuple[Any, Session]]:

@@ -16,8 +16,7 @@ from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
 from reference.checks.code import Path, Target, Unit
 from reference.checks.comparing import Assessment, Objective, Row, Truth
-from reference.checks.judging import Failure, ProblemCase
-from reference.checks.judging.searching import modules_of
+from reference.checks.judging import Failure, ProblemCase, modules_of
 from reference.checks.kinds._problems import Accepts, draw
 from reference.checks.kinds._questions import Explained
 from reference.checks.kinds._rows import row

@@ -22,9 +22,8 @@ from reference.checks.code import Path, Routine, Spec, Target, Unit, raised_text
 from reference.checks.code.argument_spec import SMALL_SIZES
 from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective
-from reference.checks.judging import Failure, ProblemCase
+from reference.checks.judging import Demonstration, Failure, Key, ProblemCase
 from reference.checks.judging.chosen import Extent, extent_of
-from reference.checks.judging.subject import Demonstration, Key
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
@@ -40,9 +39,9 @@ from reference.checks.kinds._questions import (
 from reference.checks.kinds._rows import FLOAT32, Unwritten, candidates, float_truth, row, settle
 from reference.checks.kinds._tensor_runs import CallProblem, Claimed, claimed, draw, outputs, state
 from reference.checks.kinds._tensor_script import script_lines
-from reference.checks.reading import LayoutRequest, bindings, layouts
-from reference.checks.reading.requests import Fixed, requests
-from reference.checks.reading.shapes import number_specs, weight_names
+from reference.checks.reading import LayoutRequest, bindings, layouts, requests, weight_names
+from reference.checks.reading.requests import Fixed
+from reference.checks.reading.shapes import number_specs
 from reference.checks.running import Reading, Unreadable, matched
 from reference.checks.showing.spelling import NoShortSpelling
 from reference.checks.tolerances import COARSE, DIGITS

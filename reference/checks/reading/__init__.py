@@ -2,6 +2,7 @@
 
 from reference.checks.reading.binding import bindings
 from reference.checks.reading.choices import LayoutRequest
-from reference.checks.reading.requests import layouts
+from reference.checks.reading.requests import layouts, requests
+from reference.checks.reading.shapes import Mode, weight_names
 
-__all__ = ["LayoutRequest", "bindings", "layouts"]
+__all__ = ["LayoutRequest", "Mode", "bindings", "layouts", "requests", "weight_names"]

@@ -4,8 +4,9 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from reference.checks.code import Routine
 from reference.checks.code import vocabulary as words
-from reference.checks.code.routine import EMPTY, NameTree, Routine
+from reference.checks.code.routine import EMPTY, NameTree
 
 MAX_BINDINGS = 24
 _SKIPS_ZEROS = re.compile(r"if \w+ == 0(\.0)?:\s+continue")

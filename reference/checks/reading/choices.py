@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from reference.checks.code import Spec
 from reference.checks.code import vocabulary as words
-from reference.checks.code.argument_spec import POOLS, Dims, Spec, every_layout, floats
+from reference.checks.code.argument_spec import POOLS, Dims, every_layout, floats
 from reference.checks.reading.shapes import (
     ROWS,
     SIZES,

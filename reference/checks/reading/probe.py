@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.code.deadline import TooSlow, within
-from reference.checks.code.routine import Routine, call
+from reference.checks.code import Routine, TooSlow, within
+from reference.checks.code.routine import call
 from reference.checks.reading.shapes import bias_names, weight_names
 
 _SECONDS = 1.0

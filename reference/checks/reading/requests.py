@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.code import Routine, Spec, Target, Unit, instances, plain
-from reference.checks.code.argument_spec import Layout
-from reference.checks.code.routine import EMPTY, routine_of, source_of
+from reference.checks.code import Layout, Routine, Spec, Target, Unit, instances, plain, source_of
+from reference.checks.code.routine import EMPTY, routine_of
 from reference.checks.code.signs import names_in
 from reference.checks.code.vocabulary import KEEPS, gradient_of
 from reference.checks.reading.binding import extras_of, switch_of

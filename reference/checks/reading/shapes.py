@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reference.checks.code import Spec
 from reference.checks.code import vocabulary as words
-from reference.checks.code.argument_spec import POOLS, Dims, Spec, every_layout, floats
+from reference.checks.code.argument_spec import POOLS, Dims, every_layout, floats
 
 
 @dataclass(frozen=True)

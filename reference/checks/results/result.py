@@ -141,10 +141,11 @@ class Result:
         return found
 
     def _repr_html_(self) -> str:
+        found = ["\n".join(_body(p)) for p in self.parts]
         rows = "".join(
             f"<tr><td>{html.escape(p.name)}</td><td>{p.verdict}</td>"
-            f"<td>{'<br>'.join(html.escape(s) for s in part_lines(p)[1:])}</td></tr>"
-            for p in self.parts
+            f"<td style='white-space:pre-wrap'>{html.escape(text)}</td></tr>"
+            for p, text in zip(self.parts, found, strict=True)
         )
         others = "".join(
             f"<tr><td colspan=3>{html.escape(s)}</td></tr>"
@@ -164,13 +165,18 @@ def _ended(part: Part) -> str:
 
 def part_lines(part: Part) -> list[str]:
     """Return what was found of one part, one screen of it at most."""
+    form = "NOT CHECKED" if part.verdict == "unchecked" else part.form
+    return [*wrap(f"{part.name}: {form}" if form else part.name, 0), *_body(part)]
+
+
+def _body(part: Part) -> list[str]:
+    """Return the lines below the name of a part."""
     if part.verdict == "unchecked":
         return _unchecked_lines(part)
-    lines = wrap(f"{part.name}: {part.form}" if part.form else part.name, 0)
     if part.verdict == "right":
-        lines += wrap(f"{verdict_of(part)}; judged by {part.judged}", 2)
+        lines = wrap(f"{verdict_of(part)}; judged by {part.judged}", 2)
     else:
-        lines += wrap(verdict_of(part), 2)
+        lines = wrap(verdict_of(part), 2)
         lines += _findings(part)
     for fault in part.faults:
         times = f", in {fault.count} of {part.problems} problems" if fault.count > 1 else ""
@@ -220,8 +226,7 @@ def _findings(part: Part) -> list[str]:
 
 def _unchecked_lines(part: Part) -> list[str]:
     """Return why a part was not checked, and what to add so that it is."""
-    lines = wrap(f"{part.name}: NOT CHECKED", 0)
-    lines += wrap(part.why, 2)
+    lines = wrap(part.why, 2)
     if part.wrapper:
         lines += ["  to have it checked, add the forward function that it belongs to:"]
         lines += [f"    {line}".rstrip() for line in part.wrapper.splitlines() if line.strip()]

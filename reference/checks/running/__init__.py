@@ -2,7 +2,16 @@
 
 from reference.checks.running.experiment import perform
 from reference.checks.running.matching import matched, same_shape
-from reference.checks.running.outcome import Reading, RunOutcome, Unreadable
+from reference.checks.running.outcome import (
+    ForwardFailed,
+    NotFinite,
+    Reading,
+    RunOutcome,
+    Unreadable,
+)
 from reference.checks.running.surroundings import Library
 
-__all__ = ["Library", "Reading", "RunOutcome", "Unreadable", "matched", "perform", "same_shape"]
+__all__ = [
+    "ForwardFailed", "Library", "NotFinite", "Reading", "RunOutcome", "Unreadable", "matched",
+    "perform", "same_shape",
+]  # fmt: skip

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from reference.balls import is_tracked
-from reference.checks.code import instances
-from reference.checks.code.routine import CallTrace, Path, is_numeric, leaves_of, source_of
-from reference.checks.code.vocabulary import RATES, gradient_of, plain
+from reference.checks.code import Path, instances, is_numeric, leaves_of, plain, source_of
+from reference.checks.code.routine import CallTrace
+from reference.checks.code.vocabulary import RATES, gradient_of
 from reference.checks.running.matching import matched
 from reference.checks.running.outcome import Reading, RunOutcome, Unreadable
 

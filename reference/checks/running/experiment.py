@@ -17,11 +17,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from reference.balls import Session, lift
-from reference.checks.code import instances
-from reference.checks.code.argument_spec import CONTAINERS, assembled, generator, path_of, sizes_for
-from reference.checks.code.raised import raised_text
-from reference.checks.code.routine import CallTrace, Path, Routine, call, is_numeric, leaves_of
-from reference.checks.code.vocabulary import DATA_NAMES, PREDICTION_NAMES, is_target, plain
+from reference.checks.code import (
+    Path,
+    Routine,
+    generator,
+    instances,
+    is_numeric,
+    is_target,
+    leaves_of,
+    plain,
+    raised_text,
+    sizes_for,
+)
+from reference.checks.code.argument_spec import CONTAINERS, assembled, path_of
+from reference.checks.code.routine import CallTrace, call
+from reference.checks.code.vocabulary import DATA_NAMES, PREDICTION_NAMES
 from reference.checks.reading.choices import Steps
 from reference.checks.running.arguments_and_claims import (
     collect,

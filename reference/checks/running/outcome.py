@@ -4,9 +4,8 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from reference.checks.code import Path, Routine, Unit
-from reference.checks.code.argument_spec import Layout
-from reference.checks.reading.shapes import Mode
+from reference.checks.code import Layout, Path, Routine, Unit
+from reference.checks.reading import Mode
 
 
 class Unreadable(Exception):

@@ -13,11 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.code import Path, Routine, Target, claim_name
-from reference.checks.code.argument_spec import CONTAINERS, assembled, generator, sizes_for
-from reference.checks.code.deadline import TooSlow, within
-from reference.checks.comparing import Row, losses
-from reference.checks.comparing.objective import targets_of
+from reference.checks.code import (
+    Path,
+    Routine,
+    Target,
+    TooSlow,
+    claim_name,
+    generator,
+    sizes_for,
+    within,
+)
+from reference.checks.code.argument_spec import CONTAINERS, assembled
+from reference.checks.comparing import Row, losses, targets_of
 from reference.checks.judging import ReadingSubject
 from reference.checks.running import RunOutcome
 from reference.checks.running.experiment import SET_UP
@@ -83,14 +90,16 @@ def _of_a_kind(small: Smallest, target: Target) -> tuple[str, str]:
         load=load,
         given=given,
     )
-    text = f"{head}{run}{_right(small)}differences = {{}}\n{SHOW}"
+    text = f"{head}{run}{_right(small, '')}differences = {{}}\n{SHOW}"
     return sentence, text if _shows(text, small.rows, small.scale) else ""
 
 
-def _right(small: Smallest) -> str:
+def _right(small: Smallest, comment: str) -> str:
     """Return the lines of what gradients should be, and of what they are."""
-    rows = {claim_name(r.claim, r.leaf): r.truth.value * small.scale for r in small.rows}
-    return f"\nright = {{\n{given_text(rows)}\n}}\nyours = run()\n"
+    rows = {
+        claim_name(r.claim, r.leaf): np.asarray(r.truth.value * small.scale) for r in small.rows
+    }
+    return f"\nright = {{{comment}\n{given_text(rows)}\n}}\nyours = run()\n"
 
 
 def _shows(text: str, rows: Sequence[Row], scale: float) -> bool:
@@ -424,7 +433,7 @@ class _Writer:
         differences = (
             f"differences = {{\n{leaves}\n}}\n" if differences_too else "differences = {}\n"
         )
-        return f"{_right(self.small)}{differences}{SHOW}"
+        return f"{_right(self.small, '  # certified')}{differences}{SHOW}"
 
     def _leaf(self, leaf: Path) -> str:
         """Return the holder of an input and its key there, as two arguments."""

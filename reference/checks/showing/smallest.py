@@ -4,6 +4,7 @@ A subject has small versions of itself, the smallest first; after a hit each let
 by itself. A problem counts when a gradient that the check called wrong is wrong there too.
 """
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from reference.balls import values
-from reference.checks.code import claim_name, path_name
-from reference.checks.code.deadline import TooSlow, within
+from reference.checks.code import TooSlow, claim_name, path_name, within
 from reference.checks.comparing import Row
-from reference.checks.judging.subject import Key, ProblemCase, Subject
+from reference.checks.judging import Key, ProblemCase, ReadingSubject, Subject
 from reference.checks.running import Reading, RunOutcome
 from reference.checks.tolerances import SAME, VISIBLE
 from reports.checked import Numbers
@@ -82,8 +82,11 @@ class _Shrinker:
         over = self.failures >= _MAX_FAILURES or time.process_time() > self.until
         if over and len(one.draws) > 1:
             return None
+        limit: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if isinstance(one, ReadingSubject):  # a compiler must not be interrupted
+            limit = within(2 * one.patience)
         try:
-            with within(2 * one.patience):
+            with limit:
                 case = one.small_case(self.seed, index)
         except TooSlow:
             self.failures = _MAX_FAILURES

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from reference.balls import values
-from reference.checks.code.routine import EMPTY, Path, Routine, leaves_of
-from reference.checks.code.source import Target, home_of, is_definition
+from reference.checks.code import Path, Routine, Target, leaves_of
+from reference.checks.code.routine import EMPTY
+from reference.checks.code.source import home_of, is_definition
 
 
 class NoShortSpelling(Exception):
