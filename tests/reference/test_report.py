@@ -46,7 +46,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def without_jax(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same without JAX, which compiles its programs anew in every run."""
+    """The same without JAX, which compiles its programs again in every run."""
     out = tmp_path_factory.mktemp("report") / "without_jax"
     report(LIGHT, out, workers=1)
     return out
