@@ -1,13 +1,13 @@
 """The loss of a sequence without known positions, by forward and backward sums over alignments."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.activations.rowwise import centred
 from manual_backprop.activations.sigmoid import log_add_exp
-from manual_backprop.arithmetic import Function, IntArray, Math, N, RandomSource, Tensor
+from manual_backprop.arithmetic import Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.reductions import Logsumexp, shares
 from manual_backprop.operation import (
     COMPOSED,
@@ -19,8 +19,11 @@ from manual_backprop.operation import (
     layer,
 )
 
-FAR = -(2.0**100)
-"""In place of log 0 where -∞ would have no slope: far below any sum of log-probabilities."""
+_FAR = -(2.0**1000)
+"""In place of log 0 in the definition, where -∞ would have no slope: below any sum of float32."""
+
+_FAR_IN_FLOAT32 = -(2.0**100)
+"""The same in the composition, whose numbers may be float32 themselves."""
 
 
 @layer(
@@ -51,10 +54,12 @@ class Ctc:
 
         dx_t(c) = -dL Σ_{s: l'_s = c} γ_t(s)    `(T, N, C)`,   0 after the sample's last step
 
-    The code keeps log α and log β, and computes γ_t as the softmax of their sum over the states:
-    e^{log α + log β + L} would be off by u |L| of itself. If no alignment fits (T is less than U
-    and the number of equal neighbours), L is ∞ and has no slope (NaN); with `zero_infinity` both
-    are 0.
+    The code keeps log α and log β, and computes γ_t as the softmax of their sum over the states. It
+    rounds at u |L| of itself where several states have a share, as e^{log α + log β + L} does, but
+    the shares of this would not add up to 1, and a single alignment would not get exactly 1.
+
+    If no alignment fits (T is less than U and the number of equal neighbours), L is ∞ and has no
+    slope (NaN); with `zero_infinity` both are 0.
 
     This is the derivative by each x. That of PyTorch is larger by dL e^{x_t(c)}: if x is the
     log-softmax of logits, it is the derivative by these. The backward of the log-softmax returns
@@ -106,7 +111,7 @@ class Ctc:
         """Return -Σ_t Σ_s γ_t(s) tx_t(l'_s)."""
         walks = _walks(x, target, input_lengths, target_lengths, blank)
         gamma = _posteriors(_of_states(x, walks), walks, zero_infinity)
-        ty: FloatArray = -(gamma * _of_states(tx, walks)).sum(axis=(0, 2))
+        ty: FloatArray = -_within(walks, gamma * _of_states(tx, walks)).sum(axis=(0, 2))
         return ty
 
     @staticmethod
@@ -146,8 +151,11 @@ class Ctc:
         zero_infinity: bool,
         **__: object,
     ) -> list[N]:
-        """Return L of one sample by the recursion of log α; x has a number for each state."""
-        half, far = m.number("1/2"), m.number(FAR)
+        """Return L of one sample by the recursion of log α; x has a number for each state.
+
+        It holds where L is below 2^1000, which stands for -log 0.
+        """
+        half, far = m.number("1/2"), m.number(_FAR)
         alpha: list[N | None] = [*x[0][:2], *[None for _ in may_skip[2:]]]
         last = [far, far]
         for t, row in enumerate(x):
@@ -235,35 +243,41 @@ class Ctc:
 
     @staticmethod
     def composition(
-        xp: Any,
-        x: Any,
-        target: Any,
-        input_lengths: Any,
-        target_lengths: Any,
+        xp: Backend,
+        x: Tensor,
+        target: Tensor,
+        input_lengths: Tensor,
+        target_lengths: Tensor,
         *,
         blank: int,
         zero_infinity: bool,
-    ) -> Any:
-        """Return the same by the framework's log-add-exp."""
+    ) -> Tensor:
+        """Return the same by the framework's log-add-exp.
+
+        It holds where L is below 2^100, which stands for -log 0. No alignment fits where the labels
+        and a blank between each two equal neighbours need more steps than there are.
+        """
         n, labels = target.shape
         blanks = xp.full_like(target, blank)
         states = xp.reshape(xp.stack([blanks, target], axis=-1), (n, 2 * labels))
         states = xp.concat([states, blanks[:, :1]], axis=1)
-        s = xp.arange(2 * labels + 1)
-        no = xp.full_like(x[0, :, :1], FAR)
+        s, last_state = xp.arange(2 * labels + 1), 2 * target_lengths[:, None]
+        no = xp.full_like(x[0, :, :1], _FAR_IN_FLOAT32)
         alpha, found = xp.where(s < 2, 0.0 * x[0, :, :1], no), no[:, 0]
         skips = xp.concat([states[:, :2] < 0, states[:, 2:] != states[:, :-2]], axis=1)
-        for t, row in enumerate(x):
+        for t in range(x.shape[0]):
             if t:
                 one = xp.concat([no, alpha[:, :-1]], axis=1)
                 two = xp.where(skips, xp.concat([no, no, alpha[:, :-2]], axis=1), no)
                 alpha = xp.logaddexp(xp.logaddexp(alpha, one), two)
-            alpha = alpha + xp.take_along_axis(row, states, axis=1)
-            last = xp.where(s == 2 * target_lengths[:, None], alpha, no)
-            label = xp.where(s == 2 * target_lengths[:, None] - 1, alpha, no)
+            alpha = alpha + xp.take_along_axis(x[t], states, axis=1)
+            last = xp.where(s == last_state, alpha, no)
+            label = xp.where(s == last_state - 1, alpha, no)
             both = xp.logaddexp(xp.max(last, axis=1), xp.max(label, axis=1))
             found = xp.where(input_lengths == t + 1, both, found)
-        impossible = found < FAR / 2
+        equal = target[:, 1:] == target[:, :-1]
+        repeated = xp.where(xp.arange(labels)[1:] < target_lengths[:, None], equal, False)
+        impossible = target_lengths + xp.sum(repeated, axis=1) > input_lengths
         return xp.where(impossible, 0.0 if zero_infinity else xp.inf, -found)
 
 
@@ -316,8 +330,13 @@ def _by_class(x: FloatArray, of_states: FloatArray, walks: _Walks) -> FloatArray
     """Return the sums over the states of each class, shape (T, N, C)."""
     found = np.zeros_like(x)
     time, sample, _ = np.ogrid[: of_states.shape[0], : of_states.shape[1], :1]
-    np.add.at(found, (time, sample, walks.states), of_states)
+    np.add.at(found, (time, sample, walks.states), _within(walks, of_states))
     return found
+
+
+def _within(walks: _Walks, terms: FloatArray) -> FloatArray:
+    """Return products with γ, and 0 after the sample's last step, also of an infinite factor."""
+    return np.where(walks.seen, terms, terms.dtype.type(0))
 
 
 def _sums(x: FloatArray, walks: _Walks) -> FloatArray:
@@ -371,11 +390,13 @@ def _log_probability(x: FloatArray, walks: _Walks) -> FloatArray:
 
 
 def _posteriors(x: FloatArray, walks: _Walks, zero_infinity: bool) -> FloatArray:
-    """Return γ, the share of each state at each time, shape (T, N, S), from x of the states."""
+    """Return γ, the share of each state at each time, shape (T, N, S), from x of the states.
+
+    After the sample's last step it has no meaning: see `_within`.
+    """
     joint = _sums(x, walks) + x + _sums(x[_REVERSE], _back(walks))[_REVERSE]
     fits = (joint > -np.inf).any(axis=2, keepdims=True)
-    gamma = np.where(fits, shares(joint, (2,)), x.dtype.type(0.0 if zero_infinity else np.nan))
-    return np.where(walks.seen, gamma, x.dtype.type(0))
+    return np.where(fits, shares(joint, (2,)), x.dtype.type(0.0 if zero_infinity else np.nan))
 
 
 def _expect_labels(

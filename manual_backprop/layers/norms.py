@@ -8,6 +8,7 @@ from manual_backprop.layers.standardised import (
     EPSILONS,
     Standardised,
     divided,
+    divided_by_cube,
     from_standardised,
     projections,
     scaled_product,
@@ -265,9 +266,8 @@ class WeightNorm:
         dg_o = Σ_i dw_oi u_oi                                 `(D_out, 1)`
         dv_ok = (g_o/‖v_o‖) (dw_ok - u_ok Σ_i dw_oi u_oi)     `(D_out, D_in)`
 
-    Each row is divided by its largest number before it is squared, so that neither huge nor tiny
-    numbers leave the range. A row of zeros has no direction (0/0): w is 0 there and gives no
-    gradient. Salimans and Kingma, 2016.
+    `directions` computes u and ‖v‖, of huge and tiny numbers, too. A row of zeros has no direction
+    (0/0): w is 0 there and gives no gradient. Salimans and Kingma, 2016.
     """
 
     @staticmethod
@@ -351,9 +351,8 @@ def _from_scaled(
     """Return dx = (g - x̂ mean(g x̂))/ρ with g = γ dy (see RmsNorm)."""
     g, exponent = scaled_product(dy, weight, (-1,))
     if g.shape[-1] == 1:
-        left = g * (eps / (rho * rho))
-    else:
-        left = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
+        return divided_by_cube(g, exponent, rho, eps)
+    left = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
     return divided(left, exponent, rho)
 
 

@@ -31,7 +31,8 @@ def scaled_product(
     """Return p and e with a b = p 2^e, e an integer for each group that lies along the axes.
 
     The largest |p| of a group lies between 1/4 and 1, also where a b itself leaves the range. A
-    power of two changes no digit. It does where p underflows, and is nothing beside the largest.
+    power of two changes no digit. Where p underflows, what is lost is negligible beside the
+    largest.
     """
     (a, of_a), (b, of_b) = np.frexp(a), np.frexp(b)
     p = a * b
@@ -40,7 +41,7 @@ def scaled_product(
     return np.ldexp(p, exponents - largest), largest
 
 
-_LOWEST = -(2**14)
+_LOWEST = -(2**17)
 """The exponent of a product that is 0: below all others, also those of two long doubles."""
 
 
@@ -49,6 +50,14 @@ def divided(p: FloatArray, exponent: IntArray, divisor: FloatArray) -> FloatArra
     divisor, of_divisor = np.frexp(divisor)
     quotient: FloatArray = np.ldexp(p / divisor, exponent - of_divisor)
     return quotient
+
+
+def divided_by_cube(
+    p: FloatArray, exponent: IntArray, deviation: FloatArray, eps: float
+) -> FloatArray:
+    """Return p 2^e ε/σ³, where ε/σ² by itself may leave the range: σ = s 2^k."""
+    s, k = np.frexp(deviation)
+    return divided(p * (eps / (s * s)), exponent - 2 * k, deviation)
 
 
 def from_standardised(
@@ -69,9 +78,8 @@ def from_standardised(
     g, exponent = scaled_product(dy, weight, axes)
     left = g - g.mean(axis=axes, keepdims=True)
     if normalised.size == 2 * deviation.size:
-        left = left * (eps / (deviation * deviation))
-    else:
-        left = left - normalised * (g * normalised).mean(axis=axes, keepdims=True)
+        return divided_by_cube(left, exponent, deviation, eps)
+    left = left - normalised * (g * normalised).mean(axis=axes, keepdims=True)
     return divided(left, exponent, deviation)
 
 

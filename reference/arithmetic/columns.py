@@ -1,13 +1,16 @@
 """Tapes evaluated over columns of arrays, every number with a rigorous error bound.
 
 A number is a midpoint and a radius in one floating type: long double for problems in float64,
-float64 for all others. All nodes of all tapes that stand on one level and are one
-primitive are one call on arrays. What precision cannot decide comes out as NaN, and is for arb.
+float64 for all others. Elementwise columns of float64 are first evaluated in float64 with the
+functions of `tabulated`; long doubles are for what that leaves open. All nodes of all tapes that
+stand on one level and are one primitive are one call on arrays. What precision cannot decide comes
+out as NaN, and is for arb.
 
-The proof: sums carry their exact rounding error (Knuth's two-sum), so that what is exact stays
-exact; a product or a quotient is off by one unit at most, a library function by a stated number
-(`UNITS`, measured by benchmarks/library_functions.py). Radii are computed in the same type and
-rounded to nearest; what that loses is below `SLACK` for any tape of fewer than 10^6 nodes.
+The proof: sums carry their exact rounding error (`two_sum`), so that what is exact stays exact; a
+product or a quotient is off by one unit at most, a library function by a stated number (`UNITS`,
+measured by benchmarks/library_functions.py; of tables, `tabulated.UNITS`). Radii are
+computed in the same type and rounded to nearest; what that loses is below `SLACK` for any tape of
+fewer than 10^6 nodes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +23,7 @@ import numpy.typing as npt
 from scipy import special
 
 from reference.arithmetic import tabulated
+from reference.arithmetic.split import two_sum
 from reference.arithmetic.tape import CODE, OPCODES, Table, Tape
 
 Extended = np.longdouble
@@ -263,9 +267,7 @@ class _Primitives:
         self.middles = {**_MIDDLES, **self.functions}
 
     def ADD(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
-        y = a + b
-        back = y - a
-        lost = (a - (y - back)) + (b - back)
+        y, lost = two_sum(a, b)
         return y, ra + rb + self.abs(lost)
 
     def SUB(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ implementation of the exponential function, ACM TOMS 15, 1989; of the expm1 func
 The proof, with u = 2^-53: `rest` is at most 2^-6.5 of f(x), and its roundings add up to at most
 12 u of it, 0.14 u of f(x). What the polynomials leave out is below 0.05 u, the error of the table
 below 0.02 u, and the last sum rounds once: 1.25 u hold. log1p has v = r/(1 + c) in the place of r,
-which is rounded itself and may be as large as f(x): 2.25 u. Out of range (|x| > 64, for log1p also
+which is rounded itself and may be as large as f(x): 2.25 u. Out of range (|c| > 64, for log1p also
 c < 0) the result is NaN.
 """
 
@@ -40,7 +40,8 @@ LIBRARY: dict[str, Callable[[Array], Array]] = {
 def _table(name: str) -> tuple[Array, Array]:
     """Return f at -64 to 64 in steps of 1/128, as f_h and f_l, and NaN beyond both ends.
 
-    They are NumPy's functions of long doubles, of which 16 units of 2^-64 are assumed, as ever.
+    They are NumPy's functions of long doubles, assumed to be off by at most 16 units of 2^-64, as
+    where problems in float64 are certified with them (`columns.OTHER_UNITS`).
     """
     c = np.arange(-_END * _STEPS - 1, _END * _STEPS + 2).astype(np.longdouble) / _STEPS
     with np.errstate(all="ignore"):

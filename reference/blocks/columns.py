@@ -430,10 +430,11 @@ class _Nudged:
         assert columns.found is not None
         inputs = np.array([tape.inputs for tape in columns.tapes])[columns.tape]
         self.moves = []
+        unknown = replace(columns, found=None)  # `take` would copy what `nudged` drops
         for k in range(check.rounded if len(which) else 0):
             for sign, there in ((1, inputs > k), (-1, (inputs > k) & columns.found.near)):
                 some = np.flatnonzero(there)
-                self.moves.append((some, columns.take(some).nudged(k, sign, dtype)))
+                self.moves.append((some, unknown.take(some).nudged(k, sign, dtype)))
 
     def moved(self) -> Array:
         total: Array = np.zeros(self.check.truth.shape, self.check.truth.dtype)

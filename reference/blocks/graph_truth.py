@@ -301,7 +301,7 @@ class Truths:
             if plan.structure == "rows":
                 own = own + unit.cotangent(np.abs(slope))
                 if plan.row.adds_up_products:
-                    own = own + unit.cotangent(self._spread(r, _largest(r)))
+                    own = own + self._spread(r, _partial_products(r, unit))
             if plan.row.tangents and plan.structure != "movement":
                 own = own + unit.cotangent(self._spread(r, _factors(r)))
             own = np.where(live, own, 0)
@@ -417,12 +417,12 @@ class _Slack:
         self._layer = layer
         # What a layer loses by convention is what its own formula loses.
         own = unit.ulps(values) + self._underflow(sizes) if layer else unit.value(values, sizes)
+        turned = self._rounded(slopes) + self._underflow(sizes)
         if self.row.adds_up_products:
-            own = own + unit.cotangent(sizes)
+            own = own + _partial_products(r, unit)
+            turned = turned + len(inputs) * unit.floor
         self.value = own + moved_by
-        self.slope = np.asarray(
-            unit.bounded(self._rounded(slopes) + self._underflow(sizes), slopes)
-        )
+        self.slope = np.asarray(unit.bounded(turned, slopes))
         if self.row.tangents:
             self._second_slopes(slopes, inputs)
         if moved:
@@ -468,9 +468,16 @@ class _Slack:
         np.add.at(self.value, self.row.of[first], lost)
 
 
-def _largest(r: StepRows) -> Array:
-    """Return the largest input of each row: it may enlarge what has underflowed, (1, M)."""
-    return np.asarray(np.abs(r.inputs).max(axis=0, initial=0, keepdims=True))
+def _partial_products(r: StepRows, unit: RoundingUnit) -> Array:
+    """Return what a sum of products of three loses where they underflow, (1, M).
+
+    It has fewer terms than the row has inputs, a tangent's three sums fewer than 3/2 of them. Each
+    term loses at most a floor of its first two factors, which the third may enlarge, and one of the
+    whole.
+    """
+    terms = (1.5 if r.plan.row.tangents else 1.0) * len(r.inputs)
+    largest = np.abs(r.inputs).max(axis=0, initial=0, keepdims=True)
+    return np.asarray(terms * unit.floor * (1 + largest))
 
 
 def _factors(r: StepRows) -> Array:

@@ -30,7 +30,7 @@ from reference.oracles import Answer
 from reference.rounding import Rounding, RoundingUnit
 
 Array = npt.NDArray[Any]
-_Job = tuple[Columns, list[Array]]  # columns, and other tensors of the answers there
+_WithTensors = tuple[Columns, list[Array]]  # columns, and other tensors of the answers there
 
 _LAYERS_AT_ONCE = 1 << 16  # numbers in a stack of dense layers: they stay in the cache
 _APART = 1e-3  # of what a tie admits: choices nearer than this are one
@@ -197,21 +197,23 @@ class Weighing:
         for dtype in dict.fromkeys(columns.dtype for columns, _ in scaled):
             self._losses(dtype, [job for job in scaled if job[0].dtype == dtype])
 
-    def _left_by_tables(self, columns: Columns, tensors: list[Array]) -> _Job:
+    def _left_by_tables(self, columns: Columns, tensors: list[Array]) -> _WithTensors:
         """Return what a quick look in float64 leaves open, where a wider type takes longer."""
         if not columns.elementwise or columns.dtype != np.float64:
             return columns, tensors
         open_ = open_by_tables(columns, self._units(columns.dtype)[0], *tensors)
         return self._left(columns, tensors, open_)
 
-    def _at_a_glance(self, columns: Columns, tensors: list[Array]) -> _Job:
+    def _at_a_glance(self, columns: Columns, tensors: list[Array]) -> _WithTensors:
         """Return what is not inside *strict* at one glance, a column with its value and slope."""
         if not columns.elementwise:
             return columns, tensors
         inside = inside_at_a_glance(columns, self._units(columns.dtype)[0], *tensors)
         return self._left(columns, tensors, np.flatnonzero(~inside))
 
-    def _left(self, columns: Columns, tensors: list[Array], open_: npt.NDArray[np.intp]) -> _Job:
+    def _left(
+        self, columns: Columns, tensors: list[Array], open_: npt.NDArray[np.intp]
+    ) -> _WithTensors:
         self.weighed.entries += 2 * (len(columns.tape) - len(open_))
         return columns.take(open_), [tensor[:, open_] for tensor in tensors]
 

@@ -1,5 +1,6 @@
 """The sums over alignments: against all alignments, the frameworks and optax."""
 
+from dataclasses import replace
 from itertools import groupby, product
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.layers import LAYERS
 from manual_backprop.operation import InvalidInput
+from reference.judge import judge
 from reference.oracles import load
+from reference.oracles.manual import Manual
 
 CTC = LAYERS["ctc"]
+GRAPH = Graph((Step("y", "ctc", {n: n for n in CTC.arguments}),), ("y",))
 
 
 def every_alignment(x: Any, labels: list[int], blank: int) -> float:
@@ -89,3 +93,38 @@ def test_ctc_of_a_log_softmax_agrees_with_both_frameworks_and_with_optax() -> No
         arrays["z"].swapaxes(0, 1), beyond * 1.0, arrays["target"], unused * 1.0
     )
     np.testing.assert_allclose(losses, right.values["y"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_huge_loss_is_certified(dtype: str) -> None:
+    """A mask of -1e35 and more is no missing alignment: it is above what stands for log 0."""
+    lengths = {"input_lengths": np.array([1]), "target_lengths": np.array([1])}
+    arrays = {"x": np.full((1, 1, 2), -1e35, dtype), "target": np.array([[1]]), **lengths}
+    problem = GraphProblem(GRAPH, arrays, {"y": np.ones(1, dtype)})
+    right = Manual().answer(problem)
+    assert right.values["y"] == arrays["x"][0, 0, 1] * -1
+    assert judge(problem, {"manual": right}).kind == "AGREE"
+    wrong = replace(right, values={"y": right.values["y"] / 2})
+    assert judge(problem, {"manual": wrong}).kind == "DEVIATES"
+
+
+def test_nothing_comes_back_from_beyond_the_last_step() -> None:
+    """Also of an infinite cotangent or tangent there: 0, not 0 · ∞."""
+    given = np.zeros((3, 1, 2)), np.array([[1]]), np.array([2]), np.array([1])
+    beyond = np.zeros((3, 1, 2))
+    beyond[2] = np.inf
+    with np.errstate(all="ignore"):
+        dx = CTC.backward(*given, np.array([np.inf]))["x"]
+        ty = CTC.tangent(*given, beyond)
+    assert not dx[2].any() and dx[0, 0, 1] == -np.inf
+    assert ty == 0
+
+
+def test_jax_finds_too_few_steps_by_the_lengths() -> None:
+    """A loss of 9e29 is below its stand-in for -log 0; two equal labels need three steps."""
+    lengths = {"input_lengths": np.array([2, 2, 3]), "target_lengths": np.array([2, 2, 2])}
+    target = np.array([[1, 1], [1, 2], [1, 1]])
+    arrays = {"x": np.full((3, 3, 3), -3e29), "target": target, **lengths}
+    problem = GraphProblem(GRAPH, arrays, {"y": np.ones(3)})
+    values = load(("jax",))["jax"].answer(problem).values["y"]
+    np.testing.assert_allclose(values, [np.inf, 6e29, 9e29])

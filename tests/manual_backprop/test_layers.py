@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as drawn_arrays
 
 from manual_backprop.layers import LAYERS
+from manual_backprop.layers.standardised import scaled_product
 from manual_backprop.operation import InvalidInput, LayerOperation
 from reference.conventions.uses import (
     LayerUse,
@@ -228,6 +229,22 @@ def test_a_norm_keeps_its_digits_where_one_product_on_the_way_leaves_the_range(
 
     for single, right in zip(both("float32"), both("float64"), strict=True):
         assert np.abs(single - right).max() < 2.0**-14 * np.abs(right).max()
+
+
+@pytest.mark.parametrize("name, d", [("layer_norm", 2), ("rms_norm", 1)])
+def test_a_slope_of_a_huge_spread_keeps_its_digits(name: str, d: int) -> None:
+    """dx is d ε/σ³, where ε/σ² = 2e-43 is no normal number of float32."""
+    x, dy = np.array([[1e19, -1e19][:d]]), np.array([[1e30, 2e30][:d]])
+    given = (a.astype(np.float32) for a in (x, np.ones(d), dy))
+    single = LAYERS[name].backward(*given, eps=2.0**-16)["x"]
+    right = dy - dy.mean() if d == 2 else dy
+    np.testing.assert_allclose(single, right * 2.0**-16 / 1e57, rtol=1e-6)
+
+
+def test_a_product_that_is_zero_does_not_scale_a_tiny_one() -> None:
+    tiny = np.ldexp(np.longdouble(1), np.finfo(np.longdouble).minexp)
+    p, exponent = scaled_product(np.array([0, tiny]), np.array([1, tiny]), (0,))
+    assert p[1] == 0.25 and exponent == 2 * np.finfo(np.longdouble).minexp + 2
 
 
 def test_a_triplet_of_huge_differences_keeps_its_loss_and_directions() -> None:

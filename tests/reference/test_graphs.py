@@ -412,21 +412,24 @@ def test_a_factor_may_underflow_before_another_makes_it_large(shift: float, kind
 
 
 @pytest.mark.parametrize(("first", "kind"), [(1e-41, "AGREE"), (1e-34, "DEVIATES")])
-@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize("terms", [1, 200])
+@pytest.mark.parametrize("name", ["y", "x", "weight"])
 def test_of_three_factors_any_two_may_underflow_first(
-    first: float, kind: str, forward: bool
+    first: float, kind: str, name: str, terms: int
 ) -> None:
-    """y = x W z and dW = dy x z: in float32 x · 3e-5 is 0 for x = 1e-41, not for 1e-34."""
-    small, one = np.float32(3e-5), np.float32(1)
-    weight, dy = (small, one) if forward else (one, small)
-    factors = {"x": [[first]], "z": [[1041.0]], "weight": [[[weight]]]}
+    """y = Σ x W z, dx = Σ dy W z, dW = dy x z: in float32 3e-5 · 1e-41 is 0, 3e-5 · 1e-34 is not.
+
+    Each term of a sum may be lost.
+    """
+    x, weight, dy = {"y": (first, 3e-5, 1), "x": (1, 3e-5, first), "weight": (first, 1, 3e-5)}[name]
+    factors = {"x": [[x]], "z": [[1041.0] * terms], "weight": [[[weight] * terms]]}
     arrays = {name: np.array(value, np.float32) for name, value in factors.items()}
     graph = Graph((Step("y", "bilinear", {n: n for n in arrays}),), ("y",))
     problem = GraphProblem(graph, arrays, {"y": np.array([[dy]], np.float32)})
     right = Manual().answer(problem)
-    name, kept = ("y", right.values) if forward else ("weight", right.gradients)
+    kept = right.values if name == "y" else right.gradients
     changed = {**kept, name: np.zeros_like(kept[name])}
-    other = replace(right, values=changed) if forward else replace(right, gradients=changed)
+    other = replace(right, **{"values" if name == "y" else "gradients": changed})
     assert judge(problem, {"manual": right}).kind == "AGREE"
     assert judge(problem, {"manual": other}).kind == kind
 

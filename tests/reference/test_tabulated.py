@@ -30,7 +30,8 @@ def points(name: str) -> Any:
     near = np.concatenate([steps, np.nextafter(steps, -9), np.nextafter(steps, 9)])
     even = [rng.uniform(-end, end, 500) for end in (0.05, 2, 64)]
     sizes = 10.0 ** rng.uniform(-300, 0, 200) * rng.choice((-1, 1), 200)
-    x = np.concatenate([near, *even, sizes, [-64.0, 64.0, 0.0]])
+    ends = [-5e-324, 5e-324, 1e-310, -64.0, 64.0, 0.0, -64 - 2.0**-9, 64 + 2.0**-9]
+    x = np.concatenate([near, *even, sizes, ends])
     return x[x >= -1 / 256] if name == "LOG1P" else x
 
 
