@@ -68,12 +68,12 @@ def test_kept_sections_load_no_framework(tmp_path: Path) -> None:
     script = """
 import json, sys
 from reference.running.sections import kept
-from reference.running.sections import KEPT, section
+from reference.running.sections import CACHED, section
 from reports.records import Limit
 
-for name in KEPT:
+for name in CACHED:
     kept(name, lambda: [Limit(title=name, text="kept")])
-titles = [record.title for name in KEPT for record in section(name)]
+titles = [record.title for name in CACHED for record in section(name)]
 section("baselines")
 print(json.dumps({"titles": titles, "modules": sorted(sys.modules)}))
 """
