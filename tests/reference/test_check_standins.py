@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reference.checks.code.standins import standing_in
 from reference.checks.results import CheckedRun, CheckRequest, PartStarted, Result, Tried
 from reference.checks.session import serve
 
@@ -104,3 +105,24 @@ def test_who_is_slow_is_told_apart(certified: bool, verdict: str) -> None:
     assert gathered.fail("hung", "no answer after 10 s of processor time") == 0
     assert gathered.parts[0].verdict == verdict
     assert gathered.ended == ("" if certified else "hung")
+
+
+def test_what_a_library_asks_for_by_name_is_not_stood_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JAX looks for plugins with import_module; the folder of a file near the root holds all."""
+    library = tmp_path / "site-packages" / "looks_for_a_plugin.py"
+    library.parent.mkdir()
+    library.write_text(
+        "import importlib\n"
+        "def found(name):\n"
+        "    try:\n"
+        "        return importlib.import_module(name)\n"
+        "    except ImportError:\n"
+        "        return None\n"
+    )
+    monkeypatch.syspath_prepend(str(library.parent))
+    found = importlib.import_module("looks_for_a_plugin").found
+    with standing_in(Path("/")) as missing:
+        assert found("nobody_has_this_plugin") is None
+    assert missing == []

@@ -6,6 +6,7 @@ project asks for it. What is written in a `try` with another way is left to that
 
 import ast
 import functools
+import importlib
 import re
 import sys
 import types
@@ -108,7 +109,8 @@ class _Finder(MetaPathFinder, Loader):
 def _importing_line(root: Path) -> tuple[Path, int] | None:
     """Return the file under a folder, and its line, whose import is running; None for another's."""
     frame = sys._getframe(2)
-    while frame.f_code.co_filename.startswith("<frozen importlib"):
+    # importlib.import_module is Python code of its own: who called it asks for the module.
+    while frame.f_code.co_filename.startswith(("<frozen importlib", importlib.__file__)):
         if "importlib.util" in frame.f_code.co_filename or frame.f_back is None:
             return None  # it only asks whether there is one
         frame = frame.f_back
