@@ -127,11 +127,18 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @every_loss
 @given(data=st.data())
 def test_the_layout_in_memory_does_not_matter(loss: Loss, data: st.DataObject) -> None:
+    """NumPy's exp runs through memory backward in another loop, which may be off by an ulp."""
     case = data.draw(cases(loss))
+    largest = np.abs(case.y).max(initial=1) * np.abs(case.t.astype(float)).max(initial=1)
     for name, layout in LAYOUTS.items():
         other = case.with_arrays(layout)
-        np.testing.assert_array_equal(other.forward(), case.forward(), err_msg=name)
-        np.testing.assert_array_equal(other.backward(), case.backward(), err_msg=name)
+        for there, here in (
+            (other.forward(), case.forward()),
+            (other.backward(), case.backward()),
+        ):
+            size = largest + np.abs(here[np.isfinite(here)]).max(initial=0)
+            ulps = 8 * np.finfo(case.y.dtype).eps * size
+            np.testing.assert_allclose(there, here, rtol=0, atol=ulps, err_msg=name)
 
 
 @every_loss
