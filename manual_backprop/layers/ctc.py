@@ -406,8 +406,19 @@ def _expect_labels(
     target_lengths: IntArray,
     blank: int,
 ) -> None:
-    """Raise InvalidInput, naming the argument, where labels or lengths are out of range."""
-    (steps, _, classes), labels = x.shape, target.shape[1]
+    """Raise InvalidInput, naming the argument, where a shape, labels or lengths do not fit."""
+    if x.ndim != 3 or target.ndim != 2:
+        raise InvalidInput(
+            f"x, target: shapes {x.shape} and {target.shape}, expected (T, N, C) and (N, U)"
+        )
+    (steps, samples, classes), labels = x.shape, target.shape[1]
+    for name, array, expected in (
+        ("target", target, (samples, labels)),
+        ("input_lengths", input_lengths, (samples,)),
+        ("target_lengths", target_lengths, (samples,)),
+    ):
+        if array.shape != expected:
+            raise InvalidInput(f"{name}: shape {array.shape}, expected {expected}")
     for name, array, low, high in (
         ("blank", np.array(blank), 0, classes - 1),
         ("target", target, 0, classes - 1),

@@ -128,3 +128,20 @@ def test_jax_finds_too_few_steps_by_the_lengths() -> None:
     problem = GraphProblem(GRAPH, arrays, {"y": np.ones(3)})
     values = load(("jax",))["jax"].answer(problem).values["y"]
     np.testing.assert_allclose(values, [np.inf, 6e29, 9e29])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("x", (3, 2), r"x, target: shapes \(3, 2\) and \(2, 1\), expected \(T, N, C\)"),
+        ("target", (3, 1), r"target: shape \(3, 1\), expected \(2, 1\)"),
+        ("input_lengths", (3,), r"input_lengths: shape \(3,\), expected \(2,\)"),
+        ("target_lengths", (2, 1), r"target_lengths: shape \(2, 1\), expected \(2,\)"),
+    ],
+)
+def test_a_wrong_shape_is_named(name: str, shape: tuple[int, ...], message: str) -> None:
+    arrays = {"x": np.zeros((3, 2, 3)), "target": np.ones((2, 1), int)}
+    arrays |= {n: np.ones(2, int) for n in ("input_lengths", "target_lengths")}
+    arrays[name] = np.ones(shape, arrays[name].dtype)
+    with pytest.raises(InvalidInput, match=message):
+        LAYERS["ctc"].forward(**arrays, blank=0, zero_infinity=False)
