@@ -1,22 +1,22 @@
 """The direction v/‖v‖ and the length of each row, with how they move as v does.
 
-Each row is divided by its largest number before it is squared, so that neither huge nor tiny
-numbers leave the range.
+Each row is divided by a power of two before it is squared, so that neither huge nor tiny numbers
+leave the range.
 """
 
 import numpy as np
 
+from manual_backprop.layers.standardised import LOWEST, scaled
 from manual_backprop.operation import FloatArray
 
 
 def directions(v: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return v/‖v‖ and ‖v‖ of each row; of a row of zeros, zeros and 1."""
-    top = np.abs(v).max(axis=-1, keepdims=True)
-    top = np.where((top > 0) & (top < np.inf), top, v.dtype.type(1))
-    scaled = v / top
-    length = np.sqrt((scaled * scaled).sum(axis=-1, keepdims=True))
-    length = np.where(length == 0, v.dtype.type(1), length)
-    return scaled / length, top * length
+    p, exponent = scaled(v, (-1,), least=LOWEST)
+    length = np.sqrt((p * p).sum(axis=-1, keepdims=True))
+    zero = length == 0
+    length = np.where(zero, v.dtype.type(1), length)
+    return p / length, np.ldexp(length, np.where(zero, 0, exponent))
 
 
 def moved_directions(

@@ -4,6 +4,14 @@ import numpy as np
 
 from manual_backprop.arithmetic import Backend, BoolArray, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.directions import directions, moved_directions
+from manual_backprop.layers.standardised import (
+    LOWEST,
+    divided,
+    divided_by_cube,
+    over_root,
+    scaled,
+    scaled_product,
+)
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
 
 SMALLEST_SQUARE = 1e-12
@@ -52,13 +60,10 @@ class CosineEmbedding:
         both = _Directions(x, z)
         far = np.where(both.beyond(margin), dy, dy.dtype.type(0))
         dcos = np.where(target > 0, -dy, far)[:, None]
-        if x.shape[-1] == 1:
-            of_x = both.w * (SMALLEST_SQUARE / both.length_x) / both.length_x
-            of_z = both.u * (SMALLEST_SQUARE / both.length_z) / both.length_z
-        else:
-            of_x = both.across(both.u, both.w, both.length_x)
-            of_z = both.across(both.w, both.u, both.length_z)
-        return {"x": dcos * of_x / both.length_x, "z": dcos * of_z / both.length_z}
+        return {
+            "x": _pulled_back(dcos, both, both.u, both.w, both.length_x),
+            "z": _pulled_back(dcos, both, both.w, both.u, both.length_z),
+        }
 
     @staticmethod
     def tangent(
@@ -144,12 +149,12 @@ class _Directions:
     """The directions u and w of two rows, their lengths, cos, and 1 - cos as `distance`."""
 
     def __init__(self, x: FloatArray, z: FloatArray) -> None:
-        square_x, square_z = ((a * a).sum(axis=-1, keepdims=True) + SMALLEST_SQUARE for a in (x, z))
-        self.length_x, self.length_z = np.sqrt(square_x), np.sqrt(square_z)
-        self.u, self.w = x / self.length_x, z / self.length_z
+        self.u, self.length_x = over_root(x, (1,), SMALLEST_SQUARE, total=np.sum)
+        self.w, self.length_z = over_root(z, (1,), SMALLEST_SQUARE, total=np.sum)
         self.cosine: FloatArray = (self.u * self.w).sum(axis=-1)
         apart = self.u - self.w
-        lost = SMALLEST_SQUARE * (1.0 / square_x + 1.0 / square_z)
+        of_x, of_z = (SMALLEST_SQUARE / a / a for a in (self.length_x, self.length_z))
+        lost = of_x + of_z
         self.distance: FloatArray = 0.5 * ((apart * apart).sum(axis=-1) + lost[:, 0])
         self._rows = x, z
 
@@ -165,10 +170,18 @@ class _Directions:
         """Return where cos > margin; whether it is above 0 also where cos itself underflows."""
         if margin != 0:
             return self.cosine > margin
-        tops = (np.abs(a).max(axis=-1, keepdims=True) for a in self._rows)
-        x, z = (a / np.where(top > 0, top, 1) for a, top in zip(self._rows, tops, strict=True))
+        x, z = (scaled(a, (1,), least=LOWEST)[0] for a in self._rows)
         beyond: BoolArray = (x * z).sum(axis=-1) > 0
         return beyond
+
+
+def _pulled_back(
+    dcos: FloatArray, both: _Directions, u: FloatArray, w: FloatArray, length: FloatArray
+) -> FloatArray:
+    """Return dcos ∂cos/∂x = dcos (w - u cos)/√m_x; u and the length are those of x's row."""
+    if u.shape[-1] == 1:
+        return divided_by_cube(*scaled_product(dcos, w), length, SMALLEST_SQUARE)
+    return divided(*scaled_product(dcos, both.across(u, w, length)), length)
 
 
 def _moved_slope(
@@ -214,7 +227,7 @@ class TripletMargin:
         dp = -dL u,   dn = dL w,   da = dL (u - w)    where L > 0, else 0
 
     At L = 0 every share of these is a subgradient, and of a zero difference every direction; 0 is
-    taken. Each difference is divided by its largest number before it is squared.
+    taken. Each difference is divided by a power of two before it is squared.
     Weinberger and Saul, 2009; Schroff, Kalenichenko and Philbin, 2015.
     """
 

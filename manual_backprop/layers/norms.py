@@ -10,6 +10,7 @@ from manual_backprop.layers.standardised import (
     divided,
     divided_by_cube,
     from_standardised,
+    over_root,
     projections,
     scaled_product,
     standardised,
@@ -154,15 +155,15 @@ class RmsNorm:
     @staticmethod
     def forward(x: FloatArray, weight: FloatArray, *, eps: float = 2.0**-16) -> FloatArray:
         """Return γ x/ρ, shape (…, D)."""
-        return x / _root_mean_square(x, eps) * weight
+        normalised, _ = over_root(x, (x.ndim - 1,), eps)
+        return normalised * weight
 
     @staticmethod
     def backward(
         x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x and γ."""
-        rho = _root_mean_square(x, eps)
-        normalised = x / rho
+        normalised, rho = over_root(x, (x.ndim - 1,), eps)
         dx = _from_scaled(dy, weight, normalised, rho, eps)
         return {"x": dx, "weight": _over_rows(dy * normalised)}
 
@@ -176,10 +177,9 @@ class RmsNorm:
         eps: float = 2.0**-16,
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂; tx̂ has the formula of dx with tx for g: ∂x̂/∂x is symmetric."""
-        rho = _root_mean_square(x, eps)
-        return (
-            _from_scaled(tx, np.ones((), x.dtype), x / rho, rho, eps) * weight + x / rho * tweight
-        )
+        normalised, rho = over_root(x, (x.ndim - 1,), eps)
+        moved = _from_scaled(tx, np.ones((), x.dtype), normalised, rho, eps)
+        return moved * weight + normalised * tweight
 
     @staticmethod
     def second(
@@ -200,8 +200,7 @@ class RmsNorm:
 
         For D = 1 dx is g ε/ρ³, whose derivative is tg ε/ρ³ - 3 dx tρ/ρ.
         """
-        rho = _root_mean_square(x, eps)
-        normalised = x / rho
+        normalised, rho = over_root(x, (x.ndim - 1,), eps)
         moved = _from_scaled(tx, np.ones((), x.dtype), normalised, rho, eps)
         trho = (normalised * tx).mean(axis=-1, keepdims=True)
         dx = _from_scaled(dy, weight, normalised, rho, eps)
@@ -338,11 +337,6 @@ class WeightNorm:
     def composition(xp: Backend, v: Tensor, g: Tensor) -> Tensor:
         """Return the same by the framework's own primitives."""
         return v / xp.sqrt(xp.sum(v * v, axis=-1, keepdims=True)) * g
-
-
-def _root_mean_square(x: FloatArray, eps: float) -> FloatArray:
-    rho: FloatArray = np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
-    return rho
 
 
 def _from_scaled(

@@ -1,6 +1,6 @@
 """x̂ = (x - μ)/σ over groups of numbers, with its slope and how that moves (see LayerNorm)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,39 +10,63 @@ from manual_backprop.operation import FloatArray
 EPSILONS = (2.0**-17, 2.0**-21, 2.0**-7)
 """Near 1e-5 and 1e-6, and exact in float32. 1/√ε, by which a constant x is divided, is rounded."""
 
+LOWEST = -(2**17)
+"""The exponent of a 0: below all others, also those of products of two long doubles."""
+
 
 def standardised(x: FloatArray, axes: tuple[int, ...], eps: float) -> tuple[FloatArray, FloatArray]:
     """Return x̂ = (x - μ)/σ and σ of the groups that lie along the axes.
 
-    The first number of each group is subtracted before the mean is taken. What rounding then
-    loses is measured by the spread of the group, not by its distance from zero, and numbers that
-    are all equal give an exact 0.
+    The mean of what remains after the rounded mean is subtracted is subtracted, too (Chan, Golub
+    and LeVeque, 1983). So the loss by rounding is measured by the spread of the group, not by its
+    distance from zero. A rounded mean beyond the largest or the smallest number is replaced by
+    that number, so that numbers that are all equal give an exact 0.
     """
-    first = x[tuple(slice(0, 1) if k in axes else slice(None) for k in range(x.ndim))]
-    shifted = x - first
-    centred = shifted - shifted.mean(axis=axes, keepdims=True)
-    deviation = np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + eps)
-    return centred / deviation, deviation
+    x, exponent = scaled(x, axes)
+    low, mean, high = (of(x, axis=axes, keepdims=True) for of in (np.min, np.mean, np.max))
+    centred = x - np.minimum(np.maximum(mean, low), high)
+    centred = centred - centred.mean(axis=axes, keepdims=True)
+    return over_root(centred, axes, eps, exponent)
+
+
+def over_root(
+    x: FloatArray,
+    axes: tuple[int, ...],
+    eps: float,
+    exponent: IntArray | int = 0,
+    total: Callable[..., FloatArray] = np.mean,
+) -> tuple[FloatArray, FloatArray]:
+    """Return z/ρ and ρ = √(mean(z²) + ε) of the groups of z = x 2^exponent.
+
+    `total` may be a sum in place of the mean. z² may leave the range, and z as well.
+    """
+    p, exponent = scaled(x, axes, exponent)
+    squares = total(p * p, axis=axes, keepdims=True)
+    root = np.sqrt(squares + np.ldexp(x.dtype.type(eps), -2 * exponent))
+    return p / root, np.ldexp(root, exponent)
+
+
+def scaled(
+    x: FloatArray, axes: tuple[int, ...], exponent: IntArray | int = 0, least: int = 0
+) -> tuple[FloatArray, IntArray]:
+    """Return p and e with x 2^exponent = p 2^e, e an integer for each group along the axes.
+
+    The largest |p| of a group is between 1/2 and 1, or less if e is the least that it may be. A
+    power of two changes no digit. Where p underflows, what is lost is negligible beside the
+    largest.
+    """
+    _, of_x = np.frexp(x)
+    exponents = np.where(x == 0, LOWEST, of_x + exponent)
+    largest = np.maximum(exponents.max(axis=axes, keepdims=True), least)
+    return np.ldexp(x, exponent - largest), largest
 
 
 def scaled_product(
     a: FloatArray, b: FloatArray, axes: tuple[int, ...] = ()
 ) -> tuple[FloatArray, IntArray]:
-    """Return p and e with a b = p 2^e, e an integer for each group that lies along the axes.
-
-    The largest |p| of a group lies between 1/4 and 1, also where a b itself leaves the range. A
-    power of two changes no digit. Where p underflows, what is lost is negligible beside the
-    largest.
-    """
+    """Return the `scaled` a b = p 2^e, also where a b itself leaves the range."""
     (a, of_a), (b, of_b) = np.frexp(a), np.frexp(b)
-    p = a * b
-    exponents = np.where(p == 0, _LOWEST, of_a + of_b)
-    largest = exponents.max(axis=axes, keepdims=True)
-    return np.ldexp(p, exponents - largest), largest
-
-
-_LOWEST = -(2**17)
-"""The exponent of a product that is 0: below all others, also those of two long doubles."""
+    return scaled(a * b, axes, of_a + of_b, LOWEST)
 
 
 def divided(p: FloatArray, exponent: IntArray, divisor: FloatArray) -> FloatArray:
@@ -79,7 +103,7 @@ def from_standardised(
     left = g - g.mean(axis=axes, keepdims=True)
     if normalised.size == 2 * deviation.size:
         return divided_by_cube(left, exponent, deviation, eps)
-    left = left - normalised * (g * normalised).mean(axis=axes, keepdims=True)
+    left = left - normalised * (left * normalised).mean(axis=axes, keepdims=True)
     return divided(left, exponent, deviation)
 
 
