@@ -22,9 +22,6 @@ from manual_backprop.operation import (
 _FAR = -(2.0**1000)
 """In place of log 0 in the definition, where -∞ would have no slope: below any sum of float32."""
 
-_FAR_IN_FLOAT32 = -(2.0**100)
-"""The same in the composition, whose numbers may be float32 themselves."""
-
 
 @layer(
     structure="rows",
@@ -95,7 +92,7 @@ class Ctc:
         """Return the cotangent of the log-probabilities; dy is that of L."""
         walks = _walks(x, target, input_lengths, target_lengths, blank)
         gamma = _posteriors(_of_states(x, walks), walks, zero_infinity)
-        return {"x": _by_class(x, -dy[:, None] * gamma, walks)}
+        return {"x": _by_class(x, gamma, -dy[:, None], walks)}
 
     @staticmethod
     def tangent(
@@ -111,7 +108,7 @@ class Ctc:
         """Return -Σ_t Σ_s γ_t(s) tx_t(l'_s)."""
         walks = _walks(x, target, input_lengths, target_lengths, blank)
         gamma = _posteriors(_of_states(x, walks), walks, zero_infinity)
-        ty: FloatArray = -_within(walks, gamma * _of_states(tx, walks)).sum(axis=(0, 2))
+        ty: FloatArray = -_products(walks, gamma, _of_states(tx, walks)).sum(axis=(0, 2))
         return ty
 
     @staticmethod
@@ -138,7 +135,7 @@ class Ctc:
         before = _moved_sums(of_states, moves, walks)
         after = _moved_sums(of_states[_REVERSE], moves[_REVERSE], _back(walks))[_REVERSE]
         moved = gamma * centred(gamma, before + moves + after)
-        return {"x": _by_class(x, -dy[:, None] * moved, walks)}
+        return {"x": _by_class(x, moved, -dy[:, None], walks)}
 
     @staticmethod
     def definition(
@@ -252,33 +249,33 @@ class Ctc:
         blank: int,
         zero_infinity: bool,
     ) -> Tensor:
-        """Return the same by the framework's log-add-exp.
-
-        It holds where L is below 2^100, which stands for -log 0. No alignment fits where the labels
-        and a blank between each two equal neighbours need more steps than there are.
-        """
+        """Return the same by the framework's log-add-exp."""
         n, labels = target.shape
         blanks = xp.full_like(target, blank)
         states = xp.reshape(xp.stack([blanks, target], axis=-1), (n, 2 * labels))
         states = xp.concat([states, blanks[:, :1]], axis=1)
         s, last_state = xp.arange(2 * labels + 1), 2 * target_lengths[:, None]
-        no = xp.full_like(x[0, :, :1], _FAR_IN_FLOAT32)
-        alpha, found = xp.where(s < 2, 0.0 * x[0, :, :1], no), no[:, 0]
+        no = xp.full_like(x[0, :, :1], -xp.inf)
+        alpha, found = xp.where(s < 2, xp.zeros_like(no), no), no[:, 0]
         skips = xp.concat([states[:, :2] < 0, states[:, 2:] != states[:, :-2]], axis=1)
         for t in range(x.shape[0]):
             if t:
                 one = xp.concat([no, alpha[:, :-1]], axis=1)
                 two = xp.where(skips, xp.concat([no, no, alpha[:, :-2]], axis=1), no)
-                alpha = xp.logaddexp(xp.logaddexp(alpha, one), two)
+                alpha = _log_add_exp(xp, _log_add_exp(xp, alpha, one), two)
             alpha = alpha + xp.take_along_axis(x[t], states, axis=1)
             last = xp.where(s == last_state, alpha, no)
             label = xp.where(s == last_state - 1, alpha, no)
-            both = xp.logaddexp(xp.max(last, axis=1), xp.max(label, axis=1))
+            both = _log_add_exp(xp, xp.max(last, axis=1), xp.max(label, axis=1))
             found = xp.where(input_lengths == t + 1, both, found)
-        equal = target[:, 1:] == target[:, :-1]
-        repeated = xp.where(xp.arange(labels)[1:] < target_lengths[:, None], equal, False)
-        impossible = target_lengths + xp.sum(repeated, axis=1) > input_lengths
-        return xp.where(impossible, 0.0 if zero_infinity else xp.inf, -found)
+        return xp.where(found == -xp.inf, 0.0 if zero_infinity else xp.inf, -found)
+
+
+def _log_add_exp(xp: Backend, a: Tensor, b: Tensor) -> Tensor:
+    """Return log(e^a + e^b), which is log 0 and has the slopes 0 if both are log 0."""
+    neither = xp.maximum(a, b) == -xp.inf
+    a, b = (xp.where(neither, 0.0, part) for part in (a, b))
+    return xp.where(neither, -xp.inf, xp.logaddexp(a, b))
 
 
 def _either(m: Math[N], a: N | None, b: N | None) -> N | None:
@@ -326,17 +323,17 @@ def _of_states(x: np.ndarray, walks: _Walks) -> np.ndarray:
     return np.take_along_axis(x, states, axis=2)
 
 
-def _by_class(x: FloatArray, of_states: FloatArray, walks: _Walks) -> FloatArray:
-    """Return the sums over the states of each class, shape (T, N, C)."""
+def _by_class(x: FloatArray, slopes: FloatArray, dy: FloatArray, walks: _Walks) -> FloatArray:
+    """Return the sums of dy times the slope over the states of each class, shape (T, N, C)."""
     found = np.zeros_like(x)
-    time, sample, _ = np.ogrid[: of_states.shape[0], : of_states.shape[1], :1]
-    np.add.at(found, (time, sample, walks.states), _within(walks, of_states))
+    time, sample, _ = np.ogrid[: slopes.shape[0], : slopes.shape[1], :1]
+    np.add.at(found, (time, sample, walks.states), _products(walks, slopes, dy))
     return found
 
 
-def _within(walks: _Walks, terms: FloatArray) -> FloatArray:
-    """Return products with γ, and 0 after the sample's last step, also of an infinite factor."""
-    return np.where(walks.seen, terms, terms.dtype.type(0))
+def _products(walks: _Walks, slopes: FloatArray, factors: FloatArray) -> FloatArray:
+    """Return the products; 0 where the slope is 0 and after the sample's last step, also of ∞."""
+    return np.where(walks.seen & (slopes != 0), slopes * factors, slopes.dtype.type(0))
 
 
 def _sums(x: FloatArray, walks: _Walks) -> FloatArray:
@@ -392,7 +389,7 @@ def _log_probability(x: FloatArray, walks: _Walks) -> FloatArray:
 def _posteriors(x: FloatArray, walks: _Walks, zero_infinity: bool) -> FloatArray:
     """Return γ, the share of each state at each time, shape (T, N, S), from x of the states.
 
-    After the sample's last step it has no meaning: see `_within`.
+    After the sample's last step it has no meaning: see `_products`.
     """
     joint = _sums(x, walks) + x + _sums(x[_REVERSE], _back(walks))[_REVERSE]
     fits = (joint > -np.inf).any(axis=2, keepdims=True)

@@ -120,14 +120,30 @@ def test_nothing_comes_back_from_beyond_the_last_step() -> None:
     assert ty == 0
 
 
-def test_jax_finds_too_few_steps_by_the_lengths() -> None:
-    """A loss of 9e29 is below its stand-in for -log 0; two equal labels need three steps."""
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("zero_infinity", [False, True])
+def test_jax_tells_a_huge_loss_from_an_impossible_target(dtype: str, zero_infinity: bool) -> None:
+    """Two equal labels need three steps; a loss of 9e37 is no -log 0."""
     lengths = {"input_lengths": np.array([2, 2, 3]), "target_lengths": np.array([2, 2, 2])}
     target = np.array([[1, 1], [1, 2], [1, 1]])
-    arrays = {"x": np.full((3, 3, 3), -3e29), "target": target, **lengths}
-    problem = GraphProblem(GRAPH, arrays, {"y": np.ones(3)})
-    values = load(("jax",))["jax"].answer(problem).values["y"]
-    np.testing.assert_allclose(values, [np.inf, 6e29, 9e29])
+    arrays = {"x": np.full((3, 3, 3), -3e37, dtype), "target": target, **lengths}
+    step = Step("y", "ctc", {n: n for n in CTC.arguments}, {"zero_infinity": zero_infinity})
+    problem = GraphProblem(Graph((step,), ("y",)), arrays, {"y": np.ones(3, dtype)})
+    answer = load(("jax",))["jax"].answer(problem)
+    np.testing.assert_allclose(
+        answer.values["y"], [0 if zero_infinity else np.inf, 6e37, 9e37], rtol=1e-6
+    )
+    right = CTC.backward(**arrays, dy=np.ones(3, dtype), zero_infinity=True)
+    np.testing.assert_allclose(answer.gradients["x"], right["x"], rtol=1e-6)
+
+
+def test_a_loss_that_is_always_zero_has_no_slope_for_an_infinite_cotangent_or_tangent() -> None:
+    given = np.zeros((2, 1, 3)), np.array([[1, 1]]), np.array([2]), np.array([2])
+    tangent = np.full((2, 1, 3), np.inf)
+    with np.errstate(all="ignore"):
+        dx = CTC.backward(*given, np.array([np.inf]), zero_infinity=True)["x"]
+        ty = CTC.tangent(*given, tangent, zero_infinity=True)
+    assert not dx.any() and ty == 0
 
 
 @pytest.mark.parametrize(
