@@ -105,7 +105,9 @@ class Embedding:
 class Bilinear:
     """y_no = Σ_i Σ_j x_ni W_oij z_nj + b_o: a product of two values of each sample.
 
-    y is linear in x, in z and in W, and each one's slope is the product of the other two:
+    y is linear in x, in z and in W, and each one's slope is the product of the other two. The inner
+    sum is computed first: a sum of D_z and one of D_out terms are rounded less than one of
+    D_z D_out:
 
         dx_ni = Σ_o Σ_j dy_no W_oij z_nj       `(N, D_x)`
         dz_nj = Σ_o Σ_i dy_no W_oij x_ni       `(N, D_z)`
@@ -133,8 +135,8 @@ class Bilinear:
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x, z, the weight and, where there is one, the bias."""
         found = {
-            "x": np.einsum("no,oij,nj->ni", dy, weight, z),
-            "z": np.einsum("no,oij,ni->nj", dy, weight, x),
+            "x": np.einsum("no,noi->ni", dy, np.einsum("oij,nj->noi", weight, z)),
+            "z": np.einsum("no,noj->nj", dy, np.einsum("oij,ni->noj", weight, x)),
             "weight": np.einsum("no,ni,nj->oij", dy, x, z),
         }
         return found if bias is None else {**found, "bias": dy.sum(axis=0)}
