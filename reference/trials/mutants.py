@@ -102,11 +102,16 @@ def mutate(function: Function) -> Iterator[tuple[str, Function]]:
     definition.returns = None
     for argument in definition.args.args:
         argument.annotation = None
-    nodes = [n for statement in definition.body[1:] for n in ast.walk(statement)]
-    for position, node in enumerate(nodes):
+    for position, node in enumerate(_nodes(definition)):
         for text, changed in _changes(node):
             mutated = _replaced(tree, position, changed)
             yield f"line {node.lineno}: {text}", _compiled(mutated, function)  # type: ignore[attr-defined]
+
+
+def _nodes(definition: ast.FunctionDef) -> list[ast.AST]:
+    """Return the nodes of a function's body without its docstring."""
+    first = 0 if ast.get_docstring(definition) is None else 1
+    return [n for statement in definition.body[first:] for n in ast.walk(statement)]
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
@@ -151,8 +156,7 @@ def _replaced(tree: ast.Module, position: int, changed: ast.AST) -> ast.Module:
     copied = copy.deepcopy(tree)
     body = copied.body[0]
     assert isinstance(body, ast.FunctionDef)
-    nodes = [n for statement in body.body[1:] for n in ast.walk(statement)]
-    target = nodes[position]
+    target = _nodes(body)[position]
 
     class Replace(ast.NodeTransformer):
         def visit(self, node: ast.AST) -> Any:
@@ -211,39 +215,43 @@ def of_layers() -> Iterator[Mutant]:
 def mutate_helpers(method: Function) -> Iterator[tuple[str, Function]]:
     """Yield a method with each mutant of each helper that it calls, and what was changed.
 
-    The helpers of helpers are among them.
+    The helpers of helpers are among them, and the methods of classes that are made.
     """
-    helpers: dict[str, tuple[dict[str, object], FunctionType]] = {}
+    helpers: dict[str, tuple[_Owner, FunctionType]] = {}
     _find_helpers(method, helpers)
-    for name, (known, right) in helpers.items():
+    for name, (owner, right) in helpers.items():
         for change, function in mutate(right):
-            yield f"{name}, {change}", _with_helper(method, known, name, function)
+            yield f"{name}, {change}", _with_helper(method, owner, right.__name__, function)
 
 
-def _find_helpers(
-    method: Function, found: dict[str, tuple[dict[str, object], FunctionType]]
-) -> None:
-    """Add the functions of the subject that a method calls by name, and the names known there."""
+_Owner = dict[str, object] | type
+"""The names of a module, or the class, in which a helper is found by its name."""
+
+
+def _find_helpers(method: Function, found: dict[str, tuple[_Owner, FunctionType]]) -> None:
+    """Add the functions and methods of the subject that a method calls, with their owners."""
     for name in method.__code__.co_names:
         helper = method.__globals__.get(name)
-        if not isinstance(helper, FunctionType) or name in found:
-            continue
-        if helper.__module__.startswith("manual_backprop."):
-            found[name] = method.__globals__, helper
-            _find_helpers(helper, found)
+        owned: dict[str, tuple[_Owner, object]] = {name: (method.__globals__, helper)}
+        if isinstance(helper, type):
+            owned = {f"{name}.{n}": (helper, function) for n, function in vars(helper).items()}
+        for called, (owner, function) in owned.items():
+            if not isinstance(function, FunctionType) or called in found:
+                continue
+            if function.__module__.startswith("manual_backprop."):
+                found[called] = owner, function
+                _find_helpers(function, found)
 
 
-def _with_helper(
-    method: Function, known: dict[str, object], name: str, helper: Function
-) -> Function:
-    """Return the method with one of its helpers changed while it runs, in the names `known`."""
+def _with_helper(method: Function, owner: _Owner, name: str, helper: Function) -> Function:
+    """Return the method with one of its helpers changed while it runs."""
 
     def changed(*arrays: object, **options: object) -> object:
-        right, known[name] = known[name], helper
-        try:
+        if isinstance(owner, type):
+            with patch.object(owner, name, helper):
+                return method(*arrays, **options)
+        with patch.dict(owner, {name: helper}):
             return method(*arrays, **options)
-        finally:
-            known[name] = right
 
     return changed
 
