@@ -146,10 +146,10 @@ class BatchNormEvaluation:
     """y = γ_c x̂ + β_c with x̂ = (x - μ_c)/√(v_c + ε), as in evaluation: μ and v are given.
 
     Nothing ties the samples, so the layer is a line in x with the slope γ/σ, σ = √(v + ε). From
-    ∂x̂/∂μ = -1/σ and ∂x̂/∂v = -x̂/(2σ²), with g = γ dy and sums over batch and positions
+    ∂x̂/∂μ = -1/σ and ∂x̂/∂v = -x̂/(2σ²), with sums over batch and positions
 
-        dx = g/σ          `(N, C, …)`        dγ = Σ dy x̂,   dβ = Σ dy       `(C,)`
-        dμ = -Σ g/σ,      dv = -Σ g x̂/(2σ²)                                `(C,)`
+        dx = γ dy/σ       `(N, C, …)`        dγ = Σ dy x̂,   dβ = Σ dy       `(C,)`
+        dμ = -γ dβ/σ,     dv = -γ dγ/(2σ²)                                  `(C,)`
 
     Ioffe and Szegedy, 2015, algorithm 2.
     """
@@ -183,13 +183,13 @@ class BatchNormEvaluation:
         axes = all_but_channels(x)
         deviation = np.sqrt(channels(variance, x) + eps)
         normalised = (x - channels(mean, x)) / deviation
-        dx = divided(*scaled_product(dy, channels(weight, x)), deviation)
+        dweight, dbias = (dy * normalised).sum(axis=axes), dy.sum(axis=axes)
         return {
-            "x": dx,
-            "mean": -dx.sum(axis=axes),
-            "variance": -0.5 * (dx * normalised / deviation).sum(axis=axes),
-            "weight": (dy * normalised).sum(axis=axes),
-            "bias": dy.sum(axis=axes),
+            "x": divided(*scaled_product(dy, channels(weight, x)), deviation),
+            "mean": -divided(*scaled_product(dbias, weight), np.sqrt(variance + eps)),
+            "variance": -0.5 * divided(*scaled_product(dweight, weight), variance + eps),
+            "weight": dweight,
+            "bias": dbias,
         }
 
     @staticmethod

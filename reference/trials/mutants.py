@@ -27,7 +27,7 @@ from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS, Dense
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, Trace
-from manual_backprop.operation import FloatArray, Registry
+from manual_backprop.operation import FloatArray, LayerOperation, Registry
 from reference.conventions.uses import draw, problem_of
 from reference.drawing.builder import Stream
 from reference.formats import DTYPES
@@ -194,9 +194,10 @@ def injected(mutant: Mutant) -> AbstractContextManager[object]:
 Arrays = Mapping[str, FloatArray]
 Bank = Sequence[tuple[AnyProblem, Answer]]
 """Problems with the right answers."""
-_USES, _REGIMES = {"few uses": range(8), "many uses": range(8, 120)}, 240
+_USES, _REGIMES, _RANGES = {"few uses": range(8), "many uses": range(8, 120)}, 240, range(100)
 """The seeds of the uses on which each mutant is tried (in each dtype), and of more uses for those
-that survive; how many problems of all regimes are tried last."""
+that survive; how many problems of all regimes are tried then; the seeds of uses with numbers far
+out in the range, which are tried last."""
 _ROUNDING = 4.0
 """Gradients that differ by at most this many ulps of the largest entry differ by rounding."""
 
@@ -259,6 +260,11 @@ def _with_helper(method: Function, owner: _Owner, name: str, helper: Function) -
 @cache
 def _bank(name: str, bank: str) -> Bank:
     """Return problems of a layer; every fourth use is at an edge of the layer."""
+    if bank == "ranges":
+        problems = [_far_out(LAYERS[name], seed, dtype) for seed in _RANGES for dtype in DTYPES]
+        answered = bank_of(problems)
+        kinds = kinds_of(answered)
+        return [a for a, kind in zip(answered, kinds, strict=True) if kind == "AGREE"]
     if bank == "regimes":
         return bank_of([
             GraphProblem(p.graph, p.arrays, p.cotangents)
@@ -268,6 +274,25 @@ def _bank(name: str, bank: str) -> Bank:
     return bank_of([problem_of(LAYERS[name], use) for use in uses])
 
 
+def _far_out(operation: LayerOperation, seed: int, dtype: str) -> GraphProblem:
+    """Return a use whose arrays are huge, tiny, or far from zero.
+
+    The square of what is huge or tiny leaves the range; a 0 is among what is tiny. Far from zero,
+    half of the digits are equal.
+    """
+    stream, info, given = Stream(33, seed), np.finfo(dtype), draw(operation, seed, dtype)
+    power = info.maxexp * 9 // 16
+
+    def moved(array: FloatArray) -> FloatArray:
+        far = array + array.dtype.type(2.0 ** (info.nmant // 2))
+        huge, tiny = np.ldexp(array, power), np.ldexp(array, -power)
+        tiny.flat[:1] = 0
+        return stream.choice((huge, tiny, far))
+
+    arrays = {n: moved(a) if n in given.floats else a for n, a in given.arrays.items()}
+    return problem_of(operation, given._replace(arrays=arrays, dy=moved(given.dy)))
+
+
 def bank_of(problems: Sequence[AnyProblem]) -> Bank:
     """Return problems with the right answers."""
     return list(zip(problems, Manual().answers(problems), strict=True))
@@ -275,7 +300,7 @@ def bank_of(problems: Sequence[AnyProblem]) -> Bank:
 
 def mutant_result(mutant: Mutant) -> tuple[bool, str]:
     """Say whether the judge catches a mutant of a layer, and if not, why."""
-    banks = (_bank(mutant.operation, bank) for bank in (*_USES, "regimes"))
+    banks = (_bank(mutant.operation, bank) for bank in (*_USES, "regimes", "ranges"))
     return result_of(mutant, banks, lambda answer: answer.gradients)
 
 

@@ -44,6 +44,14 @@ def test_ctc_is_the_sum_over_all_alignments(labels: list[int], blank: int) -> No
     np.testing.assert_allclose(dx.sum(axis=2), [[-1, -1]] * 4 + [[-1, 0]], rtol=1e-13)
 
 
+def test_ctc_without_labels_is_the_sum_of_the_blanks() -> None:
+    x = np.random.default_rng(1).normal(size=(3, 1, 2))
+    given = np.zeros((1, 0), int), np.array([3]), np.array([0])
+    np.testing.assert_allclose(CTC.forward(x, *given, blank=1), -x[:, :, 1].sum(axis=0))
+    dx = CTC.backward(x, *given, np.ones(1), blank=1)["x"]
+    np.testing.assert_array_equal(dx, np.broadcast_to([0.0, -1.0], x.shape))
+
+
 def test_ctc_of_too_few_steps_is_infinite_or_zero() -> None:
     """Two equal labels need three steps."""
     x, dy = np.zeros((2, 1, 3)), np.ones(1)

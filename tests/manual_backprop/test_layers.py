@@ -268,6 +268,36 @@ def test_a_product_that_is_zero_does_not_scale_a_tiny_one() -> None:
     assert p[1] == 0.5 and exponent == 2 * np.finfo(np.longdouble).minexp + 1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NORMS[:1] + NORMS[2:5])
+def test_a_mean_far_from_zero_takes_no_digits(name: str, dtype: str) -> None:
+    """Of numbers that share half of their digits the spread keeps the others."""
+    operation = LAYERS[name]
+    for seed in range(0, 40, 4):
+        given_use = draw(operation, seed, dtype)
+        x = given_use.arrays["x"]
+        far = x + x.dtype.type(2.0 ** (np.finfo(dtype).nmant // 2))
+        given_use = given_use._replace(arrays={**given_use.arrays, "x": far})
+        assert wrong(truth(operation, given_use), by_hand(operation, given_use), 16) == []
+
+
+def test_a_triplet_without_a_difference_has_the_slope_zero_there() -> None:
+    """a - p + ε is 0 in the first row, a - n + ε in the second."""
+    anchor, other = np.array([[1.0, 2.0], [1.0, 2.0]]), np.array([[4.0, 6.0], [1.5, 2.0]])
+    same = anchor + 0.25
+    positive, negative = np.stack([same[0], other[1]]), np.stack([other[0], same[1]])
+    y = LAYERS["triplet_margin"].forward(anchor, positive, negative, margin=6.0, eps=0.25)
+    far = np.hypot(2.75, 3.75), np.hypot(-0.25, 0.25)
+    np.testing.assert_allclose(y, [6 - far[0], 6 + far[1]])
+    found = LAYERS["triplet_margin"].backward(
+        anchor, positive, negative, y, np.ones(2), margin=6.0, eps=0.25
+    )
+    u, w = np.array([-0.25, 0.25]) / far[1], np.array([-2.75, -3.75]) / far[0]
+    np.testing.assert_allclose(found["anchor"], [-w, u])
+    np.testing.assert_allclose(found["positive"], [[0, 0], -u])
+    np.testing.assert_allclose(found["negative"], [w, [0, 0]])
+
+
 def test_a_triplet_of_huge_differences_keeps_its_loss_and_directions() -> None:
     rng = np.random.default_rng(5)
     triplet = [rng.normal(size=(3, 4)) * 1e25 for _ in range(3)]
@@ -289,3 +319,4 @@ def test_a_log_sum_exp_of_no_numbers_is_refused() -> None:
     ):
         LAYERS["logsumexp"].forward(np.zeros((2, 0)), axis=(1,))
     assert LAYERS["logsumexp"].forward(np.zeros((0, 2)), axis=(1,)).shape == (0, 1)
+    assert LAYERS["logsumexp"].forward(np.full((1, 1), 2.0), axis=(1,)) == 2
