@@ -10,12 +10,13 @@ calls is changed too, for that call alone.
 import ast
 import copy
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -218,40 +219,50 @@ def mutate_helpers(method: Function) -> Iterator[tuple[str, Function]]:
 
     The helpers of helpers are among them, and the methods of classes that are made.
     """
-    helpers: dict[str, tuple[_Owner, FunctionType]] = {}
-    _find_helpers(method, helpers)
-    for name, (owner, right) in helpers.items():
+    for right, owners in _helpers(method).items():
         for change, function in mutate(right):
-            yield f"{name}, {change}", _with_helper(method, owner, right.__name__, function)
+            yield f"{right.__qualname__}, {change}", _with_helper(method, owners, right, function)
 
 
-_Owner = dict[str, object] | type
-"""The names of a module, or the class, in which a helper is found by its name."""
+_Owner = ModuleType | type
+"""A module or a class that knows a helper by its name."""
 
 
-def _find_helpers(method: Function, found: dict[str, tuple[_Owner, FunctionType]]) -> None:
-    """Add the functions and methods of the subject that a method calls, with their owners."""
-    for name in method.__code__.co_names:
-        helper = method.__globals__.get(name)
-        owned: dict[str, tuple[_Owner, object]] = {name: (method.__globals__, helper)}
-        if isinstance(helper, type):
-            owned = {f"{name}.{n}": (helper, function) for n, function in vars(helper).items()}
-        for called, (owner, function) in owned.items():
-            if not isinstance(function, FunctionType) or called in found:
-                continue
-            if function.__module__.startswith("manual_backprop."):
-                found[called] = owner, function
-                _find_helpers(function, found)
+def _helpers(method: Function) -> dict[FunctionType, list[_Owner]]:
+    """Return the functions and methods of the subject that a method calls, and who knows them."""
+    found: dict[FunctionType, list[_Owner]] = {}
+    while True:
+        functions = [method, *found]
+        called = {"__init__"}.union(*(_names(f.__code__) for f in functions))
+        owners: list[_Owner] = list(dict.fromkeys(sys.modules[f.__module__] for f in functions))
+        named = [v for owner in owners for n, v in vars(owner).items() if n in called]
+        owners += dict.fromkeys(v for v in named if isinstance(v, type))
+        again: dict[FunctionType, list[_Owner]] = {}
+        for owner in owners:
+            for name, value in vars(owner).items():
+                if name in called and isinstance(value, FunctionType) and value is not method:
+                    if value.__module__.startswith("manual_backprop."):
+                        again.setdefault(value, []).append(owner)
+        if again == found:
+            return found
+        found = again
 
 
-def _with_helper(method: Function, owner: _Owner, name: str, helper: Function) -> Function:
+def _names(code: CodeType) -> set[str]:
+    """Return the names that a function uses, those of its generators and lambdas among them."""
+    inner = (_names(part) for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def _with_helper(
+    method: Function, owners: Iterable[_Owner], right: FunctionType, helper: Function
+) -> Function:
     """Return the method with one of its helpers changed while it runs."""
 
     def changed(*arrays: object, **options: object) -> object:
-        if isinstance(owner, type):
-            with patch.object(owner, name, helper):
-                return method(*arrays, **options)
-        with patch.dict(owner, {name: helper}):
+        with ExitStack() as stack:
+            for owner in owners:
+                stack.enter_context(patch.object(owner, right.__name__, helper))
             return method(*arrays, **options)
 
     return changed
@@ -261,10 +272,8 @@ def _with_helper(method: Function, owner: _Owner, name: str, helper: Function) -
 def _bank(name: str, bank: str) -> Bank:
     """Return problems of a layer; every fourth use is at an edge of the layer."""
     if bank == "ranges":
-        problems = [_far_out(LAYERS[name], seed, dtype) for seed in _RANGES for dtype in DTYPES]
-        answered = bank_of(problems)
-        kinds = kinds_of(answered)
-        return [a for a, kind in zip(answered, kinds, strict=True) if kind == "AGREE"]
+        far = [_far_out(LAYERS[name], seed, dtype) for seed in _RANGES for dtype in DTYPES]
+        return _agreeing(bank_of(far))
     if bank == "regimes":
         return bank_of([
             GraphProblem(p.graph, p.arrays, p.cotangents)
@@ -291,6 +300,11 @@ def _far_out(operation: LayerOperation, seed: int, dtype: str) -> GraphProblem:
 
     arrays = {n: moved(a) if n in given.floats else a for n, a in given.arrays.items()}
     return problem_of(operation, given._replace(arrays=arrays, dy=moved(given.dy)))
+
+
+def _agreeing(bank: Bank) -> Bank:
+    """Return the problems of a bank of which the right answer is AGREE: not all far out are."""
+    return [one for one, kind in zip(bank, kinds_of(bank), strict=True) if kind == "AGREE"]
 
 
 def bank_of(problems: Sequence[AnyProblem]) -> Bank:
@@ -401,15 +415,20 @@ def of_second() -> Iterator[Mutant]:
 
 @cache
 def _second_bank(name: str, size: int) -> Bank:
-    """Return problems of an operation with the right answers, in the end each of its own shape."""
-    problems = list(problems_of(name, size))
-    if name in LAYERS and size == _SECOND_SIZES[-1]:
-        uses = [draw(LAYERS[name], k, DTYPES[k % 2]) for k in range(_SECOND_USES)]
-        graphs = (problem_of(LAYERS[name], use) for use in uses)
-        problems = [
-            directed_graph(graph, Stream(_SECOND_USES, k)) for k, graph in enumerate(graphs)
-        ]
-    return bank_of(problems)
+    """Return problems of an operation with the right answers, in the end each of its own shape.
+
+    Then numbers far out in the range are among them.
+    """
+    if name not in LAYERS or size != _SECOND_SIZES[-1]:
+        return bank_of(list(problems_of(name, size)))
+    uses = [draw(LAYERS[name], k, DTYPES[k % 2]) for k in range(_SECOND_USES)]
+    graphs = [problem_of(LAYERS[name], use) for use in uses]
+    far = [_far_out(LAYERS[name], k, DTYPES[k % 2]) for k in _RANGES]
+    drawn, out = (
+        bank_of([directed_graph(graph, Stream(_SECOND_USES, k)) for k, graph in enumerate(some)])
+        for some in (graphs, far)
+    )
+    return [*drawn, *_agreeing(out)]
 
 
 def result_of_second(mutant: Mutant) -> tuple[bool, str]:
