@@ -302,11 +302,11 @@ def _walks(
     target_lengths: IntArray,
     blank: int,
 ) -> _Walks:
-    """Return the states of each sample, in the dtype of x."""
+    """Return the states of each sample, in the dtype of x; labels beyond its own are blanks."""
     _expect_labels(x, target, input_lengths, target_lengths, blank)
     n, labels = target.shape
     states = np.full((n, 2 * labels + 1), blank)
-    states[:, 1::2] = target
+    states[:, 1::2] = np.where(np.arange(labels) < target_lengths[:, None], target, blank)
     may_skip = np.zeros(states.shape, bool)
     may_skip[:, 2:] = states[:, 2:] != states[:, :-2]
     time, s = np.arange(len(x))[:, None, None], np.arange(2 * labels + 1)

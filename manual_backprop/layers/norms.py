@@ -197,20 +197,14 @@ class RmsNorm:
         inside it, each with a term of its own; the relative change of 1/ρ is -tρ/ρ:
 
             tdx = (tg - x̂ mean(tg x̂) - tx̂ mean(g x̂) - x̂ mean(g tx̂))/ρ - dx tρ/ρ
-
-        For D = 1 dx is g ε/ρ³, whose derivative is tg ε/ρ³ - 3 dx tρ/ρ.
         """
         normalised, rho = over_root(x, (x.ndim - 1,), eps)
         moved = _from_scaled(tx, np.ones((), x.dtype), normalised, rho, eps)
         trho = (normalised * tx).mean(axis=-1, keepdims=True)
         dx = _from_scaled(dy, weight, normalised, rho, eps)
         found = _from_scaled(dy, tweight, normalised, rho, eps)
-        if x.shape[-1] == 1:
-            found = found - 3.0 * dx * (trho / rho)
-        else:
-            turned = projections(dy, weight, normalised, moved, rho, (-1,))
-            found = found - turned - dx * (trho / rho)
-        return {"x": found, "weight": _over_rows(dy * moved)}
+        turned = projections(dy, weight, normalised, moved, rho, (-1,))
+        return {"x": found - turned - dx * (trho / rho), "weight": _over_rows(dy * moved)}
 
     @staticmethod
     def definition(m: Math[N], x: list[N], weight: list[N], *, eps: N) -> list[N | float]:

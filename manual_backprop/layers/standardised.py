@@ -129,16 +129,10 @@ class Standardised:
         The bracket moves in its three places, and 1/σ by -tσ/σ of itself:
 
             tdx = (tg - mean(tg) - x̂ mean(tg x̂) - tx̂ mean(g x̂) - x̂ mean(g tx̂))/σ - dx tσ/σ
-
-        Of two numbers dx is (g - mean(g)) ε/σ³, which moves by the first part and -3 dx tσ/σ.
         """
         dx, moved = self._pulled(dy, weight), self._pulled(dy, tweight)
-        tdx: FloatArray
-        if self.normalised.size == 2 * self.deviation.size:
-            tdx = moved - 3.0 * dx * self._moves
-            return tdx
         turned = projections(dy, weight, self.normalised, self.tangent, self.deviation, self._axes)
-        tdx = moved - turned - dx * self._moves
+        tdx: FloatArray = moved - turned - dx * self._moves
         return tdx
 
 

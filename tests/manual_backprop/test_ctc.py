@@ -52,6 +52,15 @@ def test_ctc_without_labels_is_the_sum_of_the_blanks() -> None:
     np.testing.assert_array_equal(dx, np.broadcast_to([0.0, -1.0], x.shape))
 
 
+def test_a_label_beyond_the_sample_s_own_is_not_read() -> None:
+    x = np.zeros((2, 1, 3))
+    x[:, :, 2] = np.nan
+    given = np.array([[1, 2]]), np.array([2]), np.array([1])
+    np.testing.assert_allclose(CTC.forward(x, *given), -np.log(3))
+    dx = CTC.backward(x, *given, np.ones(1))["x"]
+    np.testing.assert_allclose(dx[:, 0], [[-1 / 3, -2 / 3, 0]] * 2)
+
+
 def test_ctc_of_too_few_steps_is_infinite_or_zero() -> None:
     """Two equal labels need three steps."""
     x, dy = np.zeros((2, 1, 3)), np.ones(1)
