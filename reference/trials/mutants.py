@@ -195,7 +195,7 @@ def injected(mutant: Mutant) -> AbstractContextManager[object]:
 Arrays = Mapping[str, FloatArray]
 Bank = Sequence[tuple[AnyProblem, Answer]]
 """Problems with the right answers."""
-_USES, _REGIMES, _RANGES = {"few uses": range(8), "many uses": range(8, 120)}, 240, range(100)
+_USES, _REGIMES, _RANGES = {"few uses": range(8), "many uses": range(8, 120)}, 240, range(240)
 """The seeds of the uses on which each mutant is tried (in each dtype), and of more uses for those
 that survive; how many problems of all regimes are tried then; the seeds of uses with numbers far
 out in the range, which are tried last."""
