@@ -232,7 +232,7 @@ def _helpers(method: Function) -> dict[FunctionType, list[_Owner]]:
     """Return the functions and methods of the subject that a method calls, and who knows them."""
     found: dict[FunctionType, list[_Owner]] = {}
     while True:
-        functions = [method, *found]
+        functions: list[Function] = [method, *found]
         called = {"__init__"}.union(*(_names(f.__code__) for f in functions))
         owners: list[_Owner] = list(dict.fromkeys(sys.modules[f.__module__] for f in functions))
         named = [v for owner in owners for n, v in vars(owner).items() if n in called]
