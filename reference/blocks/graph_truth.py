@@ -30,6 +30,9 @@ AT_ONCE = 512
 """Columns of a tape that are evaluated at once where inputs are moved: a bound on memory."""
 
 
+_SMALL = 2.0**-30  # an error bound below this share of the largest number of its column
+
+
 @dataclass
 class TensorTruth:
     """One tensor of B answers beside the truth: (B, size) each.
@@ -118,6 +121,7 @@ class StepRows:
     inputs: Array
     found: ColumnValues | None = None
     suspects: npt.NDArray[np.intp] | None = None  # the columns for which `moved` is wanted, or all
+    proven: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     # For each type of ulp: how far the values and slopes surely move when each input moves by an
     # ulp, (J + S, B·R), and how much farther they may move.
     moves: dict[np.dtype[Any], tuple[Array, Array]] = field(default_factory=dict)
@@ -143,6 +147,7 @@ class StepRows:
         """Replace the values of some columns by those that arb certifies."""
         assert self.found is not None
         _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
+        self.proven = np.union1d(self.proven, columns)
 
 
 def _prove(
@@ -548,8 +553,19 @@ def _shifted(
         at = inputs[place, k].astype(dtype)
         inputs[place, k] = np.nextafter(at, np.copysign(np.inf, sign * at).astype(dtype))
     laid = inputs.swapaxes(0, 1).reshape(len(r.inputs), -1)
-    (there,) = evaluate([Job.of(r.plan.row.tape, laid)], r.inputs.dtype)
+    tape = r.plan.row.tape
+    (there,) = evaluate([Job.of(tape, laid)], r.inputs.dtype, radii=False)
+    # An ulp of an input hardly changes an error bound that is small, where no decision is near.
+    largest, radii = np.abs(r.values[:, columns]).max(axis=0), r.radii[:, columns]
+    there.value_radius[:] = np.tile(radii, len(some))
+    small = (radii <= _SMALL * largest).all(axis=0)
+    small &= ~np.isin(columns, r.proven)  # their bound is not one of this evaluation
+    open_ = np.flatnonzero(there.near | ~np.tile(small, len(some)))
+    if len(open_):
+        (again,) = evaluate([Job.of(tape, laid[:, open_])], r.inputs.dtype)
+        there.value[:, open_], there.value_radius[:, open_] = again.value, again.value_radius
+        there.tied[open_] = again.tied
     if prove:
         finite = np.isfinite(laid).all(axis=0)
-        _prove(r.plan.row.tape, laid, there, np.flatnonzero(finite & ~there.tied), dtype)
+        _prove(tape, laid, there, np.flatnonzero(finite & ~there.tied), dtype)
     return there
