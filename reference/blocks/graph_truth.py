@@ -21,10 +21,8 @@ from reference.arithmetic.tape import Tape
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
 from reference.blocks.steps import StepPlan, plan_of
-from reference.formats import format_of
+from reference.formats import Array, format_of
 from reference.rounding import RoundingUnit
-
-Array = npt.NDArray[Any]
 
 AT_ONCE = 512
 """Columns of a tape that are evaluated at once where inputs are moved: a bound on memory."""
@@ -76,7 +74,7 @@ class Stack:
     """
 
     graph: Graph
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     values: Mapping[str, Array]
     gradients: Mapping[str, Array]
     cotangents: Mapping[str, Array]
@@ -120,7 +118,7 @@ class StepRows:
     suspects: npt.NDArray[np.intp] | None = None  # the columns for which `moved` is wanted, or all
     # For each type of ulp: how far the values and slopes surely move when each input moves by an
     # ulp, (J + S, B·R), and how much farther they may move.
-    moves: dict[np.dtype[Any], tuple[Array, Array]] = field(default_factory=dict)
+    moves: dict[np.dtype, tuple[Array, Array]] = field(default_factory=dict)
 
     @property
     def values(self) -> Array:
@@ -139,7 +137,7 @@ class StepRows:
         """The columns for which `moved` is wanted."""
         return np.arange(self.inputs.shape[1]) if self.suspects is None else self.suspects
 
-    def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
+    def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype) -> None:
         """Replace the values of some columns by those that arb certifies."""
         assert self.found is not None
         _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
@@ -150,7 +148,7 @@ def _prove(
     inputs: Array,
     found: ColumnValues,
     columns: npt.NDArray[np.intp],
-    dtype: np.dtype[Any],
+    dtype: np.dtype,
 ) -> None:
     """Replace some columns of `found`, a tape's values at inputs (K, M), by those of arb."""
     nothing = arb(format_of(dtype).smallest) / 2**30
@@ -182,7 +180,7 @@ def rows_of_stack(stack: Stack) -> list[StepRows]:
     return made
 
 
-def certify_rows(rows: Sequence[StepRows], dtype: np.dtype[Any]) -> None:
+def certify_rows(rows: Sequence[StepRows], dtype: np.dtype) -> None:
     """Evaluate the rows of all steps at once."""
     found = evaluate([Job.of(r.plan.row.tape, r.inputs) for r in rows], wide(dtype))
     for r, column in zip(rows, found, strict=True):
@@ -487,9 +485,7 @@ def _factors(r: StepRows) -> Array:
     return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
 
 
-def _move(
-    r: StepRows, dtype: np.dtype[Any], wanted: npt.NDArray[np.intp], prove: bool = False
-) -> None:
+def _move(r: StepRows, dtype: np.dtype, wanted: npt.NDArray[np.intp], prove: bool = False) -> None:
     """Find how far an ulp of each input moves each value and slope, added up, in some columns.
 
     Each result is known to a radius only: a move within it may be none.
@@ -509,7 +505,7 @@ def _move(
 
 
 def _distances(
-    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
+    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
     sign: int, prove: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Return how far values and slopes surely move, and may move, with an input that moves an ulp.
@@ -539,7 +535,7 @@ def _distances(
 
 
 def _shifted(
-    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
+    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
     sign: int, prove: bool,
 ) -> ColumnValues:  # fmt: skip
     """Return what columns come to an ulp away from zero, or back, in each of some inputs."""

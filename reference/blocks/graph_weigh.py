@@ -29,11 +29,10 @@ from reference.blocks.graph_truth import (
     stack_plans,
 )
 from reference.blocks.weigh import Choice, TensorFinding, Weighed
+from reference.formats import Array
 from reference.oracles import Answer
 from reference.problems import DirectedGraph, computed_in
 from reference.rounding import Rounding, RoundingUnit
-
-Array = npt.NDArray[Any]
 
 _AT_ONCE = 256  # answers in a stack
 

@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from reference.arithmetic.columns import wide
 from reference.blocks.columns import Columns
+from reference.formats import Array
 from reference.rounding import RoundingUnit
-
-Array = npt.NDArray[Any]
 
 
 @dataclass
@@ -51,7 +50,7 @@ class LossTerms:
 class LossCheck:
     """The losses of one dtype beside what they should be; flat over answers and their entries."""
 
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     answer: Array
     place: Array
     given: Array
@@ -74,7 +73,7 @@ class LossCheck:
     def outside(self, unit: RoundingUnit) -> Array:
         """Return where a loss is not within what is allowed."""
         with np.errstate(all="ignore"):
-            return self.judged & ~(self.error + self.radius <= self.allowed(unit))
+            return np.asarray(self.judged & ~(self.error + self.radius <= self.allowed(unit)))
 
     @property
     def size(self) -> Array:
@@ -105,7 +104,7 @@ class LossCheck:
 
 
 def loss_checks(
-    dtype: np.dtype[Any],
+    dtype: np.dtype,
     terms: LossTerms,
     batches: Array,
     reduced: npt.NDArray[np.bool_],

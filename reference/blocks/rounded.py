@@ -8,12 +8,10 @@ whose own formula may cancel, or take a slope from a rounded output.
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reference.arithmetic.tape import OPCODES, Tape
+from reference.formats import Array
 from reference.rounding import RoundingUnit
-
-Array = npt.NDArray[Any]
 
 
 def formula_errors(
@@ -117,7 +115,7 @@ class _Propagation:
             return np.asarray(sizes[0] * sizes[1])
         if name == "DIV" and self.tape.fixed[operands[1]]:
             return np.asarray(sizes[0] / sizes[1])
-        return np.abs(value)
+        return abs(value)
 
     def _masked(self, node: int) -> Any:
         """Return how far off a node is where e^{-∞} = 0, rounded, stands for its exponentials.

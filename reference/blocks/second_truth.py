@@ -4,18 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from flint import arb
 
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.blocks.gather import LossPlan
 from reference.blocks.tapes import activation_tape
+from reference.formats import Array
 from reference.oracles import Answer
 from reference.oracles.certified import exact_divisor
 from reference.problems import DirectedProblem
 
 _BITS = 4400  # holds any sum of products of three float64 numbers but the most extreme
-Array = npt.NDArray[Any]
 
 
 def second_truth(

@@ -25,8 +25,7 @@ from manual_backprop.operation import (
     is_float,
 )
 from reference.arithmetic.tape import ALONG, OPCODES, Tape, Tracer
-
-Array = npt.NDArray[Any]
+from reference.formats import Array
 
 Sizes = Mapping[str, tuple[int, ...]]
 

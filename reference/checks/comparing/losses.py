@@ -7,14 +7,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reference.balls import BallArray, values
-
-Array = npt.NDArray[Any]
+from reference.formats import Array
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import Activation
 from reference.checks.code import Path, path_name
-from reference.checks.kinds._frames import Array
 from reference.checks.tolerances import SAME
 from reference.diagnose import Diagnosis, diagnose
 from reference.diagnosis.search import GradientEvidence
+from reference.formats import Array
 
 
 @dataclass(frozen=True)

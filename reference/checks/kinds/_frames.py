@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reference.checks.code import Path
 from reference.checks.running.surroundings import quiet, seeded
+from reference.formats import Array
 
-Array = npt.NDArray[Any]
 Tensors = Mapping[Path, Any]
 Function = Callable[[Tensors], Sequence[Any]]
 """From leaves to outputs: tensors, or None for an output that has no derivative."""

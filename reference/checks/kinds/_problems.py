@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
@@ -180,7 +179,7 @@ class _Maker:
             if k != "ignore_index" and (k != _SMOOTHING or wanted.vary_asked)
         }
 
-    def targets(self, operation: Loss, classes: int, kind: TargetKind) -> npt.NDArray[Any]:
+    def targets(self, operation: Loss, classes: int, kind: TargetKind) -> np.ndarray:
         """Return targets such as a loss takes."""
         shape = (self.batch, classes)
         match kind:

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reference.checks.code import Layout, Path, path_name
 from reference.checks.comparing import Truth
@@ -18,6 +17,7 @@ from reference.checks.explain import Explanation
 from reference.checks.judging import ProblemCase, Subject
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
+from reference.formats import Array
 from reports.checked import NamedMistake
 
 
@@ -92,9 +92,6 @@ def sizes_of(arrays: Mapping[str, Any]) -> dict[str, int]:
             found.setdefault(f"size {axis} of {name}", int(size))
     first = next((a for a in arrays.values() if a.ndim), None)
     return ({"N": int(first.shape[0])} if first is not None else {}) | found
-
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

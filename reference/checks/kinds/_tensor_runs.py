@@ -14,9 +14,10 @@ from reference.checks.code import Path, generator, leaves_of, sizes_for
 from reference.checks.code import vocabulary as words
 from reference.checks.code.argument_spec import CONTAINERS, assembled, path_of
 from reference.checks.code.routine import CallTrace, call
-from reference.checks.kinds._frames import Array, Frame, Tensors, shape_index
+from reference.checks.kinds._frames import Frame, Tensors, shape_index
 from reference.checks.running import Reading, Unreadable
 from reference.checks.running.arguments_and_claims import value_of
+from reference.formats import Array
 
 _LEAVES = ("normal", "positive", "unit", "sign", "list")
 

@@ -23,7 +23,6 @@ from reference.checks.kinds._catalogue import (
     simple_mistakes,
 )
 from reference.checks.kinds._frames import (
-    Array,
     Frame,
     Function,
     Tensors,
@@ -44,6 +43,7 @@ from reference.checks.reading import Mode
 from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
+from reference.formats import Array
 
 
 @dataclass(frozen=True)
