@@ -15,6 +15,7 @@ import numpy as np
 from manual_backprop.operation import InvalidInput
 from reference.checks import session
 from reference.checks.code import (
+    NumericValue,
     Path,
     Target,
     is_gradient_name,
@@ -191,7 +192,7 @@ def _moved(
         return (), None, None
     rng = np.random.default_rng([seed, index, 11])
     way = {p: MOVED * rng.standard_normal(np.shape(v)) for p, v in outcome.inputs.items()}
-    found = []
+    found: list[NumericValue | None] = []
     for sign in (1.0, -1.0):
         given = {p: outcome.inputs[p] + sign * d for p, d in way.items()}
         there = perform(subject.reading, seed, index, given=given, far=True)

@@ -12,7 +12,7 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem, Reduction
-from manual_backprop.operation import FloatArray, InvalidInput, Loss, TargetKind
+from manual_backprop.operation import FloatArray, InvalidInput, Loss, Parameter, TargetKind
 from reference.drawing.builder import fits
 from reference.problems import in_dtype
 
@@ -79,7 +79,7 @@ class Accepts:
         return cast(TargetKind, str(rng.choice(kinds or list(loss.targets))))
 
 
-def _listed(accepts: Mapping[str, Any], key: str) -> tuple[Any, ...]:
+def _listed(accepts: Mapping[str, object], key: str) -> tuple[Any, ...]:
     value = accepts[key]
     if isinstance(value, str | int):
         return (value,)
@@ -165,7 +165,7 @@ class _Maker:
             self.arrays(operation, widths[-1], required=not wanted.arrays),
         )
 
-    def options(self, known: Mapping[str, Any], wanted: Accepts) -> dict[str, float]:
+    def options(self, known: Mapping[str, Parameter], wanted: Accepts) -> dict[str, float]:
         """Draw an operation's numbers: the default in half the cases.
 
         Targets are smoothed only where `parameters` was asked for: who writes a cross-entropy of

@@ -7,7 +7,6 @@ came back. The same question, put to another file of the same kind, gives what i
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -42,10 +41,10 @@ class Explained(Subject):
         return Explanation(first, mistakes, tuple(found.described))
 
 
-Known = Callable[[ProblemCase], Mapping[str, Any]]
+Known = Callable[[ProblemCase], Mapping[str, object]]
 
 
-def by_name(leaves: Mapping[Path, object]) -> dict[str, Any]:
+def by_name(leaves: Mapping[Path, object]) -> dict[str, object]:
     """Return arrays by the names that people know them by."""
     return {path_name(p): a for p, a in leaves.items()}
 
@@ -84,7 +83,7 @@ def described(
     return Diagnosis(location, (), tuple((n, t) for n, t in texts if t))
 
 
-def sizes_of(arrays: Mapping[str, Any]) -> dict[str, int]:
+def sizes_of(arrays: Mapping[str, Array]) -> dict[str, int]:
     """Return the sizes that a factor may stem from: N of the first array, each axis by name."""
     found: dict[str, int] = {}
     for name, array in arrays.items():
@@ -173,6 +172,6 @@ def question_of(
     return Question(leaves, tuple(o for o, _ in pairs), given, claims, others)
 
 
-def plain(values: Mapping[Any, object]) -> dict[Path, Array]:
+def plain(values: Mapping[Path, object]) -> dict[Path, Array]:
     """Return named values as arrays."""
     return {path: np.asarray(value) for path, value in values.items()}
