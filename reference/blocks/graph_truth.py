@@ -8,7 +8,6 @@ that take the value. A step has R rows: M = B·R columns, each with K inputs, J 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from reference.arithmetic.columns import EXTENDED, ColumnValues, Job, evaluate, 
 from reference.arithmetic.tape import Tape
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
-from reference.blocks.steps import StepPlan, plan_of
+from reference.blocks.steps import Scatter, StepPlan, plan_of
 from reference.formats import Array, format_of
 from reference.rounding import RoundingUnit
 
@@ -345,7 +344,7 @@ class _Sum:
         self.parts = self.truth[None] if start is not None else self.truth[None][:0]
 
     def add(
-        self, scatter: Any, parts: Sequence[Array], structure: str, unit_of: RoundingUnit
+        self, scatter: Scatter, parts: Sequence[Array], structure: str, unit_of: RoundingUnit
     ) -> None:
         """Add the terms of one step; in a low dtype also the rounding of its result."""
         size = self.given.shape[1]
@@ -438,7 +437,7 @@ class _Slack:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
-    def _underflow(self, sizes: Array) -> Any:
+    def _underflow(self, sizes: Array) -> Array | float:
         """Return what is lost of x σ(z) where σ(z) underflows, and x makes it large again."""
         factors = self._layer and self.r.plan.structure == "elementwise" and len(self.r.inputs) > 1
         return self.unit.k * self.unit.floor * sizes if factors else 0.0

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +108,7 @@ def loss_checks(
     batches: Array,
     reduced: npt.NDArray[np.bool_],
     divisors: Array,
-    losses: Sequence[Any],
+    losses: Sequence[object],
 ) -> list[LossCheck]:
     """Return the checks: of losses that are sums, and of those that stay apart."""
     made = []
