@@ -21,7 +21,7 @@ from reference.formats import Array
 LineName = Literal["loss", "activation", "weight", "bias", "below"]
 """The lines of a backward: δa of the last layer, δz, ∂L/∂W, ∂L/∂b, and δa of the layer below."""
 
-WrongArray = Any
+WrongArray = object
 """What a wrong line computes: an array or a number; `Mistake.make` gives it its shape and dtype."""
 
 Family = Literal["layers", "activations", "slopes", "losses", "batching", "memory", "dtype"]
