@@ -186,7 +186,7 @@ def _in_type(subject: ReadingSubject, run: ProblemRun, dtype: str) -> Coarse:
 
 def _moved(
     subject: ReadingSubject, seed: int, index: int, outcome: RunOutcome
-) -> tuple[tuple[NamedArray, ...], Value, Value]:
+) -> tuple[tuple[NamedArray, ...], Array | None, Array | None]:
     """Run the forward a little before and behind the inputs, along a random direction."""
     if subject.objective.kind not in ("cotangents", "loss"):
         return (), None, None
@@ -200,9 +200,10 @@ def _moved(
             found.append(there.cotangents[0][0])
         else:
             found.append({**there.values, **there.outputs}.get(subject.objective.output))
-    if any(f is None for f in found):
+    up, down = found
+    if up is None or down is None:
         return (), None, None
-    return _named(way), _plain(found[0]), _plain(found[1])
+    return _named(way), _plain(up), _plain(down)
 
 
 def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Value]:
@@ -216,7 +217,7 @@ def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Value]:
     return named | repeated(subject.reading.unit.backward, outcome.middle, outcome.instance)
 
 
-def _handed_on(made: Value) -> tuple[Array, ...]:
+def _handed_on(made: object) -> tuple[Array, ...]:
     """Return the arrays and numbers that a forward returned beside its output, in order."""
     if not isinstance(made, tuple | list) or len(made) < 2:
         return ()
