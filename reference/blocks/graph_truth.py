@@ -8,7 +8,6 @@ that take the value. A step has R rows: M = B·R columns, each with K inputs, J 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +19,9 @@ from reference.arithmetic.columns import EXTENDED, ColumnValues, Job, evaluate, 
 from reference.arithmetic.tape import Tape
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
-from reference.blocks.steps import StepPlan, plan_of
-from reference.formats import format_of
+from reference.blocks.steps import Scatter, StepPlan, plan_of
+from reference.formats import Array, format_of
 from reference.rounding import RoundingUnit
-
-Array = npt.NDArray[Any]
 
 AT_ONCE = 512
 """Columns of a tape that are evaluated at once where inputs are moved: a bound on memory."""
@@ -79,7 +76,7 @@ class Stack:
     """
 
     graph: Graph
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     values: Mapping[str, Array]
     gradients: Mapping[str, Array]
     cotangents: Mapping[str, Array]
@@ -124,7 +121,7 @@ class StepRows:
     proven: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     # For each type of ulp: how far the values and slopes surely move when each input moves by an
     # ulp, (J + S, B·R), and how much farther they may move.
-    moves: dict[np.dtype[Any], tuple[Array, Array]] = field(default_factory=dict)
+    moves: dict[np.dtype, tuple[Array, Array]] = field(default_factory=dict)
 
     @property
     def values(self) -> Array:
@@ -143,7 +140,7 @@ class StepRows:
         """The columns for which `moved` is wanted."""
         return np.arange(self.inputs.shape[1]) if self.suspects is None else self.suspects
 
-    def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
+    def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype) -> None:
         """Replace the values of some columns by those that arb certifies."""
         assert self.found is not None
         _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
@@ -155,7 +152,7 @@ def _prove(
     inputs: Array,
     found: ColumnValues,
     columns: npt.NDArray[np.intp],
-    dtype: np.dtype[Any],
+    dtype: np.dtype,
 ) -> None:
     """Replace some columns of `found`, a tape's values at inputs (K, M), by those of arb."""
     nothing = arb(format_of(dtype).smallest) / 2**30
@@ -187,7 +184,7 @@ def rows_of_stack(stack: Stack) -> list[StepRows]:
     return made
 
 
-def certify_rows(rows: Sequence[StepRows], dtype: np.dtype[Any]) -> None:
+def certify_rows(rows: Sequence[StepRows], dtype: np.dtype) -> None:
     """Evaluate the rows of all steps at once."""
     found = evaluate([Job.of(r.plan.row.tape, r.inputs) for r in rows], wide(dtype))
     for r, column in zip(rows, found, strict=True):
@@ -352,7 +349,7 @@ class _Sum:
         self.parts = self.truth[None] if start is not None else self.truth[None][:0]
 
     def add(
-        self, scatter: Any, parts: Sequence[Array], structure: str, unit_of: RoundingUnit
+        self, scatter: Scatter, parts: Sequence[Array], structure: str, unit_of: RoundingUnit
     ) -> None:
         """Add the terms of one step; in a low dtype also the rounding of its result."""
         size = self.given.shape[1]
@@ -445,7 +442,7 @@ class _Slack:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
-    def _underflow(self, sizes: Array) -> Any:
+    def _underflow(self, sizes: Array) -> Array | float:
         """Return what is lost of x σ(z) where σ(z) underflows, and x makes it large again."""
         factors = self._layer and self.r.plan.structure == "elementwise" and len(self.r.inputs) > 1
         return self.unit.k * self.unit.floor * sizes if factors else 0.0
@@ -492,9 +489,7 @@ def _factors(r: StepRows) -> Array:
     return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
 
 
-def _move(
-    r: StepRows, dtype: np.dtype[Any], wanted: npt.NDArray[np.intp], prove: bool = False
-) -> None:
+def _move(r: StepRows, dtype: np.dtype, wanted: npt.NDArray[np.intp], prove: bool = False) -> None:
     """Find how far an ulp of each input moves each value and slope, added up, in some columns.
 
     Each result is known to a radius only: a move within it may be none.
@@ -514,7 +509,7 @@ def _move(
 
 
 def _distances(
-    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
+    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
     sign: int, prove: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Return how far values and slopes surely move, and may move, with an input that moves an ulp.
@@ -544,7 +539,7 @@ def _distances(
 
 
 def _shifted(
-    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
+    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
     sign: int, prove: bool,
 ) -> ColumnValues:  # fmt: skip
     """Return what columns come to an ulp away from zero, or back, in each of some inputs."""
