@@ -16,6 +16,7 @@ import pytest
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
+from reference.cli import main
 from reference.listing import operations
 
 ROOT = Path(__file__).parents[2]
@@ -74,12 +75,22 @@ def run(
         (("check", ""), "expected FILE.py, FILE.ipynb, a folder or module:name"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(arguments: tuple[str, ...], expected: str) -> None:
-    done = run(*arguments)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.count("\n") == 1
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
+def test_bad_input_is_one_line_and_exit_2(
+    arguments: tuple[str, ...],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process: that a process ends with it is shown by the next tests."""
+    monkeypatch.chdir(FOLDER)
+    monkeypatch.setattr(sys, "argv", ["manual-backprop", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    text = capsys.readouterr().err
+    assert ended.value.code == 2, text
+    assert text.count("\n") == 1
+    assert expected in text
+    assert "Traceback" not in text
 
 
 def test_refused_input_leaves_no_folder_behind() -> None:
