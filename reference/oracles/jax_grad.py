@@ -61,7 +61,6 @@ class JaxGrad:
         self.padded = padded
         self.compiled = compiled
         self._graphs = GraphPrograms(self.name, self.derivative)
-        self._programs: dict[tuple[object, ...], PaddedProgram] = {}
         self._networks: OrderedDict[object, tuple[object, Callable[..., Found]]] = OrderedDict()
 
     def unavailable(self) -> str | None:
@@ -111,16 +110,14 @@ class JaxGrad:
 
     def _program(self, problem: Problem, operations: tuple[int, ...]) -> "PaddedProgram | None":
         """Return the smallest program of these operations that holds the problem, or None."""
-        from reference.oracles.jax_padded import SIZES, PaddedProgram
+        from reference.oracles.jax_padded import SIZES, padded_program
 
         for size in SIZES[: self.sizes]:
-            key = (problem.dtype, size, operations)
-            if key not in self._programs:
-                self._programs[key] = PaddedProgram(
-                    problem.dtype, size, self.derivative, self.switch_order
-                )
-            if self._programs[key].holds(problem):
-                return self._programs[key]
+            program = padded_program(
+                problem.dtype, size, self.derivative, self.switch_order, operations
+            )
+            if program.holds(problem):
+                return program
         return None
 
     def _alone(self, problem: Problem) -> Answer:
