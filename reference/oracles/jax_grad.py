@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, loss_divisor
 from manual_backprop.operation import ByName
@@ -172,8 +173,13 @@ def arguments_of(problem: Problem) -> tuple[Tree, Tree, Tree]:
 
 
 def registered() -> tuple[int, ...]:
-    """Return the operations by identity: one registered again under its name is another one."""
-    return tuple(map(id, (*ACTIVATIONS.values(), *LOSSES.values())))
+    """Return by identity what a program is made of: the operations, and JAX's functions of them.
+
+    An operation that is registered again under its name is another one; so is one whose function
+    was replaced to see whether this is noticed.
+    """
+    operations = (*ACTIVATIONS.values(), *LOSSES.values(), LAYERS["dense"])
+    return tuple(id(part) for one in operations for part in (one, resolve(one, "jax")))
 
 
 def divisor(problem: Problem) -> np.floating:

@@ -223,8 +223,8 @@ def padded_program(
 ) -> PaddedProgram:
     """Return the program that all oracles of the process share: to trace one takes seconds.
 
-    `operations` are the registered ones by identity. The program refers to them, so no other
-    operation takes the identity of one of them.
+    `operations` is what `registered` returned. The program refers to all of it, so nothing else
+    takes the identity of a part.
     """
     return PaddedProgram(dtype, size, derivative, switch_order)
 
