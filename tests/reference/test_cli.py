@@ -40,6 +40,15 @@ def run(
     )  # fmt: skip
 
 
+def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """Run a command in this process, and return its exit code: a process takes a second."""
+    monkeypatch.chdir(FOLDER)
+    monkeypatch.setattr(sys, "argv", ["manual-backprop", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -81,13 +90,9 @@ def test_bad_input_is_one_line_and_exit_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In this process: that a process ends with it is shown by the next tests."""
-    monkeypatch.chdir(FOLDER)
-    monkeypatch.setattr(sys, "argv", ["manual-backprop", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
+    code = run_here(monkeypatch, *arguments)
     text = capsys.readouterr().err
-    assert ended.value.code == 2, text
+    assert code == 2, text
     assert text.count("\n") == 1
     assert expected in text
     assert "Traceback" not in text
@@ -201,9 +206,9 @@ def test_a_file_of_somebody_else_is_not_overwritten(
     assert file.read_bytes() == b"an afternoon's work"
 
 
-def test_a_page_of_ours_is_written_again(tmp_path: Path) -> None:
+def test_a_page_of_ours_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
-        assert run("explain", "002", "--html", str(tmp_path / "a.html")).returncode == 0
+        assert run_here(monkeypatch, "explain", "002", "--html", str(tmp_path / "a.html")) == 0
 
 
 def test_every_operation_is_listed_with_counterparts_and_a_definition() -> None:
