@@ -8,6 +8,7 @@ with one more axis before N; `check_problem` does not.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -88,13 +89,17 @@ class Network:
         """The loss's record."""
         return LOSSES[self.loss]
 
-    @property
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         """The width of the input and of every layer: (4, 8, 3) for a 4-8-3 network."""
         return (self.input_width, *(layer.width for layer in self.layers))
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the name and shape of every parameter, in order."""
+        return dict(self._parameter_shapes)
+
+    @cached_property
+    def _parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
         for i, (layer, d_in) in enumerate(zip(self.layers, self.widths, strict=False)):
             shapes[f"layers.{i}.weight"] = (d_in, layer.width)

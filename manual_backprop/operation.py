@@ -247,10 +247,12 @@ class Loss(Operation):
     and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
     reduction "mean", `count_definition(t, **arguments)` the same over exact numbers, for the
     certificate; without them it is the number of losses. `second(y, t, dL, ty, **arguments)`
-    returns the directional derivative of dy along ty.
+    returns the directional derivative of dy along ty. `symmetric`: L stays the same when the
+    classes of y, t and the arrays are permuted together.
     """
 
     elementwise: bool
+    symmetric: bool
     predictions: Domain
     targets: tuple[TargetKind, ...]
     arrays: Mapping[str, Extent]
@@ -432,6 +434,7 @@ def loss(
     jax: str | Counterpart,
     targets: tuple[TargetKind, ...],
     elementwise: bool,
+    symmetric: bool = False,
     predictions: Domain = "real",
     parameters: Mapping[str, Parameter] | None = None,
     arrays: Mapping[str, Extent] | None = None,
@@ -448,6 +451,7 @@ def loss(
         return registry.register(
             Loss(
                 elementwise=elementwise,
+                symmetric=symmetric,
                 predictions=predictions,
                 targets=targets,
                 arrays=MappingProxyType(dict(arrays or {})),

@@ -43,6 +43,9 @@ MAX_PROBLEMS = 10**9
 BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
 
+LONG_RUN = 16
+"""A run of more blocks than this has half as many, of twice the size: a problem costs less."""
+
 MAX_UNSOUND = 20
 """How many addresses are kept of problems for which judge and enclosure contradict each other."""
 
@@ -97,11 +100,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         architectures = self.architectures or (("dense",) if chosen else ARCHITECTURES)
         return Selection(self.activations, self.losses, self.regimes, self.dtypes, architectures)
 
+    @property
+    def block(self) -> int:
+        """How many problems a block has."""
+        return BLOCK if self.problems <= LONG_RUN * BLOCK else 2 * BLOCK
+
     def blocks(self) -> list[tuple[int, int]]:
         """Return the ranges of positions that make up the run."""
-        return [
-            (start, min(start + BLOCK, self.problems)) for start in range(0, self.problems, BLOCK)
-        ]
+        starts = range(0, self.problems, self.block)
+        return [(start, min(start + self.block, self.problems)) for start in starts]
 
     def work(self) -> "list[Work]":
         """Return the blocks as `Work` objects, which can be sent to workers."""

@@ -109,6 +109,7 @@ class BceWithLogits:
     jax=COMPOSED,
     targets=("labels", "simplex"),
     elementwise=False,
+    symmetric=True,
     parameters={
         "label_smoothing": Parameter(0.0, (0.0, 0.125, 0.25), at_least=0, at_most=1),
         "ignore_index": IGNORE_INDEX,

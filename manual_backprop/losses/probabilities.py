@@ -84,7 +84,14 @@ class BinaryCrossEntropy:
         return -(t * log_y + (1.0 - t) * log_rest)
 
 
-@loss(torch=COMPOSED, jax=COMPOSED, predictions="simplex", targets=("simplex",), elementwise=False)
+@loss(
+    torch=COMPOSED,
+    jax=COMPOSED,
+    predictions="simplex",
+    targets=("simplex",),
+    elementwise=False,
+    symmetric=True,
+)
 class CategoricalCrossEntropy:
     """L = -Σ_j t_j log y_j on a row y of probabilities.   ∂L/∂y_j = -t_j/y_j.
 
@@ -128,6 +135,7 @@ class CategoricalCrossEntropy:
     predictions="log_simplex",
     targets=("labels",),
     elementwise=False,
+    symmetric=True,
     parameters={"ignore_index": IGNORE_INDEX},
     arrays={"class_weight": "classes"},
 )

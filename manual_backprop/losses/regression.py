@@ -11,7 +11,7 @@ from manual_backprop.operation import COMPOSED, FloatArray, Parameter, loss
 LOG_2 = math.log(2.0)
 
 
-@loss(torch=COMPOSED, jax=COMPOSED, targets=("real",), elementwise=False)
+@loss(torch=COMPOSED, jax=COMPOSED, targets=("real",), elementwise=False, symmetric=True)
 class SquaredError:
     """L = Σ_j (y_j - t_j)², one number a row: the sum over outputs that articles print.
 

@@ -13,9 +13,10 @@ computed in the same type and rounded to nearest; what that loses is below `SLAC
 fewer than 10^6 nodes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -102,20 +103,32 @@ def evaluate(
         return _Evaluation(jobs, _Primitives(dtype, tables), radii).columns()
 
 
+class _Chunk(NamedTuple):
+    """The columns of one tape in one job: among which nodes they stand, and where."""
+
+    table: Table
+    inputs: Array
+    nodes: int  # the first node
+    before: int  # columns of the same nodes before it
+    column: int  # its first column, those of the same nodes side by side
+
+
 class _Evaluation:
-    """One evaluation: registers of all nodes of all tapes, those of one call side by side."""
+    """One evaluation: registers of all nodes of all tapes, those of one call side by side.
+
+    Tapes that differ only in the names of their inputs have the same nodes.
+    """
 
     def __init__(self, jobs: Sequence[Job], primitives: "_Primitives", radii: bool) -> None:
         self.jobs, self._primitives, self._radii = jobs, primitives, radii
         self.dtype = dtype = primitives.dtype
-        tables = [tape.table for job in jobs for tape in job.tapes]
-        counts = np.concatenate([job.counts for job in jobs])
+        tables, counts = self._chunked()
         nodes = np.array([len(table.code) for table in tables])
-        self.first = np.cumsum(nodes) - nodes
+        first = np.cumsum(nodes) - nodes
         code = np.concatenate([table.code for table in tables])
         level = np.concatenate([table.level for table in tables])
         own = np.repeat(np.arange(len(tables)), nodes)
-        self.operands = np.concatenate([table.operands for table in tables]) + self.first[own, None]
+        self.operands = np.concatenate([table.operands for table in tables]) + first[own, None]
         self.sizes = np.where(level < 0, 0, counts[own])
         order = np.lexsort((code, level))
         self.start = np.empty(len(code), np.int64)
@@ -124,27 +137,50 @@ class _Evaluation:
         self.radius = np.zeros(len(self.mid) if radii else 0, dtype)
         self.column = (np.cumsum(counts) - counts)[own]
         self.tied, self.near = (np.zeros(int(counts.sum()), bool) for _ in range(2))
-        self.reach = _NEAR * np.concatenate([np.abs(job.inputs).max(axis=0) for job in jobs])
-        self._leaves(tables, counts, order[(level[order] == 0) & (code[order] == CODE["CONST"])])
+        self.reach = np.zeros(len(self.near), dtype)
+        self._leaves(tables, order[(level[order] == 0) & (code[order] == CODE["CONST"])])
         kinds = level * len(OPCODES) + code
         inner = order[level[order] > 0]
         for group in np.split(inner, np.flatnonzero(np.diff(kinds[inner])) + 1):
             if len(group):
                 self._apply(OPCODES[code[group[0]]], group)
 
+    def _chunked(self) -> tuple[list[Table], Array]:
+        """Lay out the chunks of each job; return a table for each set of nodes, and its columns."""
+        tables: dict[int, Table] = {}
+        counts: dict[int, int] = {}
+        found: list[tuple[int, Table, Array, int]] = []
+        for job in self.jobs:
+            end = 0
+            for tape, count in zip(job.tapes, job.counts.tolist(), strict=True):
+                table, end = tape.table, end + count
+                key = id(table.code)
+                before = counts.get(key, 0)
+                tables.setdefault(key, table)
+                counts[key] = before + count
+                found.append((key, table, job.inputs[:, end - count : end], before))
+        sizes = [len(table.code) for table in tables.values()]
+        node = dict(zip(tables, _before(sizes), strict=True))
+        column = dict(zip(tables, _before(counts.values()), strict=True))
+        chunks = [_Chunk(table, inputs, node[key], before, column[key] + before)
+                  for key, table, inputs, before in found]  # fmt: skip
+        rest = iter(chunks)
+        self.chunks = [[next(rest) for _ in job.tapes] for job in self.jobs]
+        return list(tables.values()), np.array(list(counts.values()))
+
     @cached_property
     def _places(self) -> Array:
         """As many numbers as there are registers; a slice of it counts from 0."""
         return np.arange(len(self.mid))
 
-    def _leaves(self, tables: Sequence[Table], counts: Array, constants: Array) -> None:
-        inputs = (job.inputs[:, end - n : end] for job in self.jobs
-                  for end, n in zip(np.cumsum(job.counts).tolist(), job.counts.tolist(),
-                                    strict=True))  # fmt: skip
-        for first, table, n, given in zip(self.first, tables, counts.tolist(), inputs, strict=True):
-            for number, node in table.node_of_input.items():
-                at = self.start[first + node]
-                self.mid[at : at + n] = given[number]
+    def _leaves(self, tables: Sequence[Table], constants: Array) -> None:
+        for chunk in (chunk for chunks in self.chunks for chunk in chunks):
+            n = chunk.inputs.shape[1]
+            for number, node in chunk.table.node_of_input.items():
+                at = self.start[chunk.nodes + node] + chunk.before
+                self.mid[at : at + n] = chunk.inputs[number]
+            reach = _NEAR * np.abs(chunk.inputs).max(axis=0)
+            self.reach[chunk.column : chunk.column + n] = reach
         if len(constants):
             sizes = self.sizes[constants]
             held = [table.constants_in(self.dtype) for table in tables]
@@ -202,20 +238,21 @@ class _Evaluation:
         """Cut the outputs out of the registers."""
         found = []
         registers = (self.mid, self.radius)[: 1 + self._radii]
-        tape = column = 0
-        for job in self.jobs:
+        for job, chunks in zip(self.jobs, self.chunks, strict=True):
             m = job.inputs.shape[1]
             outputs = len(job.tapes[0].values)
-            firsts = self.first[tape : tape + len(job.tapes)]
-            nodes = np.array([t.table.outputs for t in job.tapes]) + firsts[:, None]
-            starts = self.start[nodes].T
-            if len(job.tapes) == 1:
+            nodes = np.array([chunk.table.outputs for chunk in chunks]).T
+            starts = self.start[nodes + [c.nodes for c in chunks]] + [c.before for c in chunks]
+            columns = np.array([chunk.column for chunk in chunks])
+            if len(chunks) == 1:
                 rows = [slice(at, at + m) for at in starts[:, 0].tolist()]
                 cut = [np.stack([register[row] for row in rows]) for register in registers]
+                of_column: Array | slice = slice(columns[0], columns[0] + m)
             else:
                 before = np.cumsum(job.counts) - job.counts
                 at = np.repeat(starts - before, job.counts, axis=1) + np.arange(m)
                 cut = [register[at] for register in registers]
+                of_column = np.repeat(columns - before, job.counts) + np.arange(m)
             mid = cut[0]
             radius = cut[1] * SLACK if self._radii else np.zeros_like(mid)
             shape = (outputs, -1, m)
@@ -225,12 +262,16 @@ class _Evaluation:
                     radius[:outputs],
                     mid[outputs:].reshape(shape),
                     radius[outputs:].reshape(shape),
-                    self.tied[column : column + m],
-                    self.near[column : column + m],
+                    self.tied[of_column],
+                    self.near[of_column],
                 )
             )
-            tape, column = tape + len(job.tapes), column + m
         return found
+
+
+def _before(sizes: Iterable[int]) -> list[int]:
+    """Return for each of some sizes the sum of those before it."""
+    return [0, *accumulate(sizes)][:-1]
 
 
 _TWO = ("ADD", "SUB", "MUL", "DIV", "MAX", "MIN")

@@ -8,8 +8,10 @@ Where a definition decides, `WHERE` is the value (the second branch on a tie) an
 (everything between the two on a tie). Branches of equal slope are one node, and no kink.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Concatenate
@@ -35,6 +37,9 @@ _NOT_FINITE_BITS = 2048  # what is not finite with this precision counts as not 
 
 ALONG = -1
 """In the place of an input's number: along the direction."""
+
+ZERO, ONE, MINUS_ONE = 0, 1, 2
+"""The first nodes of every tape that is traced."""
 
 
 class TracedNumber:
@@ -93,32 +98,38 @@ class Tracer:
     def __init__(self, inputs: int) -> None:
         self.code: list[int] = []
         self.operands: list[tuple[int, ...]] = []
-        self.constants: dict[int, Fraction | int] = {}
-        self.fixed: list[bool] = []  # whether a node depends on no input
+        self.constants: dict[int, Fraction] = {}
+        self.depends: list[int] = []  # bit k: whether a node depends on input k
         self._known: dict[tuple[object, ...], int] = {}
-        self._tangents: dict[tuple[int, int], int] = {}
+        self._tangents: defaultdict[int, dict[int, int]] = defaultdict(dict)
         self.direction: dict[int, int] = {}  # input -> the node of what it moves by
+        for value in (0, 1, -1):  # the first nodes: ZERO, ONE, MINUS_ONE
+            self.constant(value)
         self.inputs = [TracedNumber(self, self._node("INPUT", (k,))) for k in range(inputs)]
 
     # -- nodes --------------------------------------------------------------------------------
 
     def _node(self, name: str, operands: tuple[Any, ...]) -> int:
         key = (name, *operands)
-        if key not in self._known:
-            self._known[key] = len(self.code)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = len(self.code)
             self.code.append(CODE[name])
             leaf = name in ("INPUT", "CONST", "PI")
-            self.fixed.append(
-                name != "INPUT" and (leaf or all(map(self.fixed.__getitem__, operands)))
-            )
-            if name == "CONST":
-                self.constants[len(self.code) - 1] = operands[0]
+            depends = 1 << operands[0] if name == "INPUT" else 0
+            for operand in () if leaf else operands:
+                depends |= self.depends[operand]
+            self.depends.append(depends)
             self.operands.append(() if leaf else operands)
-        return self._known[key]
+        return found
 
     def constant(self, value: float | str | Fraction) -> int:
         """Return the node of an exact number; "0.1" is the decimal, a float is what it is."""
-        return self._node("CONST", (Fraction(value),))
+        exactly = Fraction(value)
+        # Integers are hashed faster than the fraction itself.
+        found = self._node("CONST", (exactly.numerator, exactly.denominator))
+        self.constants[found] = exactly
+        return found
 
     def node(self, value: TracedNumber | float | str | Fraction) -> int:
         """Return the node of a symbol or a number."""
@@ -130,31 +141,29 @@ class Tracer:
 
     def _apply(self, name: str, *nodes: int) -> int:
         """Return a node, by the simplest of the nodes that are equal to it."""
-        value = self.constants.get
-        match name, nodes:
-            case "ADD", (a, b) if value(a) == 0:
-                return b
-            case (("ADD" | "SUB"), (a, b)) if value(b) == 0:
-                return a
-            case "SUB", (a, b) if value(a) == 0:
-                return self._apply("NEG", b)
-            case "MUL", (a, b) if value(a) == 0 or value(b) == 0:
-                return self.constant(0)
-            case "MUL", (a, b) if value(a) in (1, -1):
-                return b if value(a) == 1 else self._apply("NEG", b)
-            case (("MUL" | "DIV"), (a, b)) if value(b) in (1, -1):
-                return a if value(b) == 1 else self._apply("NEG", a)
-            case "DIV", (a, b) if value(a) == 0:
-                return a
-            case "NEG", (a,) if a in self.constants:
+        a, b = nodes[0], nodes[-1]
+        match name:
+            case "ADD" if ZERO in nodes:
+                return b if a == ZERO else a
+            case "SUB" if ZERO in nodes:
+                return a if b == ZERO else self._apply("NEG", b)
+            case "MUL" if ZERO in nodes:
+                return ZERO
+            case "DIV" if a == ZERO:
+                return ZERO
+            case "MUL" if a in (ONE, MINUS_ONE):
+                return b if a == ONE else self._apply("NEG", b)
+            case "MUL" | "DIV" if b in (ONE, MINUS_ONE):
+                return a if b == ONE else self._apply("NEG", a)
+            case "NEG" if a in self.constants:
                 return self.constant(-self.constants[a])
-            case "NEG", (a,) if self.code[a] == CODE["NEG"]:
+            case "NEG" if self.code[a] == CODE["NEG"]:
                 return self.operands[a][0]
-            case (("WHERE" | "PICK"), (_, a, b)) if a == b:
-                return a
-            case (("WHERE" | "PICK"), (_, a, b)) if self.fixed[nodes[0]]:
-                return a if self._constant_ball(nodes[0]) > 0 else b
-            case (("ADD" | "MUL"), (a, b)) if a > b:
+            case "WHERE" | "PICK" if nodes[1] == b:
+                return b
+            case "WHERE" | "PICK" if not self.depends[a]:
+                return nodes[1] if self._constant_ball(a) > 0 else b
+            case "ADD" | "MUL" if a > b:
                 return self._node(name, (b, a))
         return self._node(name, nodes)
 
@@ -202,30 +211,27 @@ class Tracer:
 
         By `ALONG` it is what the node moves by as each input moves by its node in `direction`.
         """
-        found = self._tangents
+        found, moves = self._tangents[by], ~0 if by == ALONG else 1 << by
         waiting = [node]
         while waiting:
             top = waiting[-1]
-            missing = [n for n in self.operands[top] if (n, by) not in found]
-            if missing and not self.fixed[top]:
+            if not self.depends[top] & moves:
+                found[top] = ZERO
+            elif missing := [n for n in self.operands[top] if n not in found]:
                 waiting += missing
                 continue
+            elif top not in found:
+                found[top] = self._tangent(top, by, [found[n] for n in self.operands[top]])
             waiting.pop()
-            if (top, by) not in found:
-                found[top, by] = self._tangent(top, by)
-        return found[node, by]
+        return found[node]
 
-    def _tangent(self, node: int, by: int) -> int:
-        if self.fixed[node]:
-            return self.constant(0)
+    def _tangent(self, node: int, by: int, slopes: list[int]) -> int:
+        """Return the node of a slope from those of the operands."""
         name, operands, f = OPCODES[self.code[node]], self.operands[node], self._apply
         if name == "INPUT":
-            if by == ALONG:
-                return self.direction.get(node, self.constant(0))
-            return self.constant(int(self.inputs[by].node == node))
-        slopes = [self._tangents[n, by] for n in operands]
-        if all(self.constants.get(s) == 0 for s in slopes):
-            return self.constant(0)
+            return self.direction.get(node, ZERO) if by == ALONG else ONE
+        if not any(slopes):  # all ZERO
+            return ZERO
         match name:
             case "ADD" | "SUB" | "NEG":
                 return f(name, *slopes)
@@ -249,18 +255,18 @@ class Tracer:
 
     def _derivative(self, name: str, x: int, y: int) -> int:
         """Return the derivative of a function of one number, of its argument and its value."""
-        f, one = self._apply, self.constant(1)
+        f = self._apply
         match name:
             case "EXP":
                 return y
             case "LOG":
-                return f("DIV", one, x)
+                return f("DIV", ONE, x)
             case "LOG1P":
-                return f("DIV", one, f("ADD", one, x))
+                return f("DIV", ONE, f("ADD", ONE, x))
             case "EXPM1":
                 return f("EXP", x)
             case "SQRT":
-                return f("DIV", one, f("MUL", self.constant(2), y))
+                return f("DIV", ONE, f("MUL", self.constant(2), y))
             case "TANH":
                 sech = f("SECH", x)
                 return f("MUL", sech, sech)
@@ -306,10 +312,29 @@ class Tape:
         self.code = [tracer.code[node] for node in order]
         self.operands = [tuple(place[n] for n in tracer.operands[node]) for node in order]
         self.constants = {place[n]: v for n, v in tracer.constants.items() if n in place}
-        self.fixed = [tracer.fixed[node] for node in order]
+        self.fixed = [not tracer.depends[node] for node in order]  # depends on no input
         self.argument = {place[s.node]: k for k, s in enumerate(tracer.inputs) if s.node in place}
         self.values = [place[node] for node in values]
         self.slopes = [[place[node] for node in row] for row in slopes]
+
+    def renamed(self, inputs: Sequence[int], variables: int) -> "Tape":
+        """Return the same tape with its input k called `inputs[k]`.
+
+        Of the outputs the slopes by the first `variables` inputs, and the second slopes, go along.
+        """
+        back = sorted(range(variables), key=inputs.__getitem__)  # what was called k so far
+        slopes_too = len(self.values) == 1 + variables  # at order 2 the slopes are values
+        rows = [0, *(1 + k for k in back)] if slopes_too else [0]
+        other = copy(self)
+        other.argument = {node: inputs[k] for node, k in self.argument.items()}
+        other.values = [self.values[row] for row in rows]
+        other.slopes = [[self.slopes[row][k] for k in back] for row in rows]
+        other.table = replace(
+            self.table,
+            node_of_input={inputs[k]: node for k, node in self.table.node_of_input.items()},
+            outputs=[*other.values, *(node for row in other.slopes for node in row)],
+        )
+        return other
 
     # -- over arb -----------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
     """Time one campaign in worker processes, the naive harness before and after it, and parts."""
     plan = Plan(problems=networks, architectures=("dense",))  # what the naive harness can do
     if len(plan.blocks()) < WINDOWS:
-        raise InvalidInput(f"networks={networks}: expected at least {WINDOWS * BLOCK}")
+        raise InvalidInput(f"networks={networks}: expected at least {WINDOWS * plan.block}")
     problems = [draw(1, index).problem for index in range(NAIVE * NAIVE_ROUNDS)]
     _naive(problems[:1])  # the frameworks begin
     rounds = [problems[k : k + NAIVE] for k in range(0, len(problems), NAIVE)]
@@ -78,7 +78,7 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
     naive += [NAIVE / seconds_of(partial(_naive, few)) for few in rounds[1::2]]
     each = len(results) // WINDOWS
     ends = times[: each * WINDOWS + 1 : each]
-    rates = [each * BLOCK / (b - a) for a, b in pairwise(ends)]
+    rates = [each * plan.block / (b - a) for a, b in pairwise(ends)]
     rate, naive_rate = statistics.median(rates), statistics.median(naive)
     oracles = load(plan.oracles)
     parts = _parts(plan, oracles)
@@ -108,9 +108,10 @@ def _parts(plan: Plan, oracles: dict[str, Oracle]) -> dict[str, float]:
 
     One of each in every round: a busy minute of the host is every part's.
     """
-    run_block(plan, 0, BLOCK, oracles)  # compile
+    size = plan.block
+    run_block(plan, 0, size, oracles)  # compile
     selection = plan.selection()
-    indices = [selection.index(position) for position in range(BLOCK)]
+    indices = [selection.index(position) for position in range(size)]
     problems = [draw(plan.seed, index).problem for index in indices]
     calls: dict[str, Callable[[], object]] = {
         "draw": lambda: [draw(plan.seed, index) for index in indices]
@@ -124,12 +125,12 @@ def _parts(plan: Plan, oracles: dict[str, Oracle]) -> dict[str, float]:
             calls[name] = partial(oracle.answers, problems)
     calls["judge"] = lambda: judge_all(problems, answers)
     # What is left of a block whose answers are known is small: so is the error of the difference.
-    calls["audit, records"] = lambda: run_block(plan, 0, BLOCK, known)
+    calls["audit, records"] = lambda: run_block(plan, 0, size, known)
     rounds = [{name: seconds_of(call) for name, call in calls.items()} for _ in range(ROUNDS)]
     for one in rounds:
         rest = one["audit, records"] - one["draw"] - one["judge"]
         one["audit, records"] = max(0.0, rest)
-    return {name: statistics.median(one[name] for one in rounds) / BLOCK for name in calls}
+    return {name: statistics.median(one[name] for one in rounds) / size for name in calls}
 
 
 class _Known:

@@ -36,9 +36,50 @@ def loss_tape(
     """Return the tape of a loss: for a label, or for a pattern of targets.
 
     Its inputs: the prediction, the targets that are not constants, and the array arguments.
+    Where the classes of a loss may be permuted, the tapes for all labels, or for all orders of one
+    pattern, are one tape with its inputs renamed.
     """
     key = (id(operation), tuple(options.items()), width, targets, arrays, order)
-    return _kept(key, operation, lambda: _trace(operation, options, width, targets, arrays, order))
+
+    def make() -> Tape:
+        if width and operation.symmetric:
+            order_of = _sorted_classes(width, targets, options.get("ignore_index"))
+            if order_of != list(range(width)):
+                first = (
+                    order_of.index(targets)
+                    if isinstance(targets, int)
+                    else tuple(targets[k] for k in order_of)
+                )
+                tape = loss_tape(operation, options, width, first, arrays, order)
+                return tape.renamed(_renamed_inputs(order_of, tape.inputs, len(arrays)), width)
+        return _trace(operation, options, width, targets, arrays, order)
+
+    return _kept(key, operation, make)
+
+
+def _sorted_classes(width: int, targets: Pattern | int, ignored: float | None) -> list[int]:
+    """Return the order of the classes in the tape that is traced.
+
+    The class of a label comes first, or second where a label 0 is ignored. Of a pattern the
+    constants come first, in order of size.
+    """
+    classes = list(range(width))
+    if isinstance(targets, tuple):
+        return sorted(classes, key=lambda k: (targets[k] is None, targets[k] or 0.0))
+    if targets != ignored:
+        classes.insert(int(ignored == 0), classes.pop(targets))
+    return classes
+
+
+def _renamed_inputs(classes: list[int], count: int, arrays: int) -> list[int]:
+    """Return for each input of the traced tape the input that it is: the free targets stay."""
+    width = len(classes)
+    start = count - arrays * width
+    return [
+        *classes,
+        *range(width, start),
+        *(start + array * width + k for array in range(arrays) for k in classes),
+    ]
 
 
 def _kept(key: tuple[Any, ...], operation: Operation, make: Callable[[], Tape]) -> Tape:

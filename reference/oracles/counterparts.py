@@ -8,7 +8,7 @@ torch losses also take `reduction`.
 
 import importlib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any, Literal, TypeGuard
 
@@ -108,7 +108,12 @@ def _in_float32(function: Resolved, xp: ModuleType) -> Resolved:
 
 
 def _is_low(array: object) -> TypeGuard[Tensor]:
-    return str(getattr(array, "dtype", "")).removeprefix("torch.") in LOW
+    return _names_a_low(getattr(array, "dtype", ""))
+
+
+@cache
+def _names_a_low(dtype: object) -> bool:
+    return str(dtype).removeprefix("torch.") in LOW
 
 
 def _stacking(function: Resolved, xp: ModuleType) -> Resolved:

@@ -27,6 +27,7 @@ from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
 from manual_backprop.operation import ByName, FloatArray, Loss, Operation
+from reference.drawing.builder import LARGE_ROWS
 from reference.oracles import jax_cache
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_derivatives import PARTS, Derivative, Lost, Tree
@@ -51,12 +52,12 @@ class Size(NamedTuple):
 
 
 SIZES = (
-    Size(4, 8, 8, 64, tuple(range(1, 9))),
-    Size(12, 64, 8, 8, (*range(1, 11), 12)),
+    Size(4, 8, 8, 64, tuple(range(2, 9))),
+    Size(12, 64, 8, 8, LARGE_ROWS),
     Size(4, 32, 32, 16, (*range(1, 11), 12, 16, 20, 24, 32)),
 )
-"""In the order in which they are tried; each is compiled when a problem needs it. A branch for
-every row width up to 32 would double the compile time. The second holds what is drawn large."""
+"""In the order in which they are tried; each is compiled when a problem needs it. Each row width
+is a branch of every operation that takes rows. The second holds what is drawn large."""
 
 _PASS_ON = 0  # the activation branch of the layers that pad the depth
 

@@ -1,6 +1,7 @@
 """Certified columns: what is claimed of them holds against mpmath-like balls, and is checked."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from local_truths import of_columns, of_sums
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
+from manual_backprop.operation import Loss
 from reference.arithmetic import tabulated
 from reference.arithmetic.balls import precision
 from reference.arithmetic.columns import (
@@ -34,7 +36,7 @@ from reference.blocks.columns import (
     open_by_tables,
 )
 from reference.blocks.sums import SumCheck
-from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
+from reference.blocks.tapes import _trace, activation_tape, loss_tape, pattern_of
 from reference.judge import STRICT
 from reference.oracles.manual import Manual
 from reference.problems import draw
@@ -151,6 +153,50 @@ def test_a_tie_is_all_that_lies_between() -> None:
     assert column.slope_radius[0, 0, 0] >= 0.5
     made = tape.prove([arb(0)], NOTHING)
     assert made.tied and made.slopes[0][0].contains(arb(0)) and made.slopes[0][0].contains(arb(1))
+
+
+@given(st.data())
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", [name for name, op in LOSSES.items() if op.symmetric])
+def test_a_tape_with_renamed_inputs_is_the_tape_of_its_labels(
+    name: str, order: int, data: st.DataObject
+) -> None:
+    operation, width = LOSSES[name], data.draw(st.integers(2, 4), "width")
+    options = {n: data.draw(st.sampled_from(p.choices)) for n, p in operation.parameters.items()}
+    row = st.tuples(*[st.sampled_from([None, 0.0, 1.0])] * width)
+    labels = st.integers(0, width - 1) | st.just(int(options.get("ignore_index", 0)))
+    kind = data.draw(st.sampled_from(operation.targets), "kind of target")
+    targets = data.draw(labels if kind == "labels" else row, "targets")
+    arrays = tuple(name for name in operation.arrays if data.draw(st.booleans(), name))
+    inputs = data.draw(st.lists(st.floats(0.01, 3), min_size=12, max_size=12), "inputs")
+    assert not differ_once_renamed(operation, options, width, targets, arrays, order, inputs)
+
+
+def test_a_loss_that_is_wrongly_called_symmetric_is_found() -> None:
+    def definition(m: Any, y: list[Any], t: list[float] | int) -> Any:
+        return m.exp(y[0])
+
+    wrong = replace(LOSSES["cross_entropy"], definition=definition)
+    assert differ_once_renamed(wrong, {}, 3, 1, (), 1, [0.25, 0.5, 0.75])
+    assert not differ_once_renamed(wrong, {}, 3, 0, (), 1, [0.25, 0.5, 0.75])
+
+
+def differ_once_renamed(
+    operation: Loss, options: dict[str, float], width: int, targets: Any, arrays: tuple[str, ...],
+    order: int, inputs: list[float],
+) -> bool:  # fmt: skip
+    """Say whether the tape that is used differs from the one traced for these targets."""
+    found = []
+    for make in (loss_tape, _trace):
+        tape = make(operation, options, width, targets, arrays, order)
+        given = inputs[: tape.inputs]
+        proven = tape.prove([arb(x) for x in given], NOTHING)
+        (column,) = evaluate([Job.of(tape, np.array([given]).T)], np.dtype(float))
+        balls = [*proven.values, *(ball for row in proven.slopes for ball in row)]
+        values = np.concatenate([column.value.ravel(), column.slope.ravel()])
+        assert all(abs(ball - arb(float(x))) < 1e-9 for ball, x in zip(balls, values, strict=True))
+        found.append(balls)
+    return not all(a.overlaps(b) for a, b in zip(*found, strict=True))
 
 
 def test_branches_that_meet_smoothly_are_no_tie() -> None:

@@ -15,7 +15,14 @@ from reference.campaign import Plan
 from reference.drawing.graphs import ARCHITECTURES
 from reference.evidence import outside_enclosure
 from reference.formats import FORMATS, LOW, format_of
-from reference.judge import ACCUMULATED, STRICT, judge, judge_all
+from reference.judge import (
+    ACCUMULATED,
+    STRICT,
+    Judgement,
+    TensorFinding,
+    judge,
+    judge_all,
+)
 from reference.oracles import Answer, load
 from reference.oracles.enclosure import enclose
 from reference.problems import (
@@ -30,7 +37,7 @@ from reference.problems import (
     parse_address,
 )
 from reference.rounding import RoundingUnit
-from reference.translation import ordinary
+from reference.translation import uses_of
 from reference.trials.sensitivity import deep, inject
 
 MANUAL = load(("manual",))["manual"]
@@ -359,4 +366,7 @@ def test_the_translation_is_compared_in_float32(dtype: str) -> None:
     for index in Selection(dtypes=(dtype,), architectures=("dense", "stack")).indices(4):
         one = draw_any(0, index)
         assert one.problem.dtype == format_of(dtype).dtype
-        assert {problem.dtype for problem in ordinary(one)} == {np.dtype(np.float32)}
+        finding = TensorFinding("torch", "loss", None, (), 1.0, 0.0)
+        uses = list(uses_of(one, Judgement("DEVIATES", ("torch",), (finding,)), "torch"))
+        problems = [problem for use in uses for problem in use.problems()]
+        assert {problem.dtype for problem in problems} == {np.dtype(np.float32)}

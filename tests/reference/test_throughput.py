@@ -8,14 +8,14 @@ import pytest
 from manual_backprop.network import Problem
 from manual_backprop.operation import InvalidInput
 from reference.bench import throughput as bench
-from reference.campaign import Plan
+from reference.campaign import BLOCK, LONG_RUN, Plan
 from reference.judge import Judgement, judge
 from reference.oracles import Answer, load
 
 
 def test_the_parts_of_a_network_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """By an invented clock: of a whole block's 20 s, 9 are neither drawing nor judging."""
-    monkeypatch.setattr(bench, "BLOCK", 16)
+    monkeypatch.setattr("reference.campaign.BLOCK", 16)
     taken = itertools.cycle([3.0, 1.0, 2.0, 8.0, 20.0])
 
     def seconds(call: Callable[[], object]) -> float:
@@ -83,3 +83,10 @@ def test_the_text_tells_the_figures() -> None:
 def test_too_few_networks_for_the_parts_of_a_run_are_refused() -> None:
     with pytest.raises(InvalidInput, match=f"expected at least {bench.WINDOWS * bench.BLOCK}"):
         bench.throughput(networks=(bench.WINDOWS - 1) * bench.BLOCK)
+
+
+def test_a_long_run_has_larger_blocks() -> None:
+    for problems, size in ((LONG_RUN * BLOCK, BLOCK), (LONG_RUN * BLOCK + 1, 2 * BLOCK)):
+        blocks = Plan(problems=problems).blocks()
+        assert {stop - start for start, stop in blocks[:-1]} == {size}
+        assert [0, *(stop for _, stop in blocks)] == [*(start for start, _ in blocks), problems]
