@@ -52,12 +52,13 @@ class Size(NamedTuple):
 
 
 SIZES = (
-    Size(4, 8, 8, 64, tuple(range(2, 9))),
-    Size(12, 64, 8, 8, LARGE_ROWS),
+    Size(4, 8, 8, 64, tuple(range(1, 9))),
+    Size(12, 64, 8, 8, (*range(1, 6), *LARGE_ROWS)),
     Size(4, 32, 32, 16, (*range(1, 11), 12, 16, 20, 24, 32)),
 )
 """In the order in which they are tried; each is compiled when a problem needs it. Each row width
-is a branch of every operation that takes rows. The second holds what is drawn large."""
+is a branch of every operation that takes rows. The second holds what is drawn large: rows of up to
+5 numbers are drawn so in the regime special."""
 
 _PASS_ON = 0  # the activation branch of the layers that pad the depth
 

@@ -36,7 +36,7 @@ from reference.oracles.manual import Manual
 from reference.problems import AnyProblem, directed_graph
 from reference.trials.second_order import problems_of
 
-Function = Callable[..., Any]
+Function = Callable[..., object]
 """A backward or another function of the subject, whatever it takes."""
 
 _SWAPS: dict[type[ast.operator], type[ast.operator]] = {
@@ -352,9 +352,8 @@ _SECOND_USES = 160
 
 def of_second() -> Iterator[Mutant]:
     """Yield every mutant of every operation's `tangent` and `second`."""
-    for group, registry in (("activation", ACTIVATIONS), ("loss", LOSSES), ("layer", LAYERS)):
-        operations: Any = registry
-        for name, operation in operations.items():
+    for group, registry in REGISTRIES.items():
+        for name, operation in registry.items():
             for method in ("tangent", "second"):
                 right = getattr(operation, method, None)
                 if right is None:  # a loss has no tangent of its own

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ class LayoutRequest:
     text: str
     fixed: Mapping[str, Spec] = field(default_factory=dict)
     """What is known already: the user's `shapes`, dicts and lists whose parts are asked for."""
-    builders: Mapping[str, Any] = field(default_factory=dict)
+    builders: Mapping[str, object] = field(default_factory=dict)
     """Makers of what a name stands for: a list of layers."""
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes of arrays that the module holds."""
@@ -521,7 +520,7 @@ def strings_for(name: str, text: str) -> tuple[str, ...]:
 class SavingContext:
     """The context that a framework passes to a function: it keeps what is saved."""
 
-    saved_tensors: tuple[Any, ...] = ()
+    saved_tensors: tuple[object, ...] = ()
     needs_input_grad: tuple[bool, ...] = (True,) * 8
 
     def save_for_backward(self, *values: object) -> None:
@@ -536,7 +535,7 @@ class Steps:
 
     learning_rate = lr = 0.5
 
-    def update(self, w: Any, grad: Any) -> Any:
+    def update(self, w: np.ndarray, grad: np.ndarray) -> np.ndarray:
         """Return w − rate · grad."""
         return w - self.learning_rate * grad
 
