@@ -13,6 +13,7 @@ So that padding changes nothing but the speed:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -212,6 +213,22 @@ class PaddedProgram:
             shape = (width,) if extent == "classes" else (batch, width)
             empty[f"array.{name}"] = np.ones((block, *shape), self.dtype)
         return empty
+
+
+@lru_cache(maxsize=32)
+def padded_program(
+    dtype: np.dtype,
+    size: Size,
+    derivative: Derivative,
+    switch_order: int,
+    operations: tuple[int, ...],
+) -> PaddedProgram:
+    """Return the program that all oracles of the process share: to trace one takes seconds.
+
+    `operations` is what `registered` returned. The program refers to all of it, so nothing else
+    takes the identity of a part.
+    """
+    return PaddedProgram(dtype, size, derivative, switch_order)
 
 
 def _pack_inputs(block: Tree, prefix: str, k: int, problem: Problem, given: ByName) -> None:

@@ -8,7 +8,6 @@ calls is changed too, for that call alone.
 """
 
 import ast
-import copy
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -102,11 +101,25 @@ def mutate(function: Function) -> Iterator[tuple[str, Function]]:
     definition.returns = None
     for argument in definition.args.args:
         argument.annotation = None
+    places = {id(n): (holder, key) for holder, key, n in _places(definition)}
     nodes = [n for statement in definition.body[1:] for n in ast.walk(statement)]
-    for position, node in enumerate(nodes):
+    for node in nodes:
         for text, changed in _changes(node):
-            mutated = _replaced(tree, position, changed)
-            yield f"line {node.lineno}: {text}", _compiled(mutated, function)  # type: ignore[attr-defined]
+            ast.fix_missing_locations(ast.copy_location(changed, node))
+            holder, key = places[id(node)]
+            holder[key] = changed
+            mutant = _compiled(tree, function)
+            holder[key] = node
+            yield f"line {node.lineno}: {text}", mutant  # type: ignore[attr-defined]
+
+
+def _places(tree: ast.AST) -> Iterator[tuple[Any, Any, ast.AST]]:
+    """Yield each node below a tree, with the list or the attributes that hold it, and where."""
+    for parent in ast.walk(tree):
+        for field, value in ast.iter_fields(parent):
+            members = enumerate(value) if isinstance(value, list) else [(field, value)]
+            holder = value if isinstance(value, list) else vars(parent)
+            yield from ((holder, key, n) for key, n in members if isinstance(n, ast.AST))
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
@@ -144,22 +157,6 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
                 )
         case ast.Attribute(value, "T"):
             yield changed(value)
-
-
-def _replaced(tree: ast.Module, position: int, changed: ast.AST) -> ast.Module:
-    """Return a copy of the tree with the node at one position changed."""
-    copied = copy.deepcopy(tree)
-    body = copied.body[0]
-    assert isinstance(body, ast.FunctionDef)
-    nodes = [n for statement in body.body[1:] for n in ast.walk(statement)]
-    target = nodes[position]
-
-    class Replace(ast.NodeTransformer):
-        def visit(self, node: ast.AST) -> Any:
-            return copy.deepcopy(changed) if node is target else self.generic_visit(node)
-
-    replaced: ast.Module = Replace().visit(copied)
-    return ast.fix_missing_locations(replaced)
 
 
 def _compiled(tree: ast.Module, function: Function) -> Function:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,11 @@ def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
     shows), "two" (2 everywhere: for code that names each entry), "image" sizes always fit a
     3 x 3 kernel with stride 2 and padding 1, "pool" ones a 2 x 2 window.
     """
+    return dict(_sizes(seed, index, style))
+
+
+@lru_cache(maxsize=4096)
+def _sizes(seed: int, index: int, style: str) -> dict[str, int]:
     if style == "two":
         return dict.fromkeys([*POOLS, "K", "Y", "X"], 2)
     rng = np.random.default_rng([seed, index, 77])

@@ -130,6 +130,12 @@ Rule = Callable[[Argument], list[Spec] | None]
 
 
 @lru_cache(maxsize=4096)
+def _all_found(pattern: str, text: str) -> list[str]:
+    """Search as re.findall does for one group."""
+    return re.findall(pattern, text)
+
+
+@lru_cache(maxsize=4096)
 def _found(pattern: str, text: str, flags: int = 0) -> re.Match[str] | None:
     """Search as re.search does; each layout of the same arguments asks the same of the code."""
     return re.search(pattern, text, flags)
@@ -314,7 +320,7 @@ def _unpacked(one: Argument) -> list[Spec] | None:
     name = re.escape(one.name)
     found = _found(rf"^\s*([\w., ]+?) = (self\.)?{name}$", one.text, re.M)
     count = len([n for n in found[1].split(",") if n.strip()]) if found and "," in found[1] else 0
-    by_index = [int(i) + 1 for i in re.findall(rf"\b{name}\[(\d)\]", one.text)]
+    by_index = [int(i) + 1 for i in _all_found(rf"\b{name}\[(\d)\]", one.text)]
     count = count or max(by_index, default=0)
     if not one.of_constructor or not count:
         return None
@@ -508,7 +514,7 @@ RULES: tuple[Rule, ...] = (
 def strings_for(name: str, text: str) -> tuple[str, ...]:
     """Return the strings that an argument is compared with: activation == "relu"."""
     quoted = rf"\b_?{re.escape(name)}\b\s*==\s*['\"]([^'\"]+)['\"]"
-    return tuple(dict.fromkeys(re.findall(quoted, text)))
+    return tuple(dict.fromkeys(_all_found(quoted, text)))
 
 
 class SavingContext:
