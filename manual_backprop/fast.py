@@ -7,7 +7,6 @@ result. `tape` describes the optimisations.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -35,14 +34,12 @@ class CompiledStep:
         traced = {n: tape.note(n, v) for n, v in given.items() if v is not None}
         symbolic = _with_inputs(problem, traced)
         trace = forward(symbolic, form)
-        found: dict[str, Any] = {"loss": trace.loss, **backward(symbolic, trace)}
-        for name in ("loss", *wanted):
-            if not isinstance(found[name], Traced):  # it depends on no input
-                found[name] = tape.note(("constant", name), found[name])
-        self._calls, places = tape.assemble([found[name] for name in ("loss", *wanted)])
+        found = {"loss": trace.loss, **backward(symbolic, trace)}
+        outputs = _traced(tape, {name: found[name] for name in ("loss", *wanted)})
+        self._calls, places = tape.assemble(list(outputs.values()))
         self.inputs: Mapping[str, Array] = {n: places[t.number] for n, t in traced.items()}
-        self.loss: FloatArray = places[found["loss"].number]
-        self.gradients: Mapping[str, FloatArray] = {n: places[found[n].number] for n in wanted}
+        self.loss: FloatArray = places[outputs["loss"].number]
+        self.gradients: Mapping[str, FloatArray] = {n: places[outputs[n].number] for n in wanted}
         self._x, self._targets = self.inputs["x"], self.inputs["targets"]
 
     def __call__(
@@ -79,10 +76,7 @@ class ProductStep:
         moved = {n: tape.note(f"direction of {n}", np.zeros_like(known[n])) for n in names}
         direction: ByName = {**zeros, **moved}
         found = product_along(_with_inputs(problem, traced), direction)
-        outputs: dict[str, Any] = {"loss": found.loss, **{n: found.products[n] for n in names}}
-        for name, value in outputs.items():
-            if not isinstance(value, Traced):  # it depends on no input
-                outputs[name] = tape.note(("constant", name), value)
+        outputs = _traced(tape, {"loss": found.loss, **{n: found.products[n] for n in names}})
         self._calls, places = tape.assemble(list(outputs.values()))
         traced |= {f"direction of {n}": t for n, t in moved.items()}
         self.inputs: Mapping[str, Array] = {n: places[t.number] for n, t in traced.items()}
@@ -134,11 +128,23 @@ def compile_step(
     return CompiledStep(problem, names, form)
 
 
+def _traced(tape: CallTape, outputs: ByName) -> dict[str, Traced]:
+    """Return the outputs as arrays of the tape; one that depends on no input is a constant."""
+    return {
+        name: value if isinstance(value, Traced) else tape.note(("constant", name), value)
+        for name, value in outputs.items()
+    }
+
+
 def _with_inputs(problem: Problem, inputs: ByName) -> Problem:
-    given: dict[str, Any] = {name: inputs.get(name) for name in ("x", "targets", "weights")}
-    parameters = {name: inputs[name] for name in problem.parameters}
-    arrays = {name: inputs[name] for name in problem.arrays}
-    return replace(problem, **given, parameters=parameters, arrays=arrays)
+    return replace(
+        problem,
+        x=inputs["x"],
+        targets=inputs["targets"],
+        weights=inputs.get("weights"),
+        parameters={name: inputs[name] for name in problem.parameters},
+        arrays={name: inputs[name] for name in problem.arrays},
+    )
 
 
 def _fill(name: str, place: Array, given: Array) -> None:

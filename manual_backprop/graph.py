@@ -8,7 +8,7 @@ steps use a value, its cotangents add up: with L = L(a, b, …) and each of a, b
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Step(NamedTuple):
     name: str
     operation: str
     inputs: Mapping[str, str]
-    options: Mapping[str, Any] = {}
+    options: Mapping[str, object] = {}
 
     @property
     def record(self) -> Operation:

@@ -148,7 +148,7 @@ class Operation(Formulas):
     doc: str
     textbook: Formulas | None = None
     definition: Callable[..., Any]
-    composition: Callable[..., Any] | None
+    composition: Callable[..., object] | None
     second: Callable[..., Any]
     torch: Counterpart
     jax: Counterpart

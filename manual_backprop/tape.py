@@ -31,7 +31,7 @@ from manual_backprop.operation import ByName, InvalidInput
 
 Array = np.ndarray
 Operand: TypeAlias = "Traced | Array | float"
-Call = tuple[Any, ...]
+Call = tuple[object, ...]
 """A function and its arguments."""
 Emit = Callable[..., list[Call]]
 """Given the place of the result and those of the operands: the calls that compute it."""

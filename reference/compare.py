@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,7 @@ def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distanc
     A tensor that the right answer lacks, or has in another shape or dtype, is infinitely far.
     """
     found: dict[int, Distances] = {}
-    sweeps: dict[np.dtype[Any], _Sweep] = {}
+    sweeps: dict[np.dtype, _Sweep] = {}
     for k, (left, right) in enumerate(zip(lefts, rights, strict=True)):
         mine, other = compared(left), compared(right)
         ours = [np.asarray(left.loss), *mine.values()]

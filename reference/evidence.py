@@ -4,7 +4,7 @@ The certified value is that of one operation at the deviating answer's own input
 with 32 digits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,13 +56,12 @@ class Evidence:
 def gather(problem: AnyProblem, answers: Mapping[str, Answer], judgement: Judgement) -> Evidence:
     """Return the evidence for a verdict."""
     finding, choice = judgement.leading, next(iter(judgement.choices), None)
-    if finding is None and (judgement.kind != "CONVENTION" or choice is None):
+    place = choice if finding is None else finding
+    if place is None or (finding is None and judgement.kind != "CONVENTION"):
         return Evidence("", (), "", sentence=plain_sentence(judgement))
-    who = finding.oracle if finding is not None else choice.oracle  # type: ignore[union-attr]
-    place: Any = finding if finding is not None else choice
     tensor, entry = place.tensor, place.entry
     evidence = Evidence(tensor, entry, operation_at(problem, tensor))
-    accused = answers[who]
+    accused = answers[place.oracle]
     if finding is None or not finding.reason:
         ball = local_truth(problem, accused, tensor, entry)
         # At a kink the ball is thick: it contains every slope in between, which are all allowed.
@@ -207,7 +206,7 @@ class _ChainEntry:
         return total
 
 
-def _dot(left: Any, right: Any) -> Ball:
+def _dot(left: Iterable[float], right: Iterable[float]) -> Ball:
     return sum((arb(float(a)) * arb(float(b)) for a, b in zip(left, right, strict=True)), arb(0))
 
 

@@ -6,7 +6,6 @@ rounded at its end. What is added here is drawn, answered, certified, judged and
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -14,9 +13,6 @@ import numpy.typing as npt
 
 Array = np.ndarray
 """An array of any dtype: floats, labels, masks."""
-
-Tensor = Any
-"""A tensor of PyTorch or an array of JAX; neither is loaded for its type."""
 
 
 @dataclass(frozen=True)

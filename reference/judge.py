@@ -280,7 +280,7 @@ def judge_final_gradients(
         yield TensorFinding(answer.oracle, name, None, entry, error, allowed)
 
 
-def _worst(errors: npt.NDArray[Any], allowed: npt.NDArray[Any]) -> tuple[int, ...]:
+def _worst(errors: np.ndarray, allowed: np.ndarray) -> tuple[int, ...]:
     with np.errstate(all="ignore"):
         ratio = np.nan_to_num(errors / allowed, nan=0.0)
     return tuple(map(int, np.unravel_index(int(ratio.argmax()), ratio.shape)))
@@ -407,12 +407,12 @@ def _operation_of_graph(problem: GraphProblem, tensor: str) -> str:
 
 
 def allowed_alone(
-    truth: npt.NDArray[Any],
-    inputs: npt.NDArray[Any],
+    truth: np.ndarray,
+    inputs: np.ndarray,
     quantity: str,
     dtype: npt.DTypeLike,
     model: Rounding,
-) -> npt.NDArray[Any]:
+) -> np.ndarray:
     """Return how far an operation by itself may be off `truth`, its value or slope at `inputs`.
 
     `quantity` is "value" or "slope".

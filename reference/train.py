@@ -324,7 +324,7 @@ def picture(done: Training, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     plane = done.task.network.input_width == 2
-    settings: dict[Any, Any] = {
+    settings: dict[Any, object] = {
         "svg.hashsalt": "manual-backprop",
         "font.size": 10,
         "axes.spines.top": False,

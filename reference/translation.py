@@ -1,9 +1,10 @@
 """Does our call of a framework compute the function we mean? Its values are compared first.
 
 An operation's counterpart, with its options, reduction and padding, is our own translation and may
-be wrong. Where an answer of a framework deviates, the framework is asked about the same network
-with ordinary numbers. An operation whose value differs from the definition there is reported as
-"our translation or the framework is wrong"; its gradient is not judged.
+be wrong. Where an answer of a framework deviates, the framework is asked about the same use of the
+operation with ordinary numbers: once for all problems that have this use. An operation whose value
+differs from the definition there is reported as "our translation or the framework is wrong"; its
+gradient is not judged.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

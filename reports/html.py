@@ -78,13 +78,13 @@ def render_page(
     *,
     styles: Sequence[str] = ("page.css",),
     scripts: Sequence[str] = ("page.js",),
-    **values: Any,
+    **values: object,
 ) -> str:
     """Return another page of the same look; it may add a style and a script of its own."""
     return _page(template, styles, scripts, **values)
 
 
-def render_fragment(template: str, **values: Any) -> str:
+def render_fragment(template: str, **values: object) -> str:
     """Return a part of a page alone, for a notebook's cell."""
     return _environment().get_template(template).render(**values)
 
@@ -354,7 +354,7 @@ def _page(
     template: str,
     styles: Sequence[str] = ("page.css",),
     scripts: Sequence[str] = ("page.js",),
-    **values: Any,
+    **values: object,
 ) -> str:
     environment = _environment()
     loader = environment.loader

@@ -5,12 +5,17 @@
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from everythird import MANY, every_third
 from hypothesis import HealthCheck, settings
+
+# The tests begin hundreds of processes, and each of them would compile this project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _COMMON = {
     "deadline": None,  # the first call of an oracle compiles; a timed test would lie

@@ -16,6 +16,7 @@ from manual_backprop.operation import ByName, FloatArray, InvalidInput
 
 Expression = Callable[[Arithmetic, Quantities], Any]
 Jacobian = Callable[[str | Expression, str], np.ndarray]
+Same = Callable[[np.ndarray, np.ndarray | float], bool]
 Side = Callable[["Evaluation"], Any]
 
 
@@ -38,7 +39,7 @@ class Evaluation:
         m: SlopeArithmetic,
         values: Quantities,
         jacobian: Jacobian,
-        same: Callable[[Any, Any], bool] | None = None,
+        same: Same | None = None,
     ) -> None:
         self.m, self._values, self._jacobian, self._same = m, values, jacobian, same
         self.asked: dict[tuple[str, str, str], None] = {}
@@ -76,7 +77,7 @@ class Evaluation:
         return self.m.slope(activation, x)
 
 
-def read(jacobian: np.ndarray, reading: str, same: Callable[[Any, Any], bool] | None = None) -> Any:
+def read(jacobian: np.ndarray, reading: str, same: Same | None = None) -> Any:
     """Pick entries of a Jacobian: one letter an axis, equal letters equal indices."""
     try:
         pair, wanted = reading.replace(" ", "").split("->")

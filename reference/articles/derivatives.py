@@ -69,18 +69,19 @@ class BallArithmetic(SlopeArithmetic):
         self._m = balls.DefinitionArithmetic()
         self._m.variables([])  # a constant has no slopes, by name
 
-    def _each(self, f: Callable[[Any], object], x: np.ndarray) -> Any:
-        return np.frompyfunc(f, 1, 1)(x)
+    def _each(self, f: Callable[..., object], x: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.frompyfunc(f, 1, 1)(x)
+        return found
 
-    def exp(self, x: np.ndarray) -> Any:
+    def exp(self, x: np.ndarray) -> np.ndarray:
         """Return e to the x."""
         return self._each(self._m.exp, x)
 
-    def log(self, x: np.ndarray) -> Any:
+    def log(self, x: np.ndarray) -> np.ndarray:
         """Return the natural logarithm."""
         return self._each(self._m.log, x)
 
-    def apply(self, name: str, x: np.ndarray, **parameters: float) -> Any:
+    def apply(self, name: str, x: np.ndarray, **parameters: float) -> np.ndarray:
         """Return the textbook definition of an activation."""
         operation = ACTIVATIONS[name]
         arguments = constants({**operation.defaults(), **parameters})
@@ -109,7 +110,7 @@ class BallArithmetic(SlopeArithmetic):
             entries.append(f(y[at], float(t[at]), **own))
         return _array(entries, y.shape)
 
-    def slope(self, name: str, x: np.ndarray) -> Any:
+    def slope(self, name: str, x: np.ndarray) -> np.ndarray:
         """Return g'(x) by differentiating the definition."""
         operation = ACTIVATIONS[name]
         definition, parameters = operation.definition, operation.defaults()
@@ -175,7 +176,7 @@ def _target(row: np.ndarray) -> int | list[float]:
     return int(row) if np.ndim(row) == 0 else [float(entry) for entry in row]
 
 
-def overlap(left: np.ndarray, right: np.ndarray) -> bool:
+def overlap(left: np.ndarray, right: np.ndarray | float) -> bool:
     """Whether two arrays of balls may be equal: every pair of enclosures has a common point."""
     a, b = np.broadcast_arrays(np.asarray(left, dtype=object), np.asarray(right, dtype=object))
     return all(
@@ -210,7 +211,7 @@ def _shapes(system: System, given: ByName, m: Arithmetic) -> dict[str, tuple[int
     return {name: np.shape(q[name]) for name in [*names, *q.computed()]}
 
 
-def _objects(value: np.ndarray, f: Callable[[Any], object]) -> np.ndarray:
+def _objects(value: np.ndarray, f: Callable[..., object]) -> np.ndarray:
     array = np.asarray(value)
     return _array([f(entry) for entry in array.reshape(-1).tolist()], array.shape)
 
@@ -225,7 +226,7 @@ def _values(value: np.ndarray) -> np.ndarray:
     return _objects(value, lambda e: e.value if isinstance(e, balls.Dual) else e)
 
 
-def _slope(entry: object, index: int) -> Any:
+def _slope(entry: object, index: int) -> object:
     if not isinstance(entry, balls.Dual):
         return arb(0)
     return entry.slope.by.get(index, arb(0))

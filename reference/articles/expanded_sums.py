@@ -96,17 +96,18 @@ def written(value: ExpandedNumber | float) -> ExpandedNumber:
 class ExpandedArithmetic(SlopeArithmetic):
     """Arrays of written numbers, entry by entry."""
 
-    def _each(self, name: str, f: Callable[[np.float64], np.ndarray], x: np.ndarray) -> Any:
-        def call(entry: ExpandedNumber) -> Any:
+    def _each(self, name: str, f: Callable[[np.float64], np.ndarray], x: np.ndarray) -> np.ndarray:
+        def call(entry: ExpandedNumber) -> ExpandedNumber:
             return ExpandedNumber(float(f(np.float64(entry.value))), f"{name}({entry.text})")
 
-        return np.frompyfunc(call, 1, 1)(x)
+        found: np.ndarray = np.frompyfunc(call, 1, 1)(x)
+        return found
 
-    def exp(self, x: np.ndarray) -> Any:
+    def exp(self, x: np.ndarray) -> np.ndarray:
         """Return e to the x."""
         return self._each("exp", np.exp, x)
 
-    def log(self, x: np.ndarray) -> Any:
+    def log(self, x: np.ndarray) -> np.ndarray:
         """Return the natural logarithm."""
         return self._each("log", np.log, x)
 
@@ -132,7 +133,7 @@ class ExpandedArithmetic(SlopeArithmetic):
         pairs = zip(np.asarray(y).reshape(-1), targets.reshape(-1), strict=True)
         return _zip(found, [f"{name}({p.text}, {digits(float(t))})" for p, t in pairs])
 
-    def slope(self, name: str, x: np.ndarray) -> Any:
+    def slope(self, name: str, x: np.ndarray) -> np.ndarray:
         """Return g'(x)."""
         return self._each(f"{name}′", lambda value: NUMPY.slope(name, np.asarray(value)), x)
 

@@ -1,7 +1,6 @@
 """The words and formulas of an audit: corrections, counterexamples, both sides' numbers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ def changed_formula(formula: str, changes: Sequence[str]) -> str:
     return text
 
 
-def telling(left: np.ndarray, right: Any) -> tuple[int, ...]:
+def telling(left: np.ndarray, right: np.ndarray | None) -> tuple[int, ...]:
     """Return the entry where the sides differ most, or where the left one is largest."""
     values = floats(left)
     if right is None or np.shape(right) != values.shape:
@@ -54,7 +53,7 @@ def spell(found: Arrangement) -> str:
     return ("-" if found.sign < 0 else "") + found.formula
 
 
-def spell_case(inputs: ByName, left: np.ndarray, right: Any) -> str:
+def spell_case(inputs: ByName, left: np.ndarray, right: np.ndarray) -> str:
     """Return "x = [1, 0], y = 1: left 0.5, right 0.25"."""
     numbers = differentiable(inputs)
     given = [f"{name} = {value}" for name, value in inputs.items() if name not in numbers]

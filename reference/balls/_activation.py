@@ -52,7 +52,7 @@ def numpy_on_balls(modules: Iterable[ModuleType], seed: int | None = None) -> It
 
 
 def _importing(
-    plain: Callable[..., Any], targets: list[dict[str, object]], stand_ins: StandIns
+    plain: Callable[..., ModuleType], targets: list[dict[str, object]], stand_ins: StandIns
 ) -> Callable[..., Any]:
     """`__import__`, whose modules are stand-ins for the statements of the targets alone."""
 

@@ -253,7 +253,7 @@ def array_ufunc(
     return result_of(result)
 
 
-def _masked(result: Any, where: npt.ArrayLike, out: Any) -> object:
+def _masked(result: npt.ArrayLike, where: npt.ArrayLike, out: tuple[object, ...] | None) -> object:
     """The result where the mask holds; elsewhere what `out` held, or 0."""
     before = np.zeros(np.shape(result)) if out is None else base(out[0])
     mask = np.asarray(where).astype(bool)
@@ -325,7 +325,7 @@ _OF_SEQUENCES = {
 
 
 def array_function(
-    func: Callable[..., object], args: Sequence[object], kwargs: dict[str, Any]
+    func: Callable[..., object], args: Sequence[object], kwargs: dict[str, object]
 ) -> object:
     """One call of a NumPy function: ours where there is one, else NumPy's on plain objects."""
     out = kwargs.get("out")
@@ -344,7 +344,9 @@ def array_function(
     return target
 
 
-def _numpys_own(func: Callable[..., object], args: list[object], kwargs: dict[str, Any]) -> object:
+def _numpys_own(
+    func: Callable[..., object], args: list[object], kwargs: dict[str, object]
+) -> object:
     try:
         return func(*args, **kwargs)
     except LeftTheTape:

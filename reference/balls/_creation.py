@@ -15,7 +15,7 @@ from ._table import objects
 from ._vectorize import Vectorize
 
 
-def ballify(x: object) -> Any:
+def ballify(x: object) -> object:
     """Lists that hold Numbers, and object arrays that hold them, as BallArrays."""
     if isinstance(x, np.ndarray):
         return x.view(BallArray) if x.dtype == object and type(x) is np.ndarray else x
@@ -35,7 +35,7 @@ def _holds_numbers(x: Any) -> bool:
     return False
 
 
-def _balls(made: object) -> Any:
+def _balls(made: object) -> object:
     """A BallArray of an array of floats; ints, bools and scalars as they are."""
     return as_balls(made) if isinstance(made, np.ndarray) and made.dtype.kind == "f" else made
 
@@ -62,7 +62,9 @@ def _creation_like(function: Callable[..., object]) -> Callable[..., object]:
     return make
 
 
-def _full(shape: Any, fill_value: object, dtype: npt.DTypeLike | None = None, **_: object) -> Any:
+def _full(
+    shape: int | Sequence[int], fill_value: object, dtype: npt.DTypeLike | None = None, **_: object
+) -> object:
     if is_tracked(fill_value):
         result = np.empty(shape, dtype=object).view(BallArray)
         result[...] = ballify(fill_value)
@@ -70,19 +72,21 @@ def _full(shape: Any, fill_value: object, dtype: npt.DTypeLike | None = None, **
     return _balls(np.full(shape, fill_value, dtype))
 
 
-def _full_like(a: Any, fill_value: object, dtype: npt.DTypeLike | None = None, **_: object) -> Any:
+def _full_like(
+    a: Any, fill_value: object, dtype: npt.DTypeLike | None = None, **_: object
+) -> object:
     plain = isinstance(a, np.ndarray) and not isinstance(a, BallArray)
     return _full(np.shape(objects(base(a))), fill_value, dtype or (a.dtype if plain else float))
 
 
 def _array(
-    x: Any,
+    x: object,
     dtype: npt.DTypeLike | None = None,
     *_: object,
     copy: object = True,
     ndmin: int = 0,
     **__: object,
-) -> Any:
+) -> object:
     """`np.array`: a BallArray for kinds of float, a copy."""
     if dtype is not None and np.dtype(dtype) == object and isinstance(x, list | tuple):
         made: Any = np.array(x, dtype=object)  # lists of layers, ragged lists of arrays
@@ -117,12 +121,12 @@ def _asarray(x: object, dtype: npt.DTypeLike | None = None, *_: object, **__: ob
     return _array(x, dtype)
 
 
-def _at_least_one(x: object, dtype: npt.DTypeLike | None = None, **_: object) -> Any:
+def _at_least_one(x: object, dtype: npt.DTypeLike | None = None, **_: object) -> object:
     made = _asarray(x, dtype)
     return made if made.ndim else made.reshape(1)
 
 
-def _arange(*args: Any, **kwargs: Any) -> object:
+def _arange(*args: object, **kwargs: Any) -> object:
     return _balls(np.arange(*map(_float_if_number, args), **kwargs))
 
 
@@ -169,7 +173,7 @@ class _Concatenator:
     def __init__(self, real: Any) -> None:
         self._real = real
 
-    def __getitem__(self, key: Any) -> object:
+    def __getitem__(self, key: object) -> object:
         items = key if isinstance(key, tuple) else (key,)
         if not any(isinstance(x, BallArray) or is_tracked(x) for x in items):
             return ballify(self._real[key])

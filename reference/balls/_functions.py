@@ -132,7 +132,7 @@ def quantile(a: object, q: Any, axis: Axis = None, *_: object, keepdims: object 
 
 @implements("percentile")
 def percentile(
-    a: object, q: Any, axis: Axis = None, *_: object, keepdims: object = False
+    a: object, q: object, axis: Axis = None, *_: object, keepdims: object = False
 ) -> object:
     """`quantile` of q/100."""
     return quantile(a, np.asarray(q) / 100.0, axis, keepdims=keepdims)
@@ -265,7 +265,7 @@ implements("isrealobj")(lambda x: True)
 
 
 @implements("result_type", "common_type")
-def result_type(*arrays: Any) -> object:
+def result_type(*arrays: npt.ArrayLike | npt.DTypeLike) -> object:
     """As of float64 in the place of balls."""
     return np.result_type(
         *(np.float64 if isinstance(x, np.ndarray) and x.dtype == object else x for x in arrays)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import string
 from collections.abc import Iterable, Sequence
+from types import EllipsisType
 from typing import Any, cast
 
 import numpy as np
@@ -127,7 +128,7 @@ def _interleaved(arguments: Sequence[Any]) -> tuple[str, list[Objects]]:
     operands = [arguments[2 * k] for k in range(pairs)]
     lists = [arguments[2 * k + 1] for k in range(pairs)]
 
-    def spelled(indices: Iterable[Any]) -> str:
+    def spelled(indices: Iterable[int | EllipsisType]) -> str:
         return "".join("..." if i is Ellipsis else _LETTERS[i] for i in indices)
 
     text = ",".join(map(spelled, lists))

@@ -6,7 +6,7 @@ the prepared call, which is timed, computes from arrays that stand ready, for al
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -14,7 +14,12 @@ import numpy as np
 from manual_backprop.fast import compile_step
 from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.operation import Form, InvalidInput
-from reference.formats import Tensor
+
+if TYPE_CHECKING:
+    import jax
+    import torch
+
+T = TypeVar("T")
 
 
 class BenchCase(msgspec.Struct, frozen=True):
@@ -82,23 +87,25 @@ def floor_of(case: BenchCase) -> Callable[[], None]:
     return floor
 
 
-LossOf = Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]
+LossOf = Callable[[Mapping[str, T], T, T], T]
 """f(parameters, x, targets) -> the loss."""
 
 
-def torch_loss(problem: Problem) -> LossOf:
+def torch_loss(problem: Problem) -> LossOf["torch.Tensor"]:
     """Return the loss of addmm, the activation and PyTorch's own loss."""
     import torch
 
     functional = torch.nn.functional
     hidden = {"tanh": torch.tanh, "relu": torch.relu}[problem.network.layers[0].activation]
-    losses: dict[str, Callable[..., Tensor]] = {
+    losses: dict[str, Callable[..., torch.Tensor]] = {
         "cross_entropy": functional.cross_entropy,
         "mse": functional.mse_loss,
     }
     depth, of_output = len(problem.network.layers), losses[problem.network.loss]
 
-    def loss(parameters: Mapping[str, Tensor], a: Tensor, targets: Tensor) -> Tensor:
+    def loss(
+        parameters: Mapping[str, torch.Tensor], a: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
         for i in range(depth):
             a = torch.addmm(parameters[f"layers.{i}.bias"], a, parameters[f"layers.{i}.weight"])
             a = hidden(a) if i < depth - 1 else a
@@ -107,7 +114,7 @@ def torch_loss(problem: Problem) -> LossOf:
     return loss
 
 
-def jax_loss(problem: Problem) -> LossOf:
+def jax_loss(problem: Problem) -> LossOf["jax.Array"]:
     """Return the same in JAX; the targets are an argument, so that XLA folds nothing."""
     import jax
 
@@ -115,7 +122,7 @@ def jax_loss(problem: Problem) -> LossOf:
     hidden = {"tanh": jnp.tanh, "relu": jax.nn.relu}[problem.network.layers[0].activation]
     depth, labels = len(problem.network.layers), problem.network.loss == "cross_entropy"
 
-    def loss(parameters: Mapping[str, Tensor], a: Tensor, targets: Tensor) -> Tensor:
+    def loss(parameters: Mapping[str, jax.Array], a: jax.Array, targets: jax.Array) -> jax.Array:
         for i in range(depth):
             a = a @ parameters[f"layers.{i}.weight"] + parameters[f"layers.{i}.bias"]
             a = hidden(a) if i < depth - 1 else a
@@ -172,7 +179,9 @@ def torch_compile(problem: Problem) -> Prepared:
     return _torch(problem, lambda loss: torch.compile(loss, dynamic=False))
 
 
-def _torch(problem: Problem, prepared: Callable[[LossOf], LossOf]) -> Prepared:
+def _torch(
+    problem: Problem, prepared: Callable[[LossOf["torch.Tensor"]], LossOf["torch.Tensor"]]
+) -> Prepared:
     import torch
 
     loss = prepared(torch_loss(problem))
@@ -235,7 +244,7 @@ def hips_autograd(problem: Problem) -> Prepared:
     depth, rows = len(problem.network.layers), np.arange(problem.batch)
     hidden = {"tanh": anp.tanh, "relu": lambda z: anp.maximum(z, 0.0)}[_hidden(problem)]
 
-    def loss(parameters: dict[str, Tensor]) -> Tensor:
+    def loss(parameters: Mapping[str, np.ndarray]) -> object:
         a = problem.x
         for i in range(depth):
             a = anp.dot(a, parameters[f"layers.{i}.weight"]) + parameters[f"layers.{i}.bias"]

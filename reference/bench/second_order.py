@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,7 +17,6 @@ from manual_backprop.network import Problem
 from manual_backprop.second_order import hessian_vector_product
 from reference.bench.contestants import SHAPES, BenchCase, jax_loss, problem_of, torch_loss
 from reference.bench.measure import limited, on_one_core
-from reference.formats import Tensor
 
 Pair = tuple[Callable[[], object], Callable[[], object]]
 """A gradient and a Hessian-vector product, of one side."""
@@ -47,10 +45,10 @@ def _torch_side(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str,
     wanted, along = list(leaves.values()), [torch.tensor(direction[n]) for n in names]
     data = torch.tensor(problem.x), torch.tensor(problem.targets)
 
-    def gradient(again: bool = False) -> tuple[Tensor, ...]:
+    def gradient(again: bool = False) -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad(of_data(leaves, *data), wanted, create_graph=again)
 
-    def product() -> tuple[Tensor, ...]:
+    def product() -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad(gradient(again=True), wanted, grad_outputs=along)
 
     return {"PyTorch, double backward": (gradient, product)}
@@ -59,8 +57,8 @@ def _torch_side(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str,
 def _jax_side(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, Pair]:
     import jax
 
-    config: Any = jax.config
-    config.update("jax_enable_x64", True)
+    update: Callable[..., object] = jax.config.update
+    update("jax_enable_x64", True)
     jnp = jax.numpy
     parameters = {n: jnp.asarray(problem.parameters[n]) for n in direction}
     along = {n: jnp.asarray(v) for n, v in direction.items()}
@@ -71,7 +69,7 @@ def _jax_side(problem: Problem, direction: dict[str, np.ndarray]) -> dict[str, P
     # Everything is an argument: XLA would fold x times a constant direction while it compiles.
     gradient = jax.jit(jax.grad(loss))
     product = jax.jit(lambda p, v, *d: jax.jvp(lambda q: jax.grad(loss)(q, *d), (p,), (v,))[1])
-    wait: Any = jax.block_until_ready
+    wait: Callable[..., object] = jax.block_until_ready
     pair = (lambda: wait(gradient(parameters, *data)),
             lambda: wait(product(parameters, along, *data)))  # fmt: skip
     return {"JAX, forward over reverse": pair}

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -215,12 +214,12 @@ def _checkers(problem: Problem) -> dict[str, float]:
     except ImportError:
         return found
     with double_precision():
-        of_jax = jax_loss(problem)
+        of_jax, labels = jax_loss(problem), jax.numpy.asarray(problem.targets)
         jitted = jax.jit(
-            lambda x, *values: of_jax(dict(zip(names, values, strict=True)), x, problem.targets)
+            lambda x, *values: of_jax(dict(zip(names, values, strict=True)), x, labels)
         )
         given = [jax.numpy.asarray(array) for array in arrays]
-        run: Any = partial(check_grads, jitted, given, order=1, modes=["rev"])
+        run: Callable[[], object] = partial(check_grads, jitted, given, order=1, modes=["rev"])
         run()  # compiles
         found["jax check_grads, rev"] = _median(run, 5) * 1e3
     return found

@@ -8,7 +8,6 @@ that take the value. A step has R rows: M = B·R columns, each with K inputs, J 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +19,15 @@ from reference.arithmetic.columns import EXTENDED, ColumnValues, Job, evaluate, 
 from reference.arithmetic.tape import Tape
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
-from reference.blocks.steps import StepPlan, plan_of
-from reference.formats import format_of
+from reference.blocks.steps import Scatter, StepPlan, plan_of
+from reference.formats import Array, format_of
 from reference.rounding import RoundingUnit
-
-Array = npt.NDArray[Any]
 
 AT_ONCE = 512
 """Columns of a tape that are evaluated at once where inputs are moved: a bound on memory."""
+
+
+_SMALL = 2.0**-30  # an error bound below this share of the largest number of its column
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Stack:
     """
 
     graph: Graph
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     values: Mapping[str, Array]
     gradients: Mapping[str, Array]
     cotangents: Mapping[str, Array]
@@ -118,9 +118,10 @@ class StepRows:
     inputs: Array
     found: ColumnValues | None = None
     suspects: npt.NDArray[np.intp] | None = None  # the columns for which `moved` is wanted, or all
+    proven: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     # For each type of ulp: how far the values and slopes surely move when each input moves by an
     # ulp, (J + S, B·R), and how much farther they may move.
-    moves: dict[np.dtype[Any], tuple[Array, Array]] = field(default_factory=dict)
+    moves: dict[np.dtype, tuple[Array, Array]] = field(default_factory=dict)
 
     @property
     def values(self) -> Array:
@@ -139,10 +140,11 @@ class StepRows:
         """The columns for which `moved` is wanted."""
         return np.arange(self.inputs.shape[1]) if self.suspects is None else self.suspects
 
-    def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
+    def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype) -> None:
         """Replace the values of some columns by those that arb certifies."""
         assert self.found is not None
         _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
+        self.proven = np.union1d(self.proven, columns)
 
 
 def _prove(
@@ -150,7 +152,7 @@ def _prove(
     inputs: Array,
     found: ColumnValues,
     columns: npt.NDArray[np.intp],
-    dtype: np.dtype[Any],
+    dtype: np.dtype,
 ) -> None:
     """Replace some columns of `found`, a tape's values at inputs (K, M), by those of arb."""
     nothing = arb(format_of(dtype).smallest) / 2**30
@@ -182,7 +184,7 @@ def rows_of_stack(stack: Stack) -> list[StepRows]:
     return made
 
 
-def certify_rows(rows: Sequence[StepRows], dtype: np.dtype[Any]) -> None:
+def certify_rows(rows: Sequence[StepRows], dtype: np.dtype) -> None:
     """Evaluate the rows of all steps at once."""
     found = evaluate([Job.of(r.plan.row.tape, r.inputs) for r in rows], wide(dtype))
     for r, column in zip(rows, found, strict=True):
@@ -347,7 +349,7 @@ class _Sum:
         self.parts = self.truth[None] if start is not None else self.truth[None][:0]
 
     def add(
-        self, scatter: Any, parts: Sequence[Array], structure: str, unit_of: RoundingUnit
+        self, scatter: Scatter, parts: Sequence[Array], structure: str, unit_of: RoundingUnit
     ) -> None:
         """Add the terms of one step; in a low dtype also the rounding of its result."""
         size = self.given.shape[1]
@@ -440,7 +442,7 @@ class _Slack:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
-    def _underflow(self, sizes: Array) -> Any:
+    def _underflow(self, sizes: Array) -> Array | float:
         """Return what is lost of x σ(z) where σ(z) underflows, and x makes it large again."""
         factors = self._layer and self.r.plan.structure == "elementwise" and len(self.r.inputs) > 1
         return self.unit.k * self.unit.floor * sizes if factors else 0.0
@@ -487,9 +489,7 @@ def _factors(r: StepRows) -> Array:
     return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
 
 
-def _move(
-    r: StepRows, dtype: np.dtype[Any], wanted: npt.NDArray[np.intp], prove: bool = False
-) -> None:
+def _move(r: StepRows, dtype: np.dtype, wanted: npt.NDArray[np.intp], prove: bool = False) -> None:
     """Find how far an ulp of each input moves each value and slope, added up, in some columns.
 
     Each result is known to a radius only: a move within it may be none.
@@ -509,7 +509,7 @@ def _move(
 
 
 def _distances(
-    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
+    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
     sign: int, prove: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Return how far values and slopes surely move, and may move, with an input that moves an ulp.
@@ -539,7 +539,7 @@ def _distances(
 
 
 def _shifted(
-    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
+    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
     sign: int, prove: bool,
 ) -> ColumnValues:  # fmt: skip
     """Return what columns come to an ulp away from zero, or back, in each of some inputs."""
@@ -548,8 +548,19 @@ def _shifted(
         at = inputs[place, k].astype(dtype)
         inputs[place, k] = np.nextafter(at, np.copysign(np.inf, sign * at).astype(dtype))
     laid = inputs.swapaxes(0, 1).reshape(len(r.inputs), -1)
-    (there,) = evaluate([Job.of(r.plan.row.tape, laid)], r.inputs.dtype)
+    tape = r.plan.row.tape
+    (there,) = evaluate([Job.of(tape, laid)], r.inputs.dtype, radii=False)
+    # An ulp of an input hardly changes an error bound that is small, where no decision is near.
+    largest, radii = np.abs(r.values[:, columns]).max(axis=0), r.radii[:, columns]
+    there.value_radius[:] = np.tile(radii, len(some))
+    small = (radii <= _SMALL * largest).all(axis=0)
+    small &= ~np.isin(columns, r.proven)  # their bound is not one of this evaluation
+    open_ = np.flatnonzero(there.near | ~np.tile(small, len(some)))
+    if len(open_):
+        (again,) = evaluate([Job.of(tape, laid[:, open_])], r.inputs.dtype)
+        there.value[:, open_], there.value_radius[:, open_] = again.value, again.value_radius
+        there.tied[open_] = again.tied
     if prove:
         finite = np.isfinite(laid).all(axis=0)
-        _prove(r.plan.row.tape, laid, there, np.flatnonzero(finite & ~there.tied), dtype)
+        _prove(tape, laid, there, np.flatnonzero(finite & ~there.tied), dtype)
     return there

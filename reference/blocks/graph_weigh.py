@@ -10,7 +10,6 @@ and arrays of integers.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +28,10 @@ from reference.blocks.graph_truth import (
     stack_plans,
 )
 from reference.blocks.weigh import Choice, TensorFinding, Weighed
+from reference.formats import Array
 from reference.oracles import Answer
 from reference.problems import DirectedGraph, computed_in
 from reference.rounding import Rounding, RoundingUnit
-
-Array = npt.NDArray[Any]
 
 _AT_ONCE = 256  # answers in a stack
 
@@ -54,7 +52,7 @@ def weigh_graphs(
     order are judged.
     """
     weighed = Weighed()
-    stacks: defaultdict[Any, list[int]] = defaultdict(list)
+    stacks: defaultdict[object, list[int]] = defaultdict(list)
     shapes = {p: tensor_shapes(problems[p]) for p in {p for p, _ in answers}}
     for number, (p, answer) in enumerate(answers):
         wrong = list(_malformed(problems[p], shapes[p], answer))
@@ -89,7 +87,7 @@ def stack_of(problems: Sequence[GraphProblem], pairs: Sequence[tuple[int, Answer
     number, directed = wide(first.dtype), isinstance(first, DirectedGraph)
     arrays = computed_in(first).arrays
 
-    def stacked(arrays: Sequence[Any]) -> Array:
+    def stacked(arrays: Sequence[object]) -> Array:
         return np.stack([np.asarray(a, number).ravel() for a in arrays])
 
     graph, steps = first.graph, [step.name for step in first.graph.steps]
@@ -116,7 +114,7 @@ def _direction(problem: GraphProblem) -> Mapping[str, Array]:
     return problem.direction
 
 
-def _key(problem: GraphProblem) -> Any:
+def _key(problem: GraphProblem) -> object:
     """Return what is the same for all problems of one stack."""
     others = tuple(
         (name, a.shape, b"" if is_float(a) else a.tobytes()) for name, a in problem.arrays.items()

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reference.arithmetic.columns import wide
 from reference.blocks.columns import Columns
+from reference.formats import Array
 from reference.rounding import RoundingUnit
-
-Array = npt.NDArray[Any]
 
 
 @dataclass
@@ -51,7 +49,7 @@ class LossTerms:
 class LossCheck:
     """The losses of one dtype beside what they should be; flat over answers and their entries."""
 
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     answer: Array
     place: Array
     given: Array
@@ -74,7 +72,7 @@ class LossCheck:
     def outside(self, unit: RoundingUnit) -> Array:
         """Return where a loss is not within what is allowed."""
         with np.errstate(all="ignore"):
-            return self.judged & ~(self.error + self.radius <= self.allowed(unit))
+            return np.asarray(self.judged & ~(self.error + self.radius <= self.allowed(unit)))
 
     @property
     def size(self) -> Array:
@@ -105,12 +103,12 @@ class LossCheck:
 
 
 def loss_checks(
-    dtype: np.dtype[Any],
+    dtype: np.dtype,
     terms: LossTerms,
     batches: Array,
     reduced: npt.NDArray[np.bool_],
     divisors: Array,
-    losses: Sequence[Any],
+    losses: Sequence[object],
 ) -> list[LossCheck]:
     """Return the checks: of losses that are sums, and of those that stay apart."""
     made = []

@@ -5,15 +5,13 @@ slopes (running error analysis, Wilkinson 1963). It is what may be lost by conve
 whose own formula may cancel, or take a slope from a rounded output.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from reference.arithmetic.tape import OPCODES, Tape
+from reference.formats import Array
 from reference.rounding import RoundingUnit
-
-Array = npt.NDArray[Any]
 
 
 def formula_errors(
@@ -49,14 +47,19 @@ class _Propagation:
         self.values: list[Array] = []
         self.errors: list[Array] = []
         self.sizes: list[Array] = []  # Σ|monomials| of a polynomial, |value| of everything else
-        self.masked: dict[int, Any] = {}  # see `_masked`
+        self.masked: dict[int, Array | float] = {}  # see `_masked`
         self.least: list[Array] = []  # what a node is at least, however it is rounded
-        self.soft: list[Any] = []  # where an exponential made a number leave the range
+        self.soft: list[Array] = []  # where an exponential made a number leave the range
         self.zero = np.zeros(inputs.shape[1], inputs.dtype)
         self.longest = np.log(np.finfo(inputs.dtype).max) / 2
 
     def add(
-        self, value: Array, error: Any, soft: Any = False, least: Any = None, size: Any = None
+        self,
+        value: Array,
+        error: Array | float,
+        soft: Array | bool = False,
+        least: Array | None = None,
+        size: Array | None = None,
     ) -> None:
         """Note a node; beyond the range of the dtype nothing is known of it.
 
@@ -74,7 +77,7 @@ class _Propagation:
         """Note a primitive of earlier nodes."""
         values = [self.values[n] for n in operands]
         errors = [self.errors[n] for n in operands]
-        soft: Any = name == "EXP"
+        soft: Array | bool = name == "EXP"
         for n in operands:
             soft = soft | self.soft[n]
         least = [self.least[n] for n in operands]
@@ -106,7 +109,7 @@ class _Propagation:
         size = self._size(name, operands, value)
         own = self._own(name, size if self.multiplied_out else np.abs(value))
         rounded = sum(parts, self.zero) + own
-        self.add(value, rounded, soft, sum(least) if name == "ADD" else None, size)
+        self.add(value, rounded, soft, least[0] + least[1] if name == "ADD" else None, size)
 
     def _size(self, name: str, operands: tuple[int, ...], value: Array) -> Array:
         """Return Σ|monomials| of a polynomial of the inputs, |value| of everything else."""
@@ -117,9 +120,9 @@ class _Propagation:
             return np.asarray(sizes[0] * sizes[1])
         if name == "DIV" and self.tape.fixed[operands[1]]:
             return np.asarray(sizes[0] / sizes[1])
-        return np.abs(value)
+        return abs(value)
 
-    def _masked(self, node: int) -> Any:
+    def _masked(self, node: int) -> Array | float:
         """Return how far off a node is where e^{-∞} = 0, rounded, stands for its exponentials.
 
         A mask takes 0 for a weight e^{score}, which is no more exact than that of a low score: of
@@ -129,7 +132,7 @@ class _Propagation:
             name, operands = OPCODES[self.tape.code[node]], self.tape.operands[node]
             parts = [self._masked(n) for n in operands]
             sizes = [self.sizes[n] for n in operands]
-            found: Any = self.function * self.unit.u if name == "EXP" else 0.0
+            found: Array | float = self.function * self.unit.u if name == "EXP" else 0.0
             if name == "MUL":
                 found = parts[0] * sizes[1] + sizes[0] * parts[1]
             if name == "DIV":
@@ -201,7 +204,7 @@ def _erfc(x: Array) -> Array:
 
 
 _BELL = 2 / np.sqrt(np.pi)
-_VALUES: dict[str, Any] = {
+_VALUES: dict[str, Callable[..., Array]] = {
     "ADD": lambda a, b: a + b,
     "SUB": lambda a, b: a - b,
     "MUL": lambda a, b: a * b,
@@ -217,7 +220,7 @@ _VALUES: dict[str, Any] = {
     "SIN": np.sin,
     "COS": np.cos,
 }
-_SLOPES: dict[str, Any] = {
+_SLOPES: dict[str, Callable[..., tuple[Array | float, ...]]] = {
     "ADD": lambda y, a, b: (1.0, 1.0),
     "SUB": lambda y, a, b: (1.0, 1.0),
     "MUL": lambda y, a, b: (b, a),

@@ -22,11 +22,10 @@ from reference.blocks.columns import Check, Columns, SlopeCheck, certify_columns
 from reference.blocks.gather import AnswerLayout, Gathered
 from reference.blocks.sums import DenseTensors, Stacks, SumCheck, stacked
 from reference.blocks.weigh import Weighed, Weighing
+from reference.formats import Array
 from reference.oracles import Answer
 from reference.problems import DirectedProblem
 from reference.rounding import Rounding, RoundingUnit
-
-Array = npt.NDArray[Any]
 
 
 def weigh_second(
@@ -150,7 +149,7 @@ def _poles(columns: Columns, outputs: int) -> npt.NDArray[np.bool_]:
     return np.asarray(poles)
 
 
-def second_sums(dtype: np.dtype[Any], layers: list[DenseTensors]) -> Iterator[SumCheck]:
+def second_sums(dtype: np.dtype, layers: list[DenseTensors]) -> Iterator[SumCheck]:
     """Yield the checks of dense layers of one size, each sum over two products side by side.
 
     tz = [ta, a] [W; tW] + tb, tdW = [taᵀ, aᵀ] [dz; tdz], tdb = 1ᵀ tdz, tda = [tdz, dz] [Wᵀ; tWᵀ].

@@ -1,21 +1,21 @@
 """The certified value of one entry of second order: of its operation at the answer's own inputs."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from flint import arb
 
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.blocks.gather import LossPlan
 from reference.blocks.tapes import activation_tape
+from reference.formats import Array
 from reference.oracles import Answer
 from reference.oracles.certified import exact_divisor
 from reference.problems import DirectedProblem
 
+_Rows = Sequence[Sequence[Ball]]
+
 _BITS = 4400  # holds any sum of products of three float64 numbers but the most extreme
-Array = npt.NDArray[Any]
 
 
 def second_truth(
@@ -93,11 +93,11 @@ class _Step:
         return what(slopes, j if rowwise else 0, *map(_balls, rows[1:]))
 
     @staticmethod
-    def _tangent(slopes: Any, j: int, tz: list[Ball], da: Any, tda: Any) -> Ball:
+    def _tangent(slopes: _Rows, j: int, tz: list[Ball], da: list[Ball], tda: list[Ball]) -> Ball:
         return _sum(slope * t for slope, t in zip(slopes[j], tz, strict=True))
 
     @staticmethod
-    def _product(slopes: Any, j: int, tz: list[Ball], da: list[Ball], tda: list[Ball]) -> Ball:
+    def _product(slopes: _Rows, j: int, tz: list[Ball], da: list[Ball], tda: list[Ball]) -> Ball:
         pairs = [d * t for d in da for t in tz]
         moves = [*tda, *pairs]
         return _sum(m * row[j] for m, row in zip(moves, slopes, strict=True) if not m.is_zero())
@@ -122,13 +122,13 @@ class _Step:
         raise AssertionError(f"no loss has the entry {entry}")
 
 
-def _balls(numbers: Any) -> list[Ball]:
+def _balls(numbers: Iterable[float]) -> list[Ball]:
     return [arb(float(v)) for v in numbers]
 
 
-def _dot(left: Any, right: Any) -> Ball:
+def _dot(left: Array, right: Array) -> Ball:
     return _sum(a * b for a, b in zip(_balls(left), _balls(right), strict=True))
 
 
-def _sum(terms: Any) -> Ball:
+def _sum(terms: Iterable[Ball]) -> Ball:
     return sum(terms, arb(0))

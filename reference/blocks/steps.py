@@ -6,11 +6,10 @@ not zero by structure. One row of one answer is one column of the tape.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +23,8 @@ from manual_backprop.operation import (
     Rows,
     is_float,
 )
-from reference.arithmetic.tape import ALONG, OPCODES, Tape, Tracer
-
-Array = npt.NDArray[Any]
+from reference.arithmetic.tape import ALONG, OPCODES, Tape, TracedNumber, Tracer
+from reference.formats import Array
 
 Sizes = Mapping[str, tuple[int, ...]]
 
@@ -105,8 +103,8 @@ class StepPlan:
         return len(self.index)
 
 
-_tapes: dict[Any, tuple[Operation, RowTape]] = {}
-_plans: OrderedDict[Any, StepPlan] = OrderedDict()
+_tapes: dict[object, tuple[Operation, RowTape]] = {}
+_plans: OrderedDict[object, StepPlan] = OrderedDict()
 
 
 def plan_of(
@@ -198,7 +196,7 @@ def _traced(
     tangents = range(count, count + (order == 2) * sum(prod(sizes[name]) for name in floats))
     m = Tracer(tangents.stop + sum(map(prod, besides.values())))
     symbols = iter(m.inputs[:count])
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     variables: list[int] = []
     start = 0
     for name, size in sizes.items():
@@ -247,7 +245,7 @@ def _traced(
     return RowTape(tape, len(values), *which, tangents)
 
 
-def _nested(symbols: Any, size: Sequence[int]) -> Any:
+def _nested(symbols: Iterator[TracedNumber], size: Sequence[int]) -> object:
     if not size:
         return next(symbols)
     return [_nested(symbols, size[1:]) for _ in range(size[0])]

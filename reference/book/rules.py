@@ -319,7 +319,7 @@ def _pick(body: Node, index: str) -> Node | None:
     return None
 
 
-def renamed(node: Any, places: Mapping[str, str]) -> Any:
+def renamed(node: object, places: Mapping[str, str]) -> Any:
     """Return a tree with other indices; one that a sum binds must not be among them."""
     if isinstance(node, Indexed):
         return Indexed(node.name, tuple(places.get(i, i) for i in node.indices))

@@ -16,7 +16,6 @@ import types
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -132,7 +131,7 @@ def _run_here(target: object, request: CheckRequest, gathered: CheckedRun) -> No
     session.run(loaded, request, gathered.take)
 
 
-def _names(target: object) -> tuple[str, dict[str, Any]]:
+def _names(target: object) -> tuple[str, dict[str, object]]:
     """Return the names to look through for an object: a module, a function, a class, a pair."""
     if inspect.ismodule(target):
         return target.__name__, {}

@@ -24,6 +24,7 @@ from reference.checks.results import (
     Tried,
 )
 from reference.checks.running import Library, experiment
+from reference.checks.running.surroundings import generators_kept
 from reports.checked import Part
 
 Emit = Callable[[Event], None]
@@ -40,6 +41,7 @@ def serve(request: CheckRequest, emit: Emit) -> None:
     run(target, request, emit, library)
 
 
+@generators_kept()
 def run(
     target: Target,
     request: CheckRequest,

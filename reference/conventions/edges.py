@@ -11,7 +11,7 @@ another way, a NaN takes another branch, and the answer depends on the length of
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -142,7 +142,8 @@ def _jax(groups: Sequence[Sequence[_Edge]]) -> list[Answer]:
     """Answer with a program for each use, which walks through its edges."""
     found: list[Answer] = []
     for group in groups:
-        operation: Any = group[0].problem.graph.steps[0].record
+        operation = group[0].problem.graph.steps[0].record
+        assert isinstance(operation, LayerOperation)
         for edge, answer in zip(
             group, all_by_jax(operation, [edge.use for edge in group]), strict=True
         ):

@@ -5,7 +5,7 @@ one on rows, a row is a point, and its slope is the product of the Jacobian with
 order 2 there is also what the slope moves by: f'', of rows along `DIRECTION`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from manual_backprop.operation import Activation, FloatArray, Loss
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
-from reference.formats import Array, Tensor
+from reference.formats import Array
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
@@ -145,16 +145,16 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
     import jax
 
     def pulled(
-        batch: Batch, x: Tensor, targets: Tensor, arrays: Mapping[str, Tensor]
-    ) -> tuple[Tensor, ...]:
-        function = resolve(batch.operation, "jax")
+        batch: Batch, x: jax.Array, targets: jax.Array, arrays: Mapping[str, jax.Array]
+    ) -> tuple[jax.Array, ...]:
+        function: Callable[..., jax.Array] = resolve(batch.operation, "jax")
 
-        def of_x(x: Tensor) -> Tensor:
+        def of_x(x: jax.Array) -> jax.Array:
             if isinstance(batch.operation, Activation):
                 return function(x, **batch.arguments)
             return function(x, targets, **batch.arguments, **arrays)
 
-        def slopes(x: Tensor) -> tuple[Tensor, Tensor]:
+        def slopes(x: jax.Array) -> tuple[jax.Array, jax.Array]:
             y, pull = jax.vjp(of_x, x)
             return pull(batch.cotangent(np.empty(y.shape, y.dtype)))[0], y
 
@@ -163,7 +163,9 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
         found, move, y = jax.vjp(slopes, x, has_aux=True)
         return y, found, move(batch.direction)[0]
 
-    def everything(inputs: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, ...]]:
+    def everything(
+        inputs: Sequence[tuple[jax.Array, jax.Array, dict[str, jax.Array]]],
+    ) -> list[tuple[jax.Array, ...]]:
         return [pulled(batch, *given) for batch, given in zip(batches, inputs, strict=True)]
 
     inputs = [(batch.x, batch.targets, dict(batch.arrays)) for batch in batches]

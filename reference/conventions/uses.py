@@ -4,7 +4,7 @@
 row by the cotangents of its outputs. It shares no derivation with the layer's `backward`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,12 +15,12 @@ from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.operation import LayerOperation, Rows
 from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, Slopes, exact, precision
 from reference.drawing.builder import Stream
-from reference.formats import Array, Tensor
+from reference.formats import Array
 from reference.oracles import Oracle, load
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
-Options = Mapping[str, Any]
+Options = Mapping[str, object]
 """Options of a layer by name: numbers, words, tuples of numbers."""
 
 CANCELLED = 2.0**-20
@@ -137,12 +137,13 @@ def all_by_jax(operation: LayerOperation, uses: Sequence[LayerUse]) -> list[UseA
     """Return JAX's answers to uses of the same shapes and options, from one compiled program."""
     import jax
 
-    first, function = uses[0], resolve(operation, "jax")
+    first = uses[0]
+    function: Callable[..., jax.Array] = resolve(operation, "jax")
 
-    def both(given: tuple[dict[str, Tensor], Tensor]) -> tuple[Tensor, ...]:
+    def both(given: tuple[dict[str, jax.Array], jax.Array]) -> tuple[jax.Array, ...]:
         arrays, dy = given
 
-        def value(floats: dict[str, Tensor]) -> Tensor:
+        def value(floats: dict[str, jax.Array]) -> jax.Array:
             known = {**arrays, **floats}
             return function(*[known.get(name) for name in operation.arguments], **first.options)
 

@@ -44,6 +44,7 @@ from reference.grading.correspondence import (
 from reference.grading.kinds import KindSolution, hold_kind, is_slope, leaf_name
 from reference.grading.records import (
     AnyRun,
+    Array,
     ComparedGradient,
     Judged,
     JudgeEvent,
@@ -156,7 +157,7 @@ def _tries(
             continue
 
 
-def _judged_output(run: ProblemRun) -> Value:
+def _judged_output(run: ProblemRun) -> Array | None:
     """Return what the submission's gradient is the gradient of: an output, a loss."""
     if run.cotangents:
         return run.cotangents[0][0]
@@ -203,17 +204,17 @@ def _as_theirs(
             if same is not None:
                 kept[n.path] = same if n.value.shape else same[()]
     for output, cotangent in run.cotangents:
-        same = found_in(output, known)
-        if same is None and by_name:
-            same = next((v for v in ours.outputs.values() if np.shape(v) == output.shape), None)
-        if same is None:
+        own: Value | None = found_in(output, known)
+        if own is None and by_name:
+            own = next((v for v in ours.outputs.values() if np.shape(v) == output.shape), None)
+        if own is None:
             return None
-        outcome.cotangents.append((same, cotangent))
+        outcome.cotangents.append((own, cotangent))
     if not run.cotangents and run.scalar.output not in {**outcome.values, **outcome.outputs}:
-        same = next((v for v in ours.outputs.values() if not np.shape(v)), None)
-        if not by_name or same is None or run.scalar.kind != "loss":
+        own = next((v for v in ours.outputs.values() if not np.shape(v)), None)
+        if not by_name or own is None or run.scalar.kind != "loss":
             return None
-        outcome.outputs[run.scalar.output] = same
+        outcome.outputs[run.scalar.output] = own
     outcome.claims = _by_path(run.claims)
     return outcome
 

@@ -12,18 +12,26 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from reference.balls import values
-from reference.checks.code import Path, Routine, is_numeric, is_target, leaves_of, plain, same_thing
+from reference.checks.code import (
+    NumericValue,
+    Path,
+    Routine,
+    is_numeric,
+    is_target,
+    leaves_of,
+    plain,
+    same_thing,
+)
 from reference.checks.comparing import as_array
 from reference.checks.running import same_shape
 from reference.checks.tolerances import DIGITS, FORWARD, IN_FLOAT32
 from reference.grading.records import Array, NamedArray, ProblemRun
 
-Value = Any
+Value = NumericValue
 """A number or an array: of floats, or of balls with their derivatives."""
 
 MAX_TRIES = 400
@@ -37,11 +45,11 @@ class Way:
 
     name: str
     there: Turn
-    back: Callable[[Value, tuple[int, ...]], Value]
+    back: Callable[[Value, tuple[int, ...]], np.ndarray]
     """Of the turned array and the shape that it had."""
 
 
-def _reshaped(array: Value, shape: tuple[int, ...]) -> Value:
+def _reshaped(array: Value, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(array).reshape(shape)
 
 
@@ -79,7 +87,7 @@ def ways(array: Value, dimensions: int, same_layout: bool) -> Iterator[Way]:
         yield COLUMN
 
 
-def _labels(array: Value, like: Value) -> Iterator[Value]:
+def _labels(array: Value, like: Value) -> Iterator[np.ndarray]:
     """Yield a target as it is, and in the other spelling: labels or one-hot rows."""
     given, wanted = np.asarray(array), np.asarray(like)
     if given.ndim == wanted.ndim:
@@ -125,7 +133,7 @@ class Correspondence:
 
         Raises KeyError or IndexError where this problem has no such array.
         """
-        found = {p.ours: p.way.there(inputs[p.theirs]) for p in self.places}
+        found: dict[Path, Value] = {p.ours: p.way.there(inputs[p.theirs]) for p in self.places}
         for theirs, ours, which in self.others:
             given = {**inputs, **others}[theirs]
             found[ours] = list(_labels(given, like[ours]))[which]
@@ -190,7 +198,7 @@ def likeness(one: Path, other: Path) -> float:
     return 1.0 if a[:1] == b[:1] else 0.0
 
 
-def found_in(value: Value, among: Mapping[Path, Value]) -> Value:
+def found_in(value: Value, among: Mapping[Path, Value]) -> np.ndarray | None:
     """Return the tracked value of the reference solution that is this plain one, in its shape.
 
     None where there is none: a value that only this submission computes.
@@ -204,7 +212,7 @@ def found_in(value: Value, among: Mapping[Path, Value]) -> Value:
     return None
 
 
-def way_to(have: Value, wanted: Value) -> Way | None:
+def way_to(have: np.ndarray, wanted: np.ndarray) -> Way | None:
     """Return how an array is turned into one of the same numbers, None where it is another."""
     for way in (AS_IT_IS, TURNED, CHANNELS_FIRST, CHANNELS_LAST):
         if way in (CHANNELS_FIRST, CHANNELS_LAST) and have.ndim != 4:
@@ -215,7 +223,7 @@ def way_to(have: Value, wanted: Value) -> Way | None:
     return None
 
 
-def agree(one: Value, other: Value) -> bool:
+def agree(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two arrays of numbers are the same to rounding."""
     scale = float(np.max(np.abs(other), initial=0.0))
     with np.errstate(invalid="ignore"):
@@ -248,7 +256,7 @@ def _lost(found: Array | None, exact: Array | None, dtype: str) -> str:
     return "" if bool(np.all(off <= IN_FLOAT32 * scale)) else "its digits are lost"
 
 
-def handed_on(theirs: tuple[Array, ...], made: Value) -> str:
+def handed_on(theirs: tuple[Array, ...], made: object) -> str:
     """Return how what a forward hands on differs from the reference solution's, "" where it is as.
 
     theirs: the items that the submission's forward returned beside its output. made: all that the

@@ -15,6 +15,7 @@ import numpy as np
 from manual_backprop.operation import InvalidInput
 from reference.checks import session
 from reference.checks.code import (
+    NumericValue,
     Path,
     Target,
     is_gradient_name,
@@ -185,13 +186,13 @@ def _in_type(subject: ReadingSubject, run: ProblemRun, dtype: str) -> Coarse:
 
 def _moved(
     subject: ReadingSubject, seed: int, index: int, outcome: RunOutcome
-) -> tuple[tuple[NamedArray, ...], Value, Value]:
+) -> tuple[tuple[NamedArray, ...], Array | None, Array | None]:
     """Run the forward a little before and behind the inputs, along a random direction."""
     if subject.objective.kind not in ("cotangents", "loss"):
         return (), None, None
     rng = np.random.default_rng([seed, index, 11])
     way = {p: MOVED * rng.standard_normal(np.shape(v)) for p, v in outcome.inputs.items()}
-    found = []
+    found: list[NumericValue | None] = []
     for sign in (1.0, -1.0):
         given = {p: outcome.inputs[p] + sign * d for p, d in way.items()}
         there = perform(subject.reading, seed, index, given=given, far=True)
@@ -199,9 +200,10 @@ def _moved(
             found.append(there.cotangents[0][0])
         else:
             found.append({**there.values, **there.outputs}.get(subject.objective.output))
-    if any(f is None for f in found):
+    up, down = found
+    if up is None or down is None:
         return (), None, None
-    return _named(way), _plain(found[0]), _plain(found[1])
+    return _named(way), _plain(up), _plain(down)
 
 
 def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Value]:
@@ -215,7 +217,7 @@ def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Value]:
     return named | repeated(subject.reading.unit.backward, outcome.middle, outcome.instance)
 
 
-def _handed_on(made: Value) -> tuple[Array, ...]:
+def _handed_on(made: object) -> tuple[Array, ...]:
     """Return the arrays and numbers that a forward returned beside its output, in order."""
     if not isinstance(made, tuple | list) or len(made) < 2:
         return ()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, loss_divisor
 from manual_backprop.operation import ByName
@@ -61,7 +62,6 @@ class JaxGrad:
         self.padded = padded
         self.compiled = compiled
         self._graphs = GraphPrograms(self.name, self.derivative)
-        self._programs: dict[tuple[object, ...], PaddedProgram] = {}
         self._networks: OrderedDict[object, tuple[object, Callable[..., Found]]] = OrderedDict()
 
     def unavailable(self) -> str | None:
@@ -111,16 +111,14 @@ class JaxGrad:
 
     def _program(self, problem: Problem, operations: tuple[int, ...]) -> "PaddedProgram | None":
         """Return the smallest program of these operations that holds the problem, or None."""
-        from reference.oracles.jax_padded import SIZES, PaddedProgram
+        from reference.oracles.jax_padded import SIZES, padded_program
 
         for size in SIZES[: self.sizes]:
-            key = (problem.dtype, size, operations)
-            if key not in self._programs:
-                self._programs[key] = PaddedProgram(
-                    problem.dtype, size, self.derivative, self.switch_order
-                )
-            if self._programs[key].holds(problem):
-                return self._programs[key]
+            program = padded_program(
+                problem.dtype, size, self.derivative, self.switch_order, operations
+            )
+            if program.holds(problem):
+                return program
         return None
 
     def _alone(self, problem: Problem) -> Answer:
@@ -175,8 +173,13 @@ def arguments_of(problem: Problem) -> tuple[Tree, Tree, Tree]:
 
 
 def registered() -> tuple[int, ...]:
-    """Return the operations by identity: one registered again under its name is another one."""
-    return tuple(map(id, (*ACTIVATIONS.values(), *LOSSES.values())))
+    """Return by identity what a program is made of: the operations, and JAX's functions of them.
+
+    An operation that is registered again under its name is another one; so is one whose function
+    was replaced to see whether this is noticed.
+    """
+    operations = (*ACTIVATIONS.values(), *LOSSES.values(), LAYERS["dense"])
+    return tuple(id(part) for one in operations for part in (one, resolve(one, "jax")))
 
 
 def divisor(problem: Problem) -> np.floating:

@@ -13,6 +13,7 @@ So that padding changes nothing but the speed:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -51,12 +52,13 @@ class Size(NamedTuple):
 
 
 SIZES = (
-    Size(4, 8, 8, 64, tuple(range(2, 9))),
-    Size(12, 64, 8, 8, LARGE_ROWS),
+    Size(4, 8, 8, 64, tuple(range(1, 9))),
+    Size(12, 64, 8, 8, (*range(1, 6), *LARGE_ROWS)),
     Size(4, 32, 32, 16, (*range(1, 11), 12, 16, 20, 24, 32)),
 )
 """In the order in which they are tried; each is compiled when a problem needs it. Each row width
-is a branch of every operation that takes rows. The second holds what is drawn large."""
+is a branch of every operation that takes rows. The second holds what is drawn large: rows of up to
+5 numbers are drawn so in the regime special."""
 
 _PASS_ON = 0  # the activation branch of the layers that pad the depth
 
@@ -211,6 +213,22 @@ class PaddedProgram:
             shape = (width,) if extent == "classes" else (batch, width)
             empty[f"array.{name}"] = np.ones((block, *shape), self.dtype)
         return empty
+
+
+@lru_cache(maxsize=32)
+def padded_program(
+    dtype: np.dtype,
+    size: Size,
+    derivative: Derivative,
+    switch_order: int,
+    operations: tuple[int, ...],
+) -> PaddedProgram:
+    """Return the program that all oracles of the process share: to trace one takes seconds.
+
+    `operations` is what `registered` returned. The program refers to all of it, so nothing else
+    takes the identity of a part.
+    """
+    return PaddedProgram(dtype, size, derivative, switch_order)
 
 
 def _pack_inputs(block: Tree, prefix: str, k: int, problem: Problem, given: ByName) -> None:

@@ -149,11 +149,11 @@ class TaskServer:
         """Yield the parts of a task's result, encoded."""
         match task:
             case Environment():
-                found = environment()
                 asked = {
                     name: MarkedOracle(oracle, name, emit, self._used)
                     for name, oracle in self._oracles(task.oracles).items()
                 }
+                found = environment()  # later, because it loads the frameworks
                 yield encoded((found, statuses(asked, found)))
             case Section():
                 yield encoded([encode(record) for record in section(task.name)])

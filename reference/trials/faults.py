@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.arithmetic import Tensor
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
 from manual_backprop.operation import FloatArray, Operation
-from reference.formats import Tensor
 from reference.judge import judge_all, operation_at
 from reference.oracles import Answer, Oracle, counterparts, crashed, jax_grad, load, torch_autograd
 from reference.oracles.counterparts import Framework
@@ -294,7 +294,7 @@ def _at_default(parameter: str, operation: Operation) -> Change:
 
 def _bias_twice(right: Backward) -> Backward:
     def wrong(a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        z = right(a, weight, bias)
+        z: Tensor = right(a, weight, bias)
         return z if bias is None else z + bias
 
     return wrong

@@ -8,7 +8,6 @@ calls is changed too, for that call alone.
 """
 
 import ast
-import copy
 import inspect
 import sys
 import textwrap
@@ -38,7 +37,7 @@ from reference.oracles.manual import Manual
 from reference.problems import AnyProblem, directed_graph
 from reference.trials.second_order import problems_of
 
-Function = Callable[..., Any]
+Function = Callable[..., object]
 """A backward or another function of the subject, whatever it takes."""
 
 _SWAPS: dict[type[ast.operator], type[ast.operator]] = {
@@ -103,16 +102,27 @@ def mutate(function: Function) -> Iterator[tuple[str, Function]]:
     definition.returns = None
     for argument in definition.args.args:
         argument.annotation = None
-    for position, node in enumerate(_nodes(definition)):
+    places = {id(n): (holder, key) for holder, key, n in _places(definition)}
+    documented = ast.get_docstring(definition) is not None
+    body = definition.body[1:] if documented else definition.body
+    nodes = [n for statement in body for n in ast.walk(statement)]
+    for node in nodes:
         for text, changed in _changes(node):
-            mutated = _replaced(tree, position, changed)
-            yield f"line {node.lineno}: {text}", _compiled(mutated, function)  # type: ignore[attr-defined]
+            ast.fix_missing_locations(ast.copy_location(changed, node))
+            holder, key = places[id(node)]
+            holder[key] = changed
+            mutant = _compiled(tree, function)
+            holder[key] = node
+            yield f"line {node.lineno}: {text}", mutant  # type: ignore[attr-defined]
 
 
-def _nodes(definition: ast.FunctionDef) -> list[ast.AST]:
-    """Return the nodes of a function's body without its docstring."""
-    first = 0 if ast.get_docstring(definition) is None else 1
-    return [n for statement in definition.body[first:] for n in ast.walk(statement)]
+def _places(tree: ast.AST) -> Iterator[tuple[Any, Any, ast.AST]]:
+    """Yield each node below a tree, with the list or the attributes that hold it, and where."""
+    for parent in ast.walk(tree):
+        for field, value in ast.iter_fields(parent):
+            members = enumerate(value) if isinstance(value, list) else [(field, value)]
+            holder = value if isinstance(value, list) else vars(parent)
+            yield from ((holder, key, n) for key, n in members if isinstance(n, ast.AST))
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
@@ -150,21 +160,6 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
                 )
         case ast.Attribute(value, "T"):
             yield changed(value)
-
-
-def _replaced(tree: ast.Module, position: int, changed: ast.AST) -> ast.Module:
-    """Return a copy of the tree with the node at one position changed."""
-    copied = copy.deepcopy(tree)
-    body = copied.body[0]
-    assert isinstance(body, ast.FunctionDef)
-    target = _nodes(body)[position]
-
-    class Replace(ast.NodeTransformer):
-        def visit(self, node: ast.AST) -> Any:
-            return copy.deepcopy(changed) if node is target else self.generic_visit(node)
-
-    replaced: ast.Module = Replace().visit(copied)
-    return ast.fix_missing_locations(replaced)
 
 
 def _compiled(tree: ast.Module, function: Function) -> Function:
@@ -402,9 +397,8 @@ _SECOND_USES = 160
 
 def of_second() -> Iterator[Mutant]:
     """Yield every mutant of every operation's `tangent` and `second`."""
-    for group, registry in (("activation", ACTIVATIONS), ("loss", LOSSES), ("layer", LAYERS)):
-        operations: Any = registry
-        for name, operation in operations.items():
+    for group, registry in REGISTRIES.items():
+        for name, operation in registry.items():
             for method in ("tangent", "second"):
                 right = getattr(operation, method, None)
                 if right is None:  # a loss has no tangent of its own

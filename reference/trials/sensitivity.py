@@ -10,14 +10,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem, forward
 from manual_backprop.operation import FloatArray
 from reference.drawing.regimes import REGIMES
-from reference.formats import DTYPES, Tensor, format_of
+from reference.formats import DTYPES, format_of
 from reference.oracles import Answer
 from reference.oracles.jax_x64 import double_precision
 from reference.oracles.manual import Manual
@@ -71,11 +70,11 @@ def gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
 
     class WithGradient(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: object, x: Tensor) -> Tensor:
+        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
             return torch.as_tensor(np.asarray(_loss(problem, name, x.detach().numpy())))
 
         @staticmethod
-        def backward(ctx: object, dy: Tensor) -> Tensor:
+        def backward(ctx: object, dy: torch.Tensor) -> torch.Tensor:
             return dy * gradient
 
     x = torch.from_numpy(start.copy()).requires_grad_()
@@ -102,12 +101,12 @@ def check_grads(problem: Problem, answer: Answer) -> bool:
         inputs, zeros, data = arguments_of(problem)
 
         @jax.custom_vjp
-        def loss(x: Tensor) -> Tensor:
+        def loss(x: jax.Array) -> jax.Array:
             return whole({**inputs, name: x}, zeros, data)[0]
 
         loss.defvjp(lambda x: (loss(x), None), lambda _, dy: (dy * gradient,))
         try:
-            check: Any = test_util.check_grads
+            check: Callable[..., object] = test_util.check_grads
             check(loss, (jax.numpy.asarray(start),), order=1, modes=["rev"])
         except AssertionError:
             return True

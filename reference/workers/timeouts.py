@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 MAX_FIRST = 300.0
 """Seconds for a first time while nothing is known of this machine: compilation takes 5 to 20."""
@@ -123,7 +123,7 @@ def processor_seconds(pid: int) -> float | None:
     with suppress(Exception):  # psutil need not be installed, and the process need not be there
         import psutil
 
-        times: Any = psutil.Process(pid).cpu_times()
+        times = psutil.Process(pid).cpu_times()
         return float(times.user + times.system)
     return None
 

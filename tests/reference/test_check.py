@@ -1,6 +1,7 @@
 """Checking a gradient: every form, right and wrong; and targets that misbehave."""
 
 import json
+import random
 import shlex
 import subprocess
 import sys
@@ -36,6 +37,18 @@ def test_every_form_right_and_wrong(
     assert any(diagnosis in text for text in texts_of(found)) or not diagnosis, str(found)
     assert len(str(found).splitlines()) <= 24, "one screen"
     assert max(map(len, str(found).splitlines())) <= 100
+
+
+def test_the_generators_of_the_process_are_as_before() -> None:
+    """NumPy draws normal numbers in pairs: the second one is kept for the next call."""
+    np.random.seed(3)  # noqa: NPY002
+    np.random.standard_normal()  # noqa: NPY002
+    before, state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    drawing = RELU.replace("(x):\n", "(x):\n    np.random.standard_normal(3)\n")
+    assert drawing != RELU and inside(drawing, 2).exit_code == 0
+    after = np.random.get_state()  # noqa: NPY002
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert random.getstate() == state
 
 
 def test_a_checker_that_always_agrees_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-from reference.checks.results import CheckedRun, CheckRequest, Result
-from reference.checks.session import serve
+from targetsources import file_inside
 
 HERE = Path(__file__).parent / "check_cases"
 
@@ -38,16 +36,9 @@ EXPLAINED = ("questions", "shared_questions", "second_order")
 CASES = sorted(p for p in HERE.rglob("*.py") if wanted(p)[0])
 
 
-def checked(path: Path) -> Result:
-    """Check a file in this process: these are ours, and a process each takes a second."""
-    gathered = CheckedRun()
-    serve(CheckRequest(str(path), problems=3), gathered.take)
-    return gathered.result(CheckRequest(str(path)))
-
-
 @pytest.mark.parametrize("path", CASES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_file_of_people_is_answered_rightly(path: Path) -> None:
-    result = checked(path)
+    result = file_inside(path, problems=3)
     status, expected = wanted(path)
     if path.stem in NOT_READ:
         assert result.exit_code == 2, "it is read now: take it off the list"

@@ -213,6 +213,14 @@ def test_the_smallest_program_that_holds_a_network_is_taken() -> None:
     assert PADDED._program(network_of(65), registered()) is None
 
 
+def test_what_is_drawn_fits_the_first_two_programs() -> None:
+    selection, operations = Selection(architectures=("dense",)), registered()
+    for position in range(3000):
+        problem = draw(0, selection.index(position)).problem
+        program = PADDED._program(problem, operations)
+        assert program is not None and program.size in SIZES[:2], (position, problem.network)
+
+
 def test_a_network_beyond_the_programs_takes_its_own() -> None:
     problem = network_of(70)
     assert_same_bits(PADDED.answer(problem), JaxGrad(padded=False).answer(problem))

@@ -5,6 +5,7 @@ from reference.checks.code.deadline import TooSlow, within
 from reference.checks.code.inventory import Unit, units_of
 from reference.checks.code.raised import raised_text
 from reference.checks.code.routine import (
+    NumericValue,
     Path,
     Routine,
     claim_name,
@@ -17,8 +18,8 @@ from reference.checks.code.source import Target, load, text_of
 from reference.checks.code.vocabulary import is_gradient_name, is_target, plain, same_thing, stem_of
 
 __all__ = [
-    "Layout", "Path", "Routine", "Spec", "Target", "TooSlow", "Unit", "claim_name", "generator",
-    "is_gradient_name", "is_numeric", "is_target", "leaves_of", "load", "path_name", "plain",
-    "raised_text", "same_thing", "sizes_for", "source_of", "spelled", "stem_of", "text_of",
-    "units_of", "within",
+    "Layout", "NumericValue", "Path", "Routine", "Spec", "Target", "TooSlow", "Unit", "claim_name",
+    "generator", "is_gradient_name", "is_numeric", "is_target", "leaves_of", "load", "path_name",
+    "plain", "raised_text", "same_thing", "sizes_for", "source_of", "spelled", "stem_of",
+    "text_of", "units_of", "within",
 ]  # fmt: skip

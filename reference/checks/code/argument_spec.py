@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Spec:
         return self.value
 
 
-def _plain(drawn: Any) -> Any:
+def _plain(drawn: np.ndarray | float) -> np.ndarray | float:
     """Return a number without axes as a Python float, as people pass it."""
     return float(drawn) if np.ndim(drawn) == 0 else drawn
 
@@ -118,6 +119,11 @@ def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
     shows), "two" (2 everywhere: for code that names each entry), "image" sizes always fit a
     3 x 3 kernel with stride 2 and padding 1, "pool" ones a 2 x 2 window.
     """
+    return dict(_sizes(seed, index, style))
+
+
+@lru_cache(maxsize=4096)
+def _sizes(seed: int, index: int, style: str) -> dict[str, int]:
     if style == "two":
         return dict.fromkeys([*POOLS, "K", "Y", "X"], 2)
     rng = np.random.default_rng([seed, index, 77])
@@ -134,7 +140,7 @@ def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
 class WholeNumbers(np.random.Generator):
     """Draws what is easily read in place of normal numbers: 1, 2, −1, ½, −2."""
 
-    def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
+    def standard_normal(self, size: Any = None, *_: object, **__: object) -> Any:
         """Return small whole numbers and halves, none of them zero."""
         drawn = self.choice(np.array([1.0, 2.0, -1.0, 0.5, -2.0]), size)
         return float(drawn) if size is None else np.asarray(drawn)
@@ -186,7 +192,7 @@ def path_of(name: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^\[\]]+", name))
 
 
-def assembled(values: Mapping[str, object], layout: Layout) -> dict[str, Any]:
+def assembled(values: Mapping[str, object], layout: Layout) -> dict[str, object]:
     """Return the arguments of which `values` holds the members, by their names in the layout."""
     made: dict[str, Any] = {n: {} for n, s in layout.items() if s.kind in CONTAINERS}
     for name, value in values.items():

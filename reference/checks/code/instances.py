@@ -5,14 +5,13 @@ A path is the way to them: ("W",), ("params", "W1"), ("layers", "0", "weights").
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from reference.checks.code import vocabulary as words
-from reference.checks.code.routine import Path, is_numeric
+from reference.checks.code.routine import NumericValue, Path, is_numeric
 
 _DEPTH = 6
 _BUFFERS = re.compile(
@@ -23,7 +22,7 @@ _BUFFERS = re.compile(
 _NUMBERS = re.compile(r"(b|bias|intercept)\d?_?", re.I)  # trained, and a plain number: self.b = 0.0
 _VARIANCES = re.compile(r"var|std|sigma", re.I)
 
-Setter = Callable[[Any], None]
+Setter = Callable[[object], None]
 
 
 def is_own(thing: object, module: str) -> bool:
@@ -41,13 +40,13 @@ _LIBRARIES = frozenset({"builtins", "collections", "functools", "types", "random
 
 def walk(
     thing: object, module: str, path: Path = (), seen: set[int] | None = None
-) -> Iterator[tuple[Path, Any, Setter]]:
+) -> Iterator[tuple[Path, NumericValue, Setter]]:
     """Yield (path, value, setter) of every number and array that an object holds."""
     seen = set() if seen is None else seen
     if id(thing) in seen or len(path) > _DEPTH:
         return
     seen.add(id(thing))
-    items: list[tuple[str, Any, Setter]] = []
+    items: list[tuple[str, object, Setter]] = []
     if isinstance(thing, dict):
         items = [(str(k), v, partial(operator.setitem, thing, k)) for k, v in list(thing.items())]
     elif isinstance(thing, list):
@@ -67,12 +66,14 @@ def _no_setter(value: object) -> None:
     raise TypeError("a tuple cannot be written into")
 
 
-def parameters(instance: Any, module: str, lazily: bool = False) -> dict[Path, tuple[Any, Setter]]:
+def parameters(
+    instance: object, module: str, lazily: bool = False
+) -> dict[Path, tuple[NumericValue, Setter]]:
     """Return the trainable arrays of an object: floats that are neither gradients nor buffers.
 
     `lazily`: the object has run already, so that only what is called like a weight counts.
     """
-    found: dict[Path, tuple[Any, Setter]] = {}
+    found: dict[Path, tuple[NumericValue, Setter]] = {}
     for path, value, setter in walk(instance, module):
         number = type(value) is float and _NUMBERS.fullmatch(path[-1])
         if setter is _no_setter or not (isinstance(value, np.ndarray) or number):
@@ -93,12 +94,12 @@ def parameters(instance: Any, module: str, lazily: bool = False) -> dict[Path, t
 
 def randomise(
     instance: object, module: str, rng: np.random.Generator, lazily: bool = False
-) -> dict[Path, Any]:
+) -> dict[Path, NumericValue]:
     """Give every trainable array fresh numbers; return them by path.
 
     Weights that start at zero or at one would hide most mistakes.
     """
-    drawn: dict[Path, Any] = {}
+    drawn: dict[Path, NumericValue] = {}
     shared: dict[int, Path] = {}
     for path, (value, setter) in parameters(instance, module, lazily).items():
         if id(value) in shared and np.ndim(value):  # one array under two names stays one array
@@ -123,7 +124,7 @@ def scale_of(rng: np.random.Generator) -> float:
     return 0.7 if type(rng) is np.random.Generator else 1.0
 
 
-def set_parameters(instance: object, module: str, values: dict[Path, Any]) -> None:
+def set_parameters(instance: object, module: str, values: Mapping[Path, object]) -> None:
     """Write arrays into an object at their paths, and wherever the same array is kept."""
     held = list(walk(instance, module))
     by_array = {id(value): values[path] for path, value, _ in held if path in values}

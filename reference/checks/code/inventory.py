@@ -5,6 +5,7 @@ import inspect
 import re
 import textwrap
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -123,7 +124,7 @@ def _is_part_of_another(unit: Unit, found: list[Unit]) -> bool:
     )
 
 
-def _whole_units(own: dict[str, Any], target: Target) -> list[Unit]:
+def _whole_units(own: dict[str, object], target: Target) -> list[Unit]:
     """Return the general form and the functions of a whole network."""
     found = []
     forward, backward = own.get("forward"), own.get("backward")
@@ -161,7 +162,7 @@ def _is_function(thing: object) -> bool:
 
 
 def _framework_unit(
-    name: str, kind: Kind, thing: Any, target: Target, backward: Any = None
+    name: str, kind: Kind, thing: Any, target: Target, backward: object = None
 ) -> Unit:
     """Return a unit of a kind of its own; `backward` is the function by hand inside of it."""
     routine = routine_of(name, backward or thing, target) or Routine(name, thing)
@@ -237,7 +238,7 @@ def _closure(routine: Routine) -> Unit | None:
     if not isinstance(routine.returned, tuple) or routine.owner is not None:
         return None
 
-    def backward(dout: Any, cache: Any) -> Any:
+    def backward(dout: object, cache: Callable[[object], object]) -> object:
         return cache(dout)
 
     parameters = tuple(inspect.signature(backward).parameters.values())
@@ -283,7 +284,7 @@ def _with_its_slope(unit: Unit, target: Target) -> Unit:
         return unit
     known = target.names.get("sigmoid", sigmoid)
 
-    def forward(z: object, y: object) -> Any:
+    def forward(z: object, y: object) -> object:
         a = known(z)
         return cost.function(a, y) if not cost.bound else cost.function(None, a, y)
 
@@ -352,9 +353,9 @@ def _module_units(name: str, cls: type, routines: dict[str, Routine]) -> list[Un
     return [Unit(name, "torch", backward, [forward], owner=cls, thing=cls)]
 
 
-def _methods(cls: type) -> dict[str, Any]:
+def _methods(cls: type) -> dict[str, object]:
     """Return a class's methods, those of its bases in the same code as well."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for base in reversed(cls.__mro__):
         if base is object or base.__module__ in ("builtins", "abc", "typing"):
             continue

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ class Routine:
     """A function or method: its name, its arguments, and what it returns by its source."""
 
     name: str
-    function: Callable[..., Any] = field(repr=False)
+    function: Callable[..., object] = field(repr=False)
     owner: type | None = None
     bound: bool = False
     """Whether it takes an instance (or a class) first."""
@@ -53,11 +53,11 @@ class Routine:
         """The names of the arguments that have no default."""
         return [p.name for p in self.parameters if p.default is EMPTY]
 
-    def default(self, name: str) -> Any:
+    def default(self, name: str) -> object:
         """Return an argument's default, EMPTY where it has none."""
         return next((p.default for p in self.parameters if p.name == name), EMPTY)
 
-    def only(self, given: Mapping[str, object]) -> dict[str, Any]:
+    def only(self, given: Mapping[str, object]) -> dict[str, object]:
         """Return those of some arguments that it takes."""
         return {k: v for k, v in given.items() if k in self.arguments}
 
@@ -233,12 +233,14 @@ def _size(tree: NameTree) -> int:
 # -- nested values -----------------------------------------------------------------------------
 
 Path = tuple[str, ...]
+NumericValue = np.ndarray | float
+"""An array or a number, of a program's own or on the tape."""
 
 MAX_DEPTH = 8
 """How deep lists in lists are read: one may hold itself."""
 
 
-def leaves_of(value: object, names: NameTree = None, path: Path = ()) -> dict[Path, Any]:
+def leaves_of(value: object, names: NameTree = None, path: Path = ()) -> dict[Path, NumericValue]:
     """Return the numbers and arrays in nested lists, tuples and dicts, by path.
 
     A part that has a name in the source is found under that name: `return out, (x, w)` has
@@ -250,7 +252,7 @@ def leaves_of(value: object, names: NameTree = None, path: Path = ()) -> dict[Pa
         path = (*path[:-1], names) if path and path[-1].lstrip("-").isdigit() else (*path, names)
         names = None
     if isinstance(value, Mapping):
-        found: dict[Path, Any] = {}
+        found: dict[Path, NumericValue] = {}
         for key, part in value.items():
             inner = names.get(key) if isinstance(names, dict) else None
             inner = inner if isinstance(inner, tuple | dict) else None
@@ -283,7 +285,7 @@ def _foreign(value: object) -> npt.NDArray[np.generic] | None:
     return plain if plain.dtype.kind in "fiuO" else None
 
 
-def is_numeric(value: object) -> bool:
+def is_numeric(value: object) -> TypeGuard[NumericValue]:
     """Whether a value is a number or an array of numbers, plain or on the tape."""
     if isinstance(value, bool | np.bool_):
         return False

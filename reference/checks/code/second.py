@@ -66,8 +66,8 @@ def _with_its_output(first: Routine, forwards: Sequence[Routine]) -> list[Routin
     if inner is None or first.bound or len(first.required) != 1 or len(inner.required) != 1:
         return []
 
-    def composed(at_output: bool) -> Callable[[Any], Any]:
-        def function(x: object) -> Any:
+    def composed(at_output: bool) -> Callable[[object], object]:
+        def function(x: object) -> object:
             output = inner.function(x)
             return first.function(output if at_output else x)
 
@@ -91,7 +91,7 @@ def times_a_vector(routine: Routine) -> Routine:
     taken = {p.name for p in routine.parameters}
     name = next(n for n in ("v", "vector", "direction", "v_") if n not in taken)
 
-    def product(*given: object, **named: object) -> Any:
+    def product(*given: object, **named: object) -> object:
         vector = named.pop(name)
         return _product(routine.function(*given, **named), vector)
 
@@ -106,7 +106,7 @@ def times_a_vector(routine: Routine) -> Routine:
     )
 
 
-def _product(hessian: Any, vector: Any) -> Any:
+def _product(hessian: object, vector: Any) -> object:
     """Return H v; what has the shape of v holds the diagonal, as of an elementwise function."""
     h, n = np.asarray(hessian), np.size(vector)
     if np.shape(h) == np.shape(vector):

@@ -3,12 +3,11 @@
 import ast
 import inspect
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from reference.checks.code import vocabulary as words
-from reference.checks.code.routine import NameTree, Routine
+from reference.checks.code.routine import NameTree, NumericValue, Routine
 
 
 def names_in(tree: NameTree) -> list[str]:
@@ -139,12 +138,12 @@ def is_optimiser(routine: Routine) -> bool:
     return "gradcheck" in routine.short.lower().replace("_", "")
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: NumericValue) -> object:
     """Return 1 / (1 + exp(−x))."""
     return 1 / (1 + np.exp(-x))
 
 
-def _meant(name: str, function: Callable[[Any], Any]) -> Routine:
+def _meant(name: str, function: Callable[..., object]) -> Routine:
     parameters = tuple(inspect.signature(function).parameters.values())
     return Routine(f"{name}, which is not in the file", function, parameters=parameters)
 

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ class Missing(types.ModuleType):
             raise AttributeError(name)
         return _PLAIN.get(name) or Missing(f"{self.__name__}.{name}")
 
-    def __call__(self, *args: object, **kwargs: object) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         """Return a decorated function as it is; raises ImportError for any other call."""
         if len(args) == 1 and not kwargs and isinstance(args[0], types.FunctionType | type):
             return args[0]  # @njit
@@ -40,7 +39,7 @@ class Missing(types.ModuleType):
         return ()  # class Dense(Layer): its own methods can be checked without the base
 
 
-def _as_it_is(items: object, *args: object, **kwargs: object) -> Any:
+def _as_it_is(items: object, *args: object, **kwargs: object) -> object:
     return items
 
 
@@ -192,7 +191,7 @@ def _reads_a_text(node: ast.stmt) -> bool:
     return re.fullmatch(reads, ast.unparse(node.value)) is not None
 
 
-def _with_value(node: ast.stmt, value: Any) -> ast.stmt:
+def _with_value(node: ast.stmt, value: str | int) -> ast.stmt:
     assert isinstance(node, ast.Assign)
     made = ast.Assign(node.targets, ast.copy_location(ast.Constant(value), node.value))
     return ast.copy_location(made, node)

@@ -6,7 +6,6 @@ first is a separate remark, so that no tolerance hides a wrong formula or reject
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from reference.checks.comparing.assessment import Array, Assessment, Row, factor
 from reference.checks.comparing.objective import Objective, Truth, is_elementwise, jacobian, truths
 from reference.checks.running import RunOutcome, matched, same_shape
 
-Finder = Callable[[Objective, RunOutcome, Mapping[Path, Any]], dict[Path, Truth] | None]
+Finder = Callable[[Objective, RunOutcome, Mapping[Path, object]], dict[Path, Truth] | None]
 
 
 def assess(objective: Objective, outcome: RunOutcome, find: Finder = truths) -> Assessment | None:
@@ -82,8 +81,8 @@ def _row(claim: Path, leaf: Path, outcome: RunOutcome, truth: Truth, objective: 
 
 
 def _elementwise(objective: Objective, outcome: RunOutcome, leaf: Path) -> bool:
-    value: Any = outcome.outputs.get(objective.output)
-    if np.size(value) <= 1 or np.shape(value) != np.shape(outcome.inputs[leaf]):
+    value = outcome.outputs.get(objective.output)
+    if value is None or np.size(value) <= 1 or np.shape(value) != np.shape(outcome.inputs[leaf]):
         return True
     return is_elementwise(outcome, objective.output, leaf)
 
@@ -93,7 +92,7 @@ def _as_jacobian(got: Array, leaf: Path, outcome: RunOutcome, objective: Objecti
     if objective.kind not in ("sum", "loss"):
         return None
     x = outcome.inputs[leaf]
-    y: Any = outcome.outputs.get(objective.output, outcome.values.get(objective.output))
+    y = outcome.outputs.get(objective.output, outcome.values.get(objective.output))
     if not isinstance(x, np.ndarray) or y is None or x.size > 40:
         return None
     full = jacobian(y, x)

@@ -5,13 +5,12 @@ A name explains; it never decides whether a gradient is right.
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.operation import InvalidInput
+from manual_backprop.operation import FloatArray, InvalidInput
 from reference.checks.code import plain, stem_of
 from reference.checks.running import Reading, perform
 from reference.checks.tolerances import DIGITS
@@ -89,7 +88,7 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
     ]
 
 
-def _values(reading: Reading, seed: int) -> tuple[Any, Any] | None:
+def _values(reading: Reading, seed: int) -> tuple[FloatArray, FloatArray] | None:
     """Return the one input and the output of a forward, where it has one of each, of one shape."""
     if reading.forward is None:
         return None
@@ -103,18 +102,18 @@ def _values(reading: Reading, seed: int) -> tuple[Any, Any] | None:
     return inputs[0], outputs[0]
 
 
-def _ours(name: str, x: object, **parameters: float) -> Any:
+def _ours(name: str, x: FloatArray, **parameters: float) -> FloatArray:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         operation = ACTIVATIONS[name]
         return operation.forward(x, **{**operation.defaults(), **parameters})
 
 
-def _is(name: str, x: Any, y: Any, **parameters: float) -> bool:
+def _is(name: str, x: FloatArray, y: FloatArray, **parameters: float) -> bool:
     return bool(np.allclose(_ours(name, x, **parameters), y, rtol=DIGITS, atol=DIGITS))
 
 
-def settings_of(name: str, x: Any, y: Any) -> Iterator[dict[str, float]]:
+def settings_of(name: str, x: FloatArray, y: FloatArray) -> Iterator[dict[str, float]]:
     """Yield the numbers that an activation may have been written with, by its values."""
     names = list(ACTIVATIONS[name].defaults())
     if len(names) != 1:
@@ -127,7 +126,7 @@ def settings_of(name: str, x: Any, y: Any) -> Iterator[dict[str, float]]:
             yield {names[0]: value}
 
 
-def _solved(name: str, x: Any, y: Any) -> Iterator[float]:
+def _solved(name: str, x: FloatArray, y: FloatArray) -> Iterator[float]:
     """Yield the number with which an activation gives y where the default is furthest off."""
     (number,) = ACTIVATIONS[name].defaults()
     at = np.unravel_index(int(np.argmax(np.abs(_ours(name, x) - y))), x.shape)

@@ -7,14 +7,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reference.balls import BallArray, values
-
-Array = npt.NDArray[Any]
+from reference.checks.code import NumericValue
+from reference.formats import Array
 
 
 @dataclass(frozen=True)
@@ -23,14 +21,16 @@ class CandidateLoss:
 
     name: str
     formula: str
-    value: Callable[[Array, Array], object]
+    value: Callable[[Array, Array], NumericValue]
     inside: bool = False
     """Whether the outputs have to lie strictly between 0 and 1."""
 
 
-def _softmax(a: Array, y: Array, axis: int = -1) -> object:
+def _softmax(a: Array, y: Array, axis: int = -1) -> NumericValue:
     top = np.max(np.asarray(values(a)), axis=axis, keepdims=True)
-    return (np.log(np.exp(a - top).sum(axis=axis)) + 0.0).sum() + ((top * y).sum() - (a * y).sum())
+    logs = np.log(np.exp(a - top).sum(axis=axis)) + 0.0
+    loss: NumericValue = logs.sum() + ((top * y).sum() - (a * y).sum())
+    return loss
 
 
 LOSSES = (
@@ -72,15 +72,14 @@ def matching_targets(output: Array, target: object) -> Iterator[Array]:
             yield flat.reshape(shape)
 
 
-def evaluate(loss: CandidateLoss, output: Array, target: Array) -> object:
+def evaluate(loss: CandidateLoss, output: NumericValue, target: Array) -> NumericValue | None:
     """Return the loss of an output, or None where it has no value there."""
     plain = values(output)
     if loss.inside and not ((plain > 0).all() and (plain < 1).all()):
         return None
-    array = output
     if not isinstance(output, np.ndarray):
-        array = np.array([output], dtype=object).view(BallArray)
+        output = np.array([output], dtype=object).view(BallArray)
         target = np.reshape(target, (1,))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return loss.value(array, target)
+        return loss.value(output, target)

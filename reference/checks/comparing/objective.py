@@ -7,13 +7,13 @@ loss that the code computes, the sum of what it returns, or a loss that is not i
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from reference.balls import gradient, is_tracked, values
-from reference.checks.code import Path, is_numeric, vocabulary
+from reference.checks.code import NumericValue, Path, is_numeric, vocabulary
 from reference.checks.code.vocabulary import LOSS_NAMES
 from reference.checks.comparing import losses
 from reference.checks.running import RunOutcome, matched
@@ -141,7 +141,7 @@ def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
     yield from _lists_of(outcome, targets)
 
 
-def _lists_of(outcome: RunOutcome, targets: Mapping[Path, Any]) -> Iterator[Objective]:
+def _lists_of(outcome: RunOutcome, targets: Mapping[Path, NumericValue]) -> Iterator[Objective]:
     """Yield losses over a list of outputs, one for each step in time: output[t] with y[:, t]."""
     heads: dict[str, list[Path]] = {}
     for path, value in outcome.values.items():
@@ -156,12 +156,14 @@ def _lists_of(outcome: RunOutcome, targets: Mapping[Path, Any]) -> Iterator[Obje
                     yield Objective("implicit", (head, "*"), loss, target)
 
 
-def as_array(value: object) -> Any:
+def as_array(value: object) -> np.ndarray:
     """Return an array as it is, and anything else as an array of objects."""
     return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
-def scalar_of(objective: Objective, outcome: RunOutcome) -> tuple[list[Any], list[Any]] | None:
+def scalar_of(
+    objective: Objective, outcome: RunOutcome
+) -> tuple[list[NumericValue], list[NumericValue]] | None:
     """Return outputs and their weights on the tape, or None where it has no value here."""
     match objective.kind:
         case "cotangents":
@@ -180,12 +182,14 @@ def scalar_of(objective: Objective, outcome: RunOutcome) -> tuple[list[Any], lis
 
 def _implicit_scalar(
     objective: Objective, outcome: RunOutcome
-) -> tuple[list[Any], list[Any]] | None:
+) -> tuple[list[NumericValue], list[NumericValue]] | None:
     assert objective.loss is not None
     found = []
     for path, fitting in targets_of(objective, outcome).items():
         output = _find(outcome, path)
-        value = None if fitting is None else losses.evaluate(objective.loss, output, fitting)
+        if fitting is None or output is None:
+            return None
+        value = losses.evaluate(objective.loss, output, fitting)
         if value is None:
             return None
         found.append(value)
@@ -214,7 +218,7 @@ def targets_of(objective: Objective, outcome: RunOutcome) -> dict[Path, Array | 
     }
 
 
-def _find(outcome: RunOutcome, path: Path) -> Any:
+def _find(outcome: RunOutcome, path: Path) -> NumericValue | None:
     return outcome.outputs.get(path, outcome.values.get(path))
 
 
@@ -230,7 +234,7 @@ def truths(
     return {p: Truth(*row) for p, row in zip(wanted, rows, strict=True)}
 
 
-def jacobian(output: Any, leaf: Any) -> Truth:
+def jacobian(output: NumericValue, leaf: NumericValue) -> Truth:
     """Return ∂output/∂leaf, of shape output.shape + leaf.shape, by one sweep for each entry."""
     flat = list(output.flat) if isinstance(output, np.ndarray) else [output]
     rows = [gradient([o], [1.0], [leaf])[0] for o in flat]
@@ -241,7 +245,7 @@ def jacobian(output: Any, leaf: Any) -> Truth:
 def is_elementwise(outcome: RunOutcome, output: Path, leaf: Path) -> bool:
     """Whether each output entry depends on the input entry of its place alone."""
     y, x = _find(outcome, output), outcome.inputs[leaf]
-    if np.shape(y) != np.shape(x):
+    if y is None or np.shape(y) != np.shape(x):
         return False
     if np.size(y) <= 1:
         return True

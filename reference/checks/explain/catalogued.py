@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.operation import Activation
 from reference.checks.comparing.identify import settings_of
-from reference.checks.explain.graph import Array, Edit, Hook, Places
+from reference.checks.explain.graph import A, Array, Edit, Hook, Places
 from reference.checks.explain.hypothesis import (
     Cotangents,
     Hypothesis,
@@ -128,7 +127,7 @@ def _entries(spot: Spot, line: ActivationLine, ends: Places, starts: Places) -> 
         yield replace(spot, places=starts[entry], made=_with_cotangent(one, ends[entry]))
 
 
-def _matrix(x: Any) -> Any:
+def _matrix(x: A) -> A:
     """Return an array by rows, as the catalogue has them."""
     return x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x.reshape(1, -1)
 

@@ -13,14 +13,18 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from reference.balls import Number
+from reference.checks.code import NumericValue
+
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+A = TypeVar("A", Array, Places)
 Edges = list[tuple[int, float]]
 Hook = Callable[[list[float]], None]
 
@@ -73,7 +77,7 @@ class NumberGraph:
         self.seeds: list[tuple[int, float]] = [(place[n.order], c) for n, c in seeds]
         self.size = len(numbers)
 
-    def places(self, array: Any) -> Places:
+    def places(self, array: NumericValue) -> Places:
         """Return where each entry of an array stands; −1 for entries that are no such number."""
         flat = array.flat if isinstance(array, np.ndarray) else [array]
         found = [self.index.get(getattr(x, "order", -1), -1) for x in flat]
@@ -156,28 +160,28 @@ def read(adjoints: list[float], places: Places) -> Array:
     return np.array(found, dtype=np.float64).reshape(places.shape)
 
 
-def _seeds(outputs: Sequence[object], weights: Sequence[object]) -> list[tuple[Any, float]]:
-    found: list[tuple[Any, float]] = []
+def _seeds(outputs: Sequence[object], weights: Sequence[object]) -> list[tuple[Number, float]]:
+    found: list[tuple[Number, float]] = []
     for output, weight in zip(outputs, weights, strict=True):
         plain = np.asarray(output, dtype=object)
         given = np.broadcast_to(np.asarray(weight, dtype=np.float64), plain.shape)
         found += [
             (x, float(c))
             for x, c in zip(plain.flat, given.flat, strict=True)
-            if hasattr(x, "order")
+            if isinstance(x, Number)
         ]
     return found
 
 
-def _numbers(arrays: Iterable[object]) -> list[Any]:
-    found: list[Any] = []
+def _numbers(arrays: Iterable[object]) -> list[Number]:
+    found: list[Number] = []
     for array in arrays:
         flat = array.flat if isinstance(array, np.ndarray) else [array]
-        found += [x for x in flat if hasattr(x, "order")]
+        found += [x for x in flat if isinstance(x, Number)]
     return found
 
 
-def _reachable(roots: list[Any]) -> list[Any]:
+def _reachable(roots: list[Number]) -> list[Number]:
     seen = {n.order: n for n in roots}
     stack = list(seen.values())
     while stack:

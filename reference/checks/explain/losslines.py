@@ -6,7 +6,7 @@ The loss, its numbers, its divisor and its sample weights are found by their val
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from reference.checks.explain.hypothesis import Spot
 from reference.checks.explain.problem import NamedValue, ReadingProblem
 from reference.checks.tolerances import DIGITS
 from reference.diagnosis.mistakes.catalogue import LossLine
+
+Arguments = Mapping[str, float | np.ndarray]
+"""What a loss takes beside its prediction and its target, by name."""
 
 
 def losses(problem: ReadingProblem) -> Iterator[Spot]:
@@ -46,7 +49,7 @@ def _matrix_of_samples(x: Array) -> Array:
 
 
 def _losses_of(
-    problem: ReadingProblem, y: NamedValue, truth: Array, path: tuple[str, ...], raw: Any
+    problem: ReadingProblem, y: NamedValue, truth: Array, path: tuple[str, ...], raw: np.ndarray
 ) -> Iterator[Spot]:
     fits = [*matching_targets(y.value, raw), *_broadcast(raw, y.shape)]
     if not fits:
@@ -64,7 +67,7 @@ def _losses_of(
                 break
 
 
-def _by_class(loss: Loss, y: Array, labels: Any, truth: Array) -> Iterator[dict[str, Any]]:
+def _by_class(loss: Loss, y: Array, labels: np.ndarray, truth: Array) -> Iterator[Arguments]:
     """Yield the class weights with which a mean over the samples, or a sum, has the true slope."""
     with np.errstate(all="ignore"):
         slope = loss.backward(y, labels, np.ones(len(y)), **loss.defaults())
@@ -76,18 +79,18 @@ def _by_class(loss: Loss, y: Array, labels: Any, truth: Array) -> Iterator[dict[
             yield {**loss.defaults(), "class_weight": weights}
 
 
-def _broadcast(raw: Any, shape: tuple[int, ...]) -> Iterator[Array]:
+def _broadcast(raw: np.ndarray, shape: tuple[int, ...]) -> Iterator[Array]:
     if raw.ndim == len(shape) and raw.dtype.kind == "f" and raw.shape != shape:
         if all(n in (1, m) for n, m in zip(raw.shape, shape, strict=True)):
             yield np.broadcast_to(raw, shape)
 
 
-def _arguments(loss: Loss, problem: ReadingProblem, classes: int) -> Iterator[dict[str, Any]]:
+def _arguments(loss: Loss, problem: ReadingProblem, classes: int) -> Iterator[Arguments]:
     """Yield the numbers that a loss may have been written with: named ones, its defaults."""
     named = {**problem.outcome.others, **problem.outcome.kept, **problem.outcome.values}
     plain = {float(np.ravel(v)[0]) for v in named.values() if np.size(v) == 1 and not is_tracked(v)}
     numbers = [*sorted(v for v in plain if v > 0 and np.isfinite(v)), 0.1, 0.5][:8]
-    defaults = loss.defaults()
+    defaults: Arguments = loss.defaults()
     if "var" in loss.arrays:
         yield from ({**defaults, "var": np.array(v)} for v in numbers)
         return
@@ -109,8 +112,8 @@ class _Reduction(NamedTuple):
 def _fitted(
     loss: Loss,
     y: Array,
-    t: object,
-    arguments: Mapping[str, object],
+    t: np.ndarray,
+    arguments: Arguments,
     truth: Array,
     problem: ReadingProblem,
 ) -> _Reduction | None:
@@ -134,7 +137,7 @@ def _fitted(
     return None
 
 
-def _divides(divisor: float, shape: tuple[int, ...], t: Any) -> bool:
+def _divides(divisor: float, shape: tuple[int, ...], t: np.ndarray) -> bool:
     """Whether a mean divides by this: N, C, N C, or the labels that count; 1 for a sum.
 
     The catalogue has no line for half a square: it is reported as a factor.
@@ -155,9 +158,9 @@ def _named_weights(problem: ReadingProblem, samples: int) -> Iterator[Array]:
 
 def _loss_spot(
     y: NamedValue,
-    target: Any,
+    target: np.ndarray,
     loss: Loss,
-    arguments: Mapping[str, Any],
+    arguments: Arguments,
     found: _Reduction,
     path: tuple[str, ...],
 ) -> Spot:

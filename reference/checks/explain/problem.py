@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from reference.balls import is_tracked, values
-from reference.checks.code import Path, is_numeric, vocabulary
+from reference.checks.code import NumericValue, Path, is_numeric, vocabulary
 from reference.checks.comparing import Objective, assess, nice_factors
 from reference.checks.comparing.objective import scalar_of
 from reference.checks.explain.graph import Array, Edit, Mask, NumberGraph, Places, read
@@ -90,7 +90,7 @@ class ReadingProblem:
     """Sizes and numbers that a factor may be made of: N, keep_prob …"""
     free: tuple[float, ...] = ()
     """The factors that a loss which nobody wrote may have, where no right claim tells."""
-    cache: dict[Callable[..., Any], Any] = field(default_factory=dict)
+    cache: dict[Callable[..., object], Any] = field(default_factory=dict)
 
     @property
     def wrong(self) -> list[ClaimedArray]:
@@ -183,9 +183,9 @@ def problem_of(outcome: RunOutcome, objective: Objective) -> ReadingProblem | No
     return made
 
 
-def _forward_values(outcome: RunOutcome) -> dict[Path, object]:
+def _forward_values(outcome: RunOutcome) -> dict[Path, NumericValue]:
     """Return the forward's named values, inputs first, each array once."""
-    found: dict[Path, Any] = {}
+    found: dict[Path, NumericValue] = {}
     seen: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
     kept = {("self", *p): v for p, v in outcome.kept.items()}
     own = {**outcome.inputs, **outcome.values}
@@ -202,7 +202,9 @@ def _forward_values(outcome: RunOutcome) -> dict[Path, object]:
     return found
 
 
-def _of_forward(outputs: list[Any], arrays: dict[Path, Any], outcome: RunOutcome) -> list[Any]:
+def _of_forward(
+    outputs: list[NumericValue], arrays: dict[Path, NumericValue], outcome: RunOutcome
+) -> list[NumericValue]:
     """Return the arrays that lead to the outputs: not what a backward made of them."""
     inside = NumberGraph(outputs, [np.ones(np.shape(o)) for o in outputs], [])
     for path in [p for p, v in arrays.items() if p not in outcome.inputs]:
@@ -211,7 +213,7 @@ def _of_forward(outputs: list[Any], arrays: dict[Path, Any], outcome: RunOutcome
     return list(arrays.values())
 
 
-def _named(arrays: Mapping[Path, object], graph: NumberGraph) -> dict[Path, NamedValue]:
+def _named(arrays: Mapping[Path, NumericValue], graph: NumberGraph) -> dict[Path, NamedValue]:
     found = {}
     for path, value in arrays.items():
         places, plain = graph.places(value), np.asarray(values(value), dtype=float)
@@ -291,7 +293,7 @@ def _numbers(outcome: RunOutcome) -> dict[str, float]:
     return found
 
 
-def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, object]) -> None:
+def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, NumericValue]) -> None:
     """Add the backward's own variables that are named after values of the forward."""
     outcome = problem.outcome
     taken = {id(v) for v in outcome.claims.values()}

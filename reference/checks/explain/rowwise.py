@@ -8,13 +8,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from reference.balls import values
 from reference.checks.comparing.losses import matching_targets
-from reference.checks.explain.graph import Array, Edges, Edit, NumberGraph, Places
+from reference.checks.explain.graph import A, Array, Edges, Edit, NumberGraph, Places
 from reference.checks.explain.hypothesis import Hypothesis, Words
 from reference.checks.explain.problem import NamedValue, ReadingProblem, once
 from reference.checks.tolerances import SAME
@@ -47,10 +46,10 @@ class RowStep:
 
     def rows(self, x: Array) -> Array:
         """Return an array of a's shape as (rows, n)."""
-        return np.asarray(_as_rows(x, self.across))
+        return _as_rows(x, self.across)
 
 
-def _as_rows(x: Any, across: str) -> Any:
+def _as_rows(x: A, across: str) -> A:
     """Return an array as (rows, n)."""
     if across == "all":
         return x.reshape(1, -1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -189,7 +188,7 @@ def _moved_edit(problem: ReadingProblem, geometry: _Geometry, how: str) -> Edit:
 
 
 def _moved_index(
-    geometry: _Geometry, x: NamedValue, w: NamedValue, place: tuple[Any, ...], j: int, how: str
+    geometry: _Geometry, x: NamedValue, w: NamedValue, place: tuple[np.intp, ...], j: int, how: str
 ) -> int | None:
     """Return the flat index in x that a mistake takes for an entry of z and one of w."""
     k = np.unravel_index(j, w.shape)

@@ -8,7 +8,6 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from reference.checks.code import Target
 from reference.checks.tolerances import STABILISER
@@ -21,7 +20,7 @@ def tiny_ones_dropped(target: Target) -> Iterator[list[str]]:
     Yields them as they are spelled; the code is as before afterwards.
     """
     found: list[str] = []
-    kept: list[tuple[types.FunctionType, types.CodeType, Any]] = []
+    kept: list[tuple[types.FunctionType, types.CodeType, tuple[object, ...] | None]] = []
     for function in _functions(target):
         kept.append((function, function.__code__, function.__defaults__))
         function.__code__ = _replaced(function.__code__, found)

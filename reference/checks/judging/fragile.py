@@ -4,7 +4,7 @@ What it finds is reported as FRAGILE; it is not a mistake in the mathematics.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Probe(NamedTuple):
     """One place to try: how it is called, and the array."""
 
     where: str
-    array: Any
+    array: np.ndarray
 
 
 def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:

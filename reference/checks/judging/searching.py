@@ -11,12 +11,11 @@ import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from reference.balls import Session
-from reference.checks.code import Routine, Spec, Target, Unit, plain, raised_text, stem_of
+from reference.checks.code import Path, Routine, Spec, Target, Unit, plain, raised_text, stem_of
 from reference.checks.code.second import NO_FIRST, OF_DIFFERENCES, is_a_difference
 from reference.checks.code.vocabulary import REGULARISATION
 from reference.checks.comparing import Assessment, Objective, assess, differences
@@ -227,7 +226,7 @@ def _cannot_run(unit: Unit, chosen: list[Chosen], failure: Failure) -> str:
     return f"{named.name} could not be run with what its gradient takes{last}"
 
 
-_Shape = tuple[Any, ...]
+_Shape = tuple[object, ...]
 _NARROW = {"unit": "normal"}
 _OUTPUTS = "C"  # the letter of how many outputs there are
 _OTHER_SIZES = (1, 2, 3)  # problems whose sizes differ from the first one's
@@ -456,7 +455,7 @@ def _fits_as_jacobian(outcome: RunOutcome) -> bool:
     return bool(pairs) and all(_is_jacobian(outcome, c, leaf) for c, leaf in pairs)
 
 
-def _is_jacobian(outcome: RunOutcome, claim: Any, leaf: Any) -> bool:
+def _is_jacobian(outcome: RunOutcome, claim: Path, leaf: Path) -> bool:
     """Whether a claim has the shape of a Jacobian of the input, whole or by samples."""
     a, b = np.shape(outcome.claims[claim]), np.shape(outcome.inputs[leaf])
     size = np.size(outcome.inputs[leaf])

@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from reference.balls import Session, values
-from reference.checks.code import Path, Spec, sizes_for
+from reference.checks.code import NumericValue, Path, Spec, sizes_for
 from reference.checks.code.vocabulary import COTANGENT_NAMES, gradient_of
 from reference.checks.comparing import Assessment, Row, assess, differences, nice_factors
 from reference.checks.explain import Explanation, explain
@@ -125,10 +124,10 @@ def _same_outputs(one: RunOutcome, other: RunOutcome) -> bool:
     )
 
 
-def _before_its_step(row: Row, plain: RunOutcome) -> Any:
+def _before_its_step(row: Row, plain: RunOutcome) -> NumericValue | None:
     """Return a claim as the code holds it: of a step, the local variable that is its gradient."""
-    value: Any = plain.claims.get(row.claim)
-    if row.claim[0] != "step":
+    value = plain.claims.get(row.claim)
+    if value is None or row.claim[0] != "step":
         return value
     held = (
         v
@@ -311,7 +310,7 @@ class ReadingSubject(Subject):
         return ProblemCase(index, found, outcome=plain)
 
 
-def _plain(row: Row, outcome: RunOutcome) -> Any:
+def _plain(row: Row, outcome: RunOutcome) -> np.ndarray:
     """Return a claim as plain floats make it, where its shape is the same."""
     try:
         value = np.asarray(values(outcome.claims[row.claim]), dtype=float)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -85,9 +85,12 @@ class OperationSize(NamedTuple):
         return np.stack(columns, axis=1)
 
 
+Key = TypeVar("Key")
+
+
 def is_steady(
-    run: Callable[[Mapping[Any, Array]], Sequence[Array]],
-    sizes: Mapping[Any, OperationSize],
+    run: Callable[[Mapping[Key, Array]], Sequence[Array]],
+    sizes: Mapping[Key, OperationSize],
     bounds: Bounds,
     seed: int,
 ) -> bool:

@@ -10,11 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
+from jax.extend.core import Literal, Primitive
 
 from reference.checks.kernels._findings import MODELS, Array, Bounds, OperationSize, is_steady
 
 Arrays = list[jax.Array]
+_Note = tuple[Arrays, jax.Array, jax.Array | None]
+"""Of a result: the floats that went in, what came out, and n Σ|terms| of a sum."""
 
 _SUMS = set("dot_general reduce_sum conv_general_dilated cumsum scatter-add scatter_add".split())
 _CORRECT = {"add", "sub", "mul", "div", "neg", "sqrt", "add_any", "square", *_SUMS}
@@ -27,7 +29,9 @@ _OPENED = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkp
 class JaxGraph:
     """A gradient of JAX as a list of primitives, for inputs of the shapes it was traced with."""
 
-    def __init__(self, primal: Callable[..., Arrays], leaves: Arrays, dout: Arrays) -> None:
+    def __init__(
+        self, primal: Callable[..., Sequence[jax.Array]], leaves: Arrays, dout: Arrays
+    ) -> None:
         """Trace a function with its pullback.
 
         primal: from leaves to its outputs. leaves: arrays, the inputs. dout: one for each output.
@@ -47,8 +51,8 @@ class JaxGraph:
     def _shifted(self, shifts: Mapping[str, jax.Array], given: Arrays) -> Arrays:
         return _evaluate(self._closed.jaxpr, self._closed.consts, given, _shift_by(shifts))
 
-    def _noted(self, given: Arrays) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
+    def _noted(self, given: Arrays) -> dict[str, _Note]:
+        seen: dict[str, _Note] = {}
         follow = _note_in(seen, self._correct)
         _evaluate(self._closed.jaxpr, self._closed.consts, given, follow)
         return seen
@@ -98,12 +102,16 @@ class JaxGraph:
 
 # -- the primitives ------------------------------------------------------------------------------
 
-_Follow = Callable[[str, Any, Arrays, Arrays, dict[str, Any]], Arrays]
+_Follow = Callable[[str, Primitive, Arrays, Arrays, dict[str, object]], Arrays]
 """What is done with the results of a primitive: its place, itself, what went in, what came out."""
 
 
 def _evaluate(
-    jaxpr: Any, consts: Sequence[object], given: Sequence[object], follow: _Follow, place: str = ""
+    jaxpr: Any,
+    consts: Sequence[object],
+    given: Sequence[object],
+    follow: _Follow,
+    place: str = "",
 ) -> Arrays:
     """Run primitives in float64; `follow` may change what comes out of each."""
     known: dict[object, jax.Array] = {}
@@ -133,7 +141,7 @@ def _evaluate(
 
 def _shift_by(shifts: Mapping[str, jax.Array]) -> _Follow:
     def follow(
-        place: str, primitive: object, values: Arrays, made: Arrays, params: dict[str, Any]
+        place: str, primitive: Primitive, values: Arrays, made: Arrays, params: dict[str, object]
     ) -> Arrays:
         return [m + shifts[f"{place}{k}"] if f"{place}{k}" in shifts else m
                 for k, m in enumerate(made)]  # fmt: skip
@@ -141,11 +149,11 @@ def _shift_by(shifts: Mapping[str, jax.Array]) -> _Follow:
     return follow
 
 
-def _note_in(seen: dict[str, Any], correct: dict[str, bool]) -> _Follow:
+def _note_in(seen: dict[str, _Note], correct: dict[str, bool]) -> _Follow:
     """Note of each result of floats what went in, what came out, and n Σ|terms| of a sum."""
 
     def follow(
-        place: str, primitive: Any, values: Arrays, made: Arrays, params: dict[str, Any]
+        place: str, primitive: Any, values: Arrays, made: Arrays, params: dict[str, object]
     ) -> Arrays:
         floats = [v for v in values if _is_float(v)]
         terms = None
@@ -170,7 +178,7 @@ def _wide(value: object) -> jax.Array:
     return jnp.asarray(value, dtype=jnp.float64) if _is_float(value) else jnp.asarray(value)
 
 
-def _wide_dtype(value: object) -> Any:
+def _wide_dtype(value: object) -> object:
     """Return a dtype of floats among a primitive's parameters as float64."""
     if isinstance(value, np.dtype | type) and jnp.issubdtype(value, jnp.floating):
         return np.dtype(np.float64)

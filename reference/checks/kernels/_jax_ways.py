@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +10,25 @@ import numpy as np
 
 from reference.checks.code import path_name
 from reference.checks.kernels._findings import FLOAT64, Array
-from reference.checks.kernels._jax_rounding import JaxGraph
+from reference.checks.kernels._jax_rounding import Arrays, JaxGraph
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem
-from reference.checks.kernels._ways import KernelAnswer, TracedReference, Way, Ways, each
+from reference.checks.kernels._ways import (
+    KernelAnswer,
+    KernelTruth,
+    TracedReference,
+    Way,
+    Ways,
+    each,
+)
 from reference.checks.kinds.functions import FunctionSubject
 
 _BATCH = 3  # problems that are stacked for vmap
-_Run = Callable[[list[Any], list[Any]], tuple[Any, Any]]
+_Run = Callable[[Arrays, Arrays], tuple[Sequence[jax.Array], Sequence[jax.Array]]]
 """From leaves and cotangents to outputs and gradients."""
+
+
+_Axes = list[int | None] | int | None
+"""What `jax.vmap` maps over: one axis for all, or one for each."""
 
 
 class JaxKernel:
@@ -26,7 +36,7 @@ class JaxKernel:
 
     def __init__(self, subject: FunctionSubject, seed: int) -> None:
         self.subject, self.seed = subject, seed
-        self._references: dict[tuple[Any, ...], TracedReference[JaxGraph]] = {}
+        self._references: dict[tuple[object, ...], TracedReference[Arrays, Arrays]] = {}
 
     @contextlib.contextmanager
     def running(self, dtype: str = FLOAT64) -> Iterator[None]:
@@ -35,12 +45,14 @@ class JaxKernel:
         with wide if dtype == FLOAT64 else contextlib.nullcontext():
             yield
 
-    def function(self, problem: KernelProblem, dtype: str, reference: bool = False) -> Any:
+    def function(
+        self, problem: KernelProblem, dtype: str, reference: bool = False
+    ) -> Callable[..., tuple[jax.Array, ...]]:
         """Return the kernel, or its reference, as a function of its leaves."""
         written, paths = self.subject.written, list(problem.leaves)
         run = written.primal if reference else written.custom
 
-        def low(given: Sequence[object]) -> Any:
+        def low(given: Sequence[object]) -> object:
             return run([_cast(g, dtype) for g in given])
 
         function = self.subject.function(low, dict(problem.drawn))
@@ -50,7 +62,7 @@ class JaxKernel:
         """Return what runs the kernel and pulls cotangents back."""
         function = self.function(problem, dtype)
 
-        def run(leaves: list[Any], dout: list[Any]) -> tuple[Any, Any]:
+        def run(leaves: Arrays, dout: Arrays) -> tuple[Sequence[jax.Array], Sequence[jax.Array]]:
             outputs, pull = jax.vjp(function, *leaves)
             return outputs, pull(tuple(dout))
 
@@ -82,7 +94,9 @@ class JaxKernel:
             outputs = jax.eval_shape(self.function(problem, dtype), *leaves)
         return problem.cotangents([np.zeros(o.shape) for o in outputs], self.seed)
 
-    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference[JaxGraph]:
+    def traced(
+        self, problem: KernelProblem, cotangents: Cotangents
+    ) -> TracedReference[Arrays, Arrays]:
         """Trace the reference for the shapes of a problem; one trace serves all of the same."""
         rest = [v for k, v in problem.drawn.items() if (k,) not in problem.leaves]
         key = (*(a.shape for a in problem.leaves.values()), repr(rest))
@@ -126,7 +140,7 @@ class JaxWays(Ways):
         ]
         return self.wrong(answers[0], self.truth) or self.wrong(answers[1], self.truth)
 
-    def _mapped(self, axes: tuple[object, object]) -> list[str]:
+    def _mapped(self, axes: tuple[_Axes, _Axes]) -> list[str]:
         """Map over several problems at once; each must come back as it does alone."""
         dtype = self.model.dtype
         problems, weights = self._batch(axes)
@@ -150,7 +164,7 @@ class JaxWays(Ways):
                 return wrong
         return []
 
-    def _batch(self, axes: tuple[object, object]) -> tuple[list[KernelProblem], list[Cotangents]]:
+    def _batch(self, axes: tuple[_Axes, _Axes]) -> tuple[list[KernelProblem], list[Cotangents]]:
         """Return problems that differ where an axis is mapped, and are the same elsewhere."""
         wide = _axes(axes[0], len(self.problem.leaves))
         problems: list[KernelProblem] = []
@@ -167,7 +181,7 @@ class JaxWays(Ways):
             weights.append(each(functools.partial(np.multiply, sign), self.cotangents))
         return problems, weights
 
-    def _alone(self, problem: KernelProblem, cotangents: Cotangents) -> Any:
+    def _alone(self, problem: KernelProblem, cotangents: Cotangents) -> KernelTruth:
         if self.asked is None or not self.right:
             answer = self.ask(problem, cotangents)
             every = (*answer.outputs, *answer.gradients.values())
@@ -184,7 +198,7 @@ class JaxWays(Ways):
             function = self.kernel.function(self.problem, FLOAT64, reference=not own)
             leaves, dout = arrays(self.problem, self.cotangents, FLOAT64)
 
-            def weighed(*leaves: object) -> Any:
+            def weighed(*leaves: object) -> object:
                 _, pull = jax.vjp(function, *leaves)
                 return sum(jnp.sum(g * w) for g, w in zip(pull(tuple(dout)), weights, strict=True))
 
@@ -195,19 +209,17 @@ class JaxWays(Ways):
         return [np.asarray(g) for g in found]
 
 
-def arrays(
-    problem: KernelProblem, cotangents: Cotangents, dtype: str
-) -> tuple[list[Any], list[Any]]:
+def arrays(problem: KernelProblem, cotangents: Cotangents, dtype: str) -> tuple[Arrays, Arrays]:
     """Return leaves and cotangents as arrays of JAX, in a dtype."""
     leaves = [jnp.asarray(a, dtype=dtype) for a in problem.leaves.values()]
     return leaves, [jnp.asarray(c, dtype=dtype) for c in cotangents if c is not None]
 
 
-def _axes(axes: Any, count: int) -> list[int | None]:
+def _axes(axes: _Axes, count: int) -> list[int | None]:
     return list(axes) if isinstance(axes, list) else [axes] * count
 
 
-def _cast(value: object, dtype: str) -> Any:
+def _cast(value: object, dtype: str) -> object:
     if isinstance(value, list):
         return [_cast(v, dtype) for v in value]
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):

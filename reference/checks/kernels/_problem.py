@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from reference.checks.code import Path, generator
 from reference.checks.kernels._findings import Array, in_dtype
@@ -19,7 +18,7 @@ Cotangents = Sequence[Array | None]
 class KernelProblem:
     """Inputs of a kernel, and what its outputs are weighed with."""
 
-    drawn: Mapping[str, Any]
+    drawn: Mapping[str, object]
     leaves: Mapping[Path, Array]
     index: int
 

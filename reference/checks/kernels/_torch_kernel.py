@@ -10,7 +10,7 @@ import torch
 from reference.checks.code import Path
 from reference.checks.kernels._findings import FLOAT64, Array
 from reference.checks.kernels._problem import Cotangents, KernelProblem
-from reference.checks.kernels._torch_rounding import TorchGraph
+from reference.checks.kernels._torch_rounding import Tensors, TorchGraph, Weights
 from reference.checks.kernels._ways import KernelAnswer, TracedReference
 from reference.checks.kinds.functions import FunctionSubject
 
@@ -151,7 +151,9 @@ class TorchKernel:
             outputs = self.outputs(problem, self.tensors(problem, dtype), dtype)
         return problem.cotangents([array_of(o) for o in outputs], self.seed)
 
-    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference[TorchGraph]:
+    def traced(
+        self, problem: KernelProblem, cotangents: Cotangents
+    ) -> TracedReference[Tensors, Weights]:
         """Trace the reference for the shapes of a problem."""
         function = self.subject.function(self.subject.written.primal, dict(problem.drawn))
         with self.running():

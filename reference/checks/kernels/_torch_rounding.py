@@ -18,6 +18,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import torch
 from torch._decomp import decomposition_table
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -41,10 +42,10 @@ _COMPOSITE = (
     *("scaled_dot_product", "vector_norm", "gelu", "silu_backward", "mish_backward"),
 )
 """What people write out: each of its parts may round. The last two have no second derivative."""
-_TABLE: dict[Any, Callable[..., Any]] = {
+_TABLE: dict[OpOverload, Callable[..., object]] = {
     op: rule
     for op, rule in decomposition_table.items()
-    if any(name in str(op) for name in _COMPOSITE)
+    if isinstance(op, OpOverload) and any(name in str(op) for name in _COMPOSITE)
 }
 _CORRECT = {"add", "sub", "mul", "div", "neg", "sqrt", "reciprocal", "rsub", *_SUMS}
 """Rounded correctly; the rest (exp, tanh, pow) is right to some ulps of what it computes in."""
@@ -127,11 +128,11 @@ class _Shifted(Interpreter):
         self.sizes: dict[_Key, OperationSize] = {}
         """Of what rounds, where none is shifted."""
 
-    def run_node(self, n: Node) -> Any:
+    def run_node(self, n: Node) -> object:
         """Run one operation."""
-        if n.op != "call_function" or not hasattr(n.target, "_schema"):
+        if n.op != "call_function" or not isinstance(n.target, OpOverload):
             return super().run_node(n)
-        func: Any = n.target
+        func = n.target
         args, kwargs = tree_map(_in_float64, self.fetch_args_kwargs_from_env(n))
         mutable = func._schema.is_mutable
         before = _floats((args, kwargs))
@@ -154,7 +155,13 @@ class _Shifted(Interpreter):
         return tensor.add_(shift) if mutable else tensor + shift
 
     def _note(
-        self, name: str, func: Any, args: Any, kwargs: Any, before: list[torch.Tensor], made: object
+        self,
+        name: str,
+        func: OpOverload,
+        args: object,
+        kwargs: object,
+        before: list[torch.Tensor],
+        made: object,
     ) -> None:
         zero = torch.zeros(1, dtype=torch.float64)
         known = torch.cat([zero, *(t.reshape(-1) for t in before)])
@@ -216,7 +223,7 @@ def _jacobian(results: torch.Tensor, shifts: Tensors, rows: torch.Tensor) -> Wei
 # -- tensors in arguments ------------------------------------------------------------------------
 
 
-def _in_float64(value: Any) -> Any:
+def _in_float64(value: object) -> object:
     """Return a dtype of floats, or a tensor of one, as float64."""
     if isinstance(value, torch.dtype):
         return torch.float64 if value.is_floating_point else value
@@ -239,7 +246,7 @@ def _listed(made: object) -> list[Any]:
     return list(made) if isinstance(made, tuple | list) else [made]
 
 
-def _each(change: Callable[[int, torch.Tensor], torch.Tensor], made: object) -> Any:
+def _each(change: Callable[[int, torch.Tensor], torch.Tensor], made: object) -> object:
     if isinstance(made, tuple | list):
         return type(made)(change(k, t) if _is_float(t) else t for k, t in enumerate(made))
     return change(0, made) if _is_float(made) else made

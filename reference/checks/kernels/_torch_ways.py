@@ -30,6 +30,7 @@ from reference.checks.kernels._torch_kernel import (
     transposed,
     weighed,
 )
+from reference.checks.kernels._torch_rounding import TorchGraph, Weights
 from reference.checks.kernels._ways import KernelAnswer, Way, Ways, each
 from reference.checks.kinds.functions import FunctionSubject
 
@@ -100,7 +101,7 @@ class TorchWays(Ways):
                 wrong.append(f"d{path[0]} has shape {shape}, its input {true.shape}")
         return wrong
 
-    def _gradients(self) -> Sequence[Any]:
+    def _gradients(self) -> Sequence[Array]:
         values = self.formula.values
         return values[len(values) - len(self.problem.leaves) :]
 
@@ -173,8 +174,9 @@ class TorchWays(Ways):
 
     def derivative(self, own: bool) -> list[Array] | None:
         """Return the derivative of Σ v·g by the inputs, v random; None where it is refused."""
-        assert self.asked is not None
-        gradients = self._by_hand if own else self.asked.traced.graph.gradients
+        graph = self.asked.traced.graph if self.asked is not None else None
+        assert isinstance(graph, TorchGraph)
+        gradients = self._by_hand if own else graph.gradients
         with self.kernel.running():
             at = list(self.kernel.tensors(self.problem, FLOAT64).values())
             dout = [c if c is None else torch.tensor(c).requires_grad_() for c in self.cotangents]
@@ -190,10 +192,12 @@ class TorchWays(Ways):
                 return None
         return [np.zeros(tuple(t.shape)) if t.grad is None else t.grad.numpy().copy() for t in at]
 
-    def _by_hand(self, at: list[torch.Tensor], dout: list[Any]) -> Sequence[torch.Tensor | None]:
+    def _by_hand(self, at: list[torch.Tensor], dout: Weights) -> Sequence[torch.Tensor | None]:
         leaves = dict(zip(self.problem.leaves, at, strict=True))
         outputs = self.kernel.outputs(self.problem, leaves, FLOAT64)
-        pairs = [(o, d) for o, d in zip(outputs, dout, strict=True) if o is not None]
+        pairs = [
+            (o, d) for o, d in zip(outputs, dout, strict=True) if o is not None and d is not None
+        ]
         return pulled(pairs, at, create_graph=True)
 
     def narrowed(self, answer: KernelAnswer, dtype: str) -> list[str]:

@@ -47,33 +47,34 @@ class KernelAnswer:
     """(argument whose gradient it is, argument whose memory it shares)."""
 
 
-class TracedGraph(Protocol):
+Leaves = TypeVar("Leaves", contravariant=True)
+Weights = TypeVar("Weights", contravariant=True)
+
+
+class TracedGraph(Protocol[Leaves, Weights]):
     """A gradient of the reference as a list of operations, in its framework."""
 
-    def values(self, leaves: list[Any], dout: list[Any]) -> tuple[Array, ...]:
+    def values(self, leaves: Leaves, dout: Weights) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
 
-    def bounds(self, leaves: list[Any], dout: list[Any]) -> Bounds:
+    def bounds(self, leaves: Leaves, dout: Weights) -> Bounds:
         """Return how far rounding may move each of these, by model."""
 
-    def steady(self, leaves: list[Any], dout: list[Any], bounds: Bounds, seed: int) -> bool:
+    def steady(self, leaves: Leaves, dout: Weights, bounds: Bounds, seed: int) -> bool:
         """Whether roundings of random sign move the results as the first order says."""
 
 
-Graph = TypeVar("Graph", bound=TracedGraph)
-
-
 @dataclass(frozen=True)
-class TracedReference(Generic[Graph]):
+class TracedReference(Generic[Leaves, Weights]):
     """The gradient of the reference, traced for the shapes of one problem.
 
     running: the context that it is run in. arrays: from a problem and cotangents to the
     framework's leaves and cotangents in float64.
     """
 
-    graph: Graph
+    graph: TracedGraph[Leaves, Weights]
     running: Callable[[], AbstractContextManager[None]]
-    arrays: Callable[[KernelProblem, Cotangents], tuple[list[Any], list[Any]]]
+    arrays: Callable[[KernelProblem, Cotangents], tuple[Leaves, Weights]]
 
     def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
@@ -102,7 +103,7 @@ class Kernel(Protocol):
     def cotangents(self, problem: KernelProblem, dtype: str) -> Cotangents:
         """Return random weights of the outputs of a problem."""
 
-    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference[Any]:
+    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference[Any, Any]:
         """Trace the reference for the shapes of a problem."""
 
 
@@ -118,7 +119,7 @@ class KernelQuestion(NamedTuple):
 
     problem: KernelProblem
     cotangents: Cotangents
-    traced: TracedReference[Any]
+    traced: TracedReference[Any, Any]
     bounds: Bounds
 
     def truth(self, model: Model) -> KernelTruth:
@@ -293,10 +294,10 @@ class Ways:
             self.subject.sizes = before
 
     def _emptied(self, name: str) -> list[str] | None:
-        def empty(drawn: dict[str, Any]) -> None:
-            drawn[name] = np.array(drawn[name])
-            drawn[name][..., 0, :] = 0
-            drawn[name][..., 1:, 0] = 1
+        def empty(drawn: dict[str, object]) -> None:
+            drawn[name] = mask = np.array(drawn[name])
+            mask[..., 0, :] = 0
+            mask[..., 1:, 0] = 1
 
         return self._of(drawn_problem(self.subject, self.seed, 0, empty))
 

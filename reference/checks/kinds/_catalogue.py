@@ -8,7 +8,6 @@ truth(c²), that of another argument, or c · x, c · f(x), c in place of c · f
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,10 +15,10 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import Activation
 from reference.checks.code import Path, path_name
-from reference.checks.kinds._frames import Array
 from reference.checks.tolerances import SAME
 from reference.diagnose import Diagnosis, diagnose
 from reference.diagnosis.search import GradientEvidence
+from reference.formats import Array
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def _parameters(operation: Activation) -> Iterator[dict[str, float]]:
             yield {**operation.defaults(), name: float(choice)}
 
 
-def _same(ours: Any, theirs: Array) -> bool:
+def _same(ours: Array, theirs: Array) -> bool:
     return np.shape(ours) == theirs.shape and bool(np.allclose(ours, theirs, rtol=SAME, atol=SAME))
 
 

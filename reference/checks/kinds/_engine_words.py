@@ -1,10 +1,11 @@
 """Which operator of an engine is wrong: its slope, its sum over several uses, or the order."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from reference.checks.code import NumericValue
 from reference.checks.comparing import Row
 from reference.checks.kinds._programs import ExpressionProgram
 from reference.checks.tolerances import DIGITS
@@ -18,7 +19,7 @@ class ProgramGradient(NamedTuple):
     program: ExpressionProgram
     leaf: str
     row: Row
-    given: Mapping[str, Any]
+    given: Mapping[str, NumericValue]
     """The values of the program's leaves."""
 
 
@@ -95,7 +96,7 @@ def _same(one: Row, other: Row) -> bool:
     return one.got.shape == right.shape and bool(np.allclose(one.got, right, rtol=DIGITS))
 
 
-_OUTPUT_FORMULAS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+_OUTPUT_FORMULAS: dict[str, tuple[str, Callable[[NumericValue], NumericValue]]] = {
     "tanh": ("1 − y²", lambda y: 1 - y * y),
     "sigmoid": ("y (1 − y)", lambda y: y * (1 - y)),
     "logistic": ("y (1 − y)", lambda y: y * (1 - y)),

@@ -3,7 +3,6 @@
 import re
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from manual_backprop.operation import InvalidInput
 from reference.checks.code import Spec, Target, Unit
@@ -50,7 +49,7 @@ _OWN: dict[str, Callable[[Unit, Target, int], Subject | Failure]] = {
 }
 
 
-def _reference(unit: Unit, target: Target) -> Callable[..., Any] | None:
+def _reference(unit: Unit, target: Target) -> Callable[..., object] | None:
     """Return the plain function beside a kernel: reference = f, or {"Kernel": f} of several."""
     named = target.names.get("reference")
     if isinstance(named, Mapping):

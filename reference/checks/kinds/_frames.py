@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reference.checks.code import Path
 from reference.checks.running.surroundings import quiet, seeded
+from reference.formats import Array
 
-Array = npt.NDArray[Any]
-Tensors = Mapping[Path, Any]
+Tensors = Mapping[Path, object]
 Function = Callable[[Tensors], Sequence[Any]]
 """From leaves to outputs: tensors, or None for an output that has no derivative."""
 
@@ -55,7 +54,7 @@ class _Torch:
             finally:
                 torch.set_default_dtype(before)
 
-    def tensor(self, array: object) -> Any:
+    def tensor(self, array: object) -> object:
         """Return a tensor that shares nothing with the array."""
         return self.torch.tensor(np.asarray(array))
 
@@ -71,9 +70,9 @@ class _Torch:
         """Whether a value is a tensor of floats."""
         return self.is_tensor(value) and bool(value.is_floating_point())
 
-    def without_gradient(self) -> contextlib.AbstractContextManager[Any]:
+    def without_gradient(self) -> contextlib.AbstractContextManager[object]:
         """Return a context in which nothing is recorded."""
-        found: contextlib.AbstractContextManager[Any] = self.torch.no_grad()
+        found: contextlib.AbstractContextManager[object] = self.torch.no_grad()
         return found
 
     def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
@@ -130,7 +129,7 @@ class _Jax:
         with double_precision(), seeded(seed), quiet():
             yield
 
-    def tensor(self, array: object) -> Any:
+    def tensor(self, array: object) -> object:
         return self.jax.numpy.asarray(array)
 
     def plain(self, tensor: object) -> Array:
@@ -142,7 +141,7 @@ class _Jax:
     def is_float(self, value: Any) -> bool:
         return self.is_tensor(value) and bool(self.jax.numpy.issubdtype(value.dtype, np.floating))
 
-    def without_gradient(self) -> contextlib.AbstractContextManager[Any]:
+    def without_gradient(self) -> contextlib.AbstractContextManager[object]:
         """Return a context that changes nothing: JAX records only what is asked for."""
         return contextlib.nullcontext()
 
@@ -150,7 +149,7 @@ class _Jax:
         """Evaluate the shapes alone, which compiles nothing, unless the code asks for values."""
         given = {p: self.tensor(a) for p, a in leaves.items()}
 
-        def run(tensors: Tensors) -> list[Any]:
+        def run(tensors: Tensors) -> list[object]:
             return [o for o in function(tensors) if self.is_tensor(o)]
 
         try:
@@ -200,7 +199,7 @@ def shape_index(frame: Frame, index: int) -> int:
     return index % 2 if frame.module == "jax" else index
 
 
-def flat_tensors(value: object) -> list[Any]:
+def flat_tensors(value: object) -> list[object]:
     """Return what stands in nested tuples, lists and dicts, in order."""
     if isinstance(value, Mapping):
         return [t for part in value.values() for t in flat_tensors(part)]

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem, Reduction
-from manual_backprop.operation import FloatArray, InvalidInput, Loss, TargetKind
+from manual_backprop.operation import FloatArray, InvalidInput, Loss, Parameter, TargetKind
 from reference.drawing.builder import fits
 from reference.problems import in_dtype
 
@@ -80,7 +79,7 @@ class Accepts:
         return cast(TargetKind, str(rng.choice(kinds or list(loss.targets))))
 
 
-def _listed(accepts: Mapping[str, Any], key: str) -> tuple[Any, ...]:
+def _listed(accepts: Mapping[str, object], key: str) -> tuple[Any, ...]:
     value = accepts[key]
     if isinstance(value, str | int):
         return (value,)
@@ -166,7 +165,7 @@ class _Maker:
             self.arrays(operation, widths[-1], required=not wanted.arrays),
         )
 
-    def options(self, known: Mapping[str, Any], wanted: Accepts) -> dict[str, float]:
+    def options(self, known: Mapping[str, Parameter], wanted: Accepts) -> dict[str, float]:
         """Draw an operation's numbers: the default in half the cases.
 
         Targets are smoothed only where `parameters` was asked for: who writes a cross-entropy of
@@ -180,7 +179,7 @@ class _Maker:
             if k != "ignore_index" and (k != _SMOOTHING or wanted.vary_asked)
         }
 
-    def targets(self, operation: Loss, classes: int, kind: TargetKind) -> npt.NDArray[Any]:
+    def targets(self, operation: Loss, classes: int, kind: TargetKind) -> np.ndarray:
         """Return targets such as a loss takes."""
         shape = (self.batch, classes)
         match kind:

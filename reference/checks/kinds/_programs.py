@@ -15,8 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from reference.checks.code import NumericValue
+
 Use = Literal["once", "twice", "middle", "constant", "mixed"]
-Finish = Callable[[Any, bool], Any]
+Finish = Callable[[object, bool], object]
 """From an array of the engine to one number of it: its sum, or a weighed one."""
 
 _ANY, _POSITIVE = (-1.5, 1.5), (0.4, 1.6)
@@ -59,24 +61,24 @@ class ExpressionProgram:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     note: str = ""
     """What stands beside its text: " with b a row"."""
-    finish: Callable[[Any], Any] = field(default=lambda out: out, repr=False)
+    finish: Callable[[object], object] = field(default=lambda out: out, repr=False)
 
     @property
     def text(self) -> str:
         """How it is shown."""
         return self.code + self.note
 
-    def run(self, functions: Mapping[str, object], *given: object) -> Any:
+    def run(self, functions: Mapping[str, object], *given: object) -> object:
         """Return its value; functions: those of the file, which its text may call."""
         space = {**functions, **dict(zip(self.leaves, given, strict=True))}
         for name, code in _compiled(self.code):
             space[name] = eval(code, space)  # our own text
         return self.finish(space[""])
 
-    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+    def draw(self, rng: np.random.Generator) -> dict[str, NumericValue]:
         """Return values for the leaves, none near 0, where kinks are."""
         low, high = self.domain
-        found: dict[str, Any] = {}
+        found: dict[str, NumericValue] = {}
         for name in self.leaves:
             drawn = rng.uniform(low, high, self.shapes.get(name, ()))
             drawn = np.where(np.abs(drawn) < 0.1, drawn + 0.25 * (high > 0), drawn)
@@ -120,7 +122,7 @@ _NO_OPERATOR = re.compile(
 """Methods and functions that are none of the graph's, by their names."""
 
 
-def named_operators(cls: type, functions: Mapping[str, Callable[..., Any]]) -> list[Operator]:
+def named_operators(cls: type, functions: Mapping[str, Callable[..., object]]) -> list[Operator]:
     """Return what may be operators by their signatures: a.tanh(), tanh(a), mse(a, b).
 
     Whether a call gives a value of the engine is found by trying it.

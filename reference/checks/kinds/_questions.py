@@ -7,10 +7,8 @@ came back. The same question, put to another file of the same kind, gives what i
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reference.checks.code import Layout, Path, path_name
 from reference.checks.comparing import Truth
@@ -18,6 +16,7 @@ from reference.checks.explain import Explanation
 from reference.checks.judging import ProblemCase, Subject
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
+from reference.formats import Array
 from reports.checked import NamedMistake
 
 
@@ -42,10 +41,10 @@ class Explained(Subject):
         return Explanation(first, mistakes, tuple(found.described))
 
 
-Known = Callable[[ProblemCase], Mapping[str, Any]]
+Known = Callable[[ProblemCase], Mapping[str, object]]
 
 
-def by_name(leaves: Mapping[Path, object]) -> dict[str, Any]:
+def by_name(leaves: Mapping[Path, object]) -> dict[str, object]:
     """Return arrays by the names that people know them by."""
     return {path_name(p): a for p, a in leaves.items()}
 
@@ -84,7 +83,7 @@ def described(
     return Diagnosis(location, (), tuple((n, t) for n, t in texts if t))
 
 
-def sizes_of(arrays: Mapping[str, Any]) -> dict[str, int]:
+def sizes_of(arrays: Mapping[str, Array]) -> dict[str, int]:
     """Return the sizes that a factor may stem from: N of the first array, each axis by name."""
     found: dict[str, int] = {}
     for name, array in arrays.items():
@@ -92,9 +91,6 @@ def sizes_of(arrays: Mapping[str, Any]) -> dict[str, int]:
             found.setdefault(f"size {axis} of {name}", int(size))
     first = next((a for a in arrays.values() if a.ndim), None)
     return ({"N": int(first.shape[0])} if first is not None else {}) | found
-
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -176,6 +172,6 @@ def question_of(
     return Question(leaves, tuple(o for o, _ in pairs), given, claims, others)
 
 
-def plain(values: Mapping[Any, object]) -> dict[Path, Array]:
+def plain(values: Mapping[Path, object]) -> dict[Path, Array]:
     """Return named values as arrays."""
     return {path: np.asarray(value) for path, value in values.items()}

@@ -15,9 +15,9 @@ from reference.checks.code import Path
 from reference.checks.comparing import LOSSES, Row, Truth
 from reference.checks.comparing.assessment import factor_of
 from reference.checks.comparing.losses import CandidateLoss, evaluate, matching_targets
-from reference.checks.kinds._frames import Array
 from reference.checks.running import same_shape
 from reference.checks.tolerances import DIGITS, EXPLAINED
+from reference.formats import Array
 
 FLOAT32 = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
 """What code says that computes in fewer digits than its inputs have."""

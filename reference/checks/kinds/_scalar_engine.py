@@ -40,7 +40,7 @@ class ScalarEngine:
         self.seeded = False
         """Whether the output's gradient has to be set to 1 before backward()."""
 
-    def _probe(self) -> Any:
+    def _probe(self) -> object:
         try:
             return self.cls(1.625, **self.options)
         except Exception as error:
@@ -66,7 +66,7 @@ class ScalarEngine:
 
     def forward(
         self, program: ExpressionProgram, given: Mapping[str, object]
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, object]]:
         """Run a program; return its output's data and the leaves."""
         leaves = {k: self.leaf(v) for k, v in given.items()}
         return program.run(self.functions, *leaves.values()), leaves
@@ -75,11 +75,13 @@ class ScalarEngine:
         """Return what a value of the engine holds, None where it is none."""
         return _get(out, self.data)
 
-    def value(self, program: ExpressionProgram, given: Mapping[str, object]) -> Any:
+    def value(self, program: ExpressionProgram, given: Mapping[str, object]) -> np.ndarray:
         """Run a program; return its output's data as an array."""
         return np.asarray(values(self.held(self.forward(program, given)[0])), dtype=float)
 
-    def gradients(self, program: ExpressionProgram, given: Mapping[str, object]) -> dict[str, Any]:
+    def gradients(
+        self, program: ExpressionProgram, given: Mapping[str, object]
+    ) -> dict[str, np.ndarray | None]:
         """Run a program and its backward; return the leaves' gradients."""
         out, leaves = self.forward(program, given)
         if self.seeded:
@@ -89,9 +91,9 @@ class ScalarEngine:
         return {k: _plain(_get(v, self.grad), self.data) for k, v in leaves.items()}
 
 
-def _options(cls: type) -> dict[str, Any]:
+def _options(cls: type) -> dict[str, object]:
     """Return what its constructor wants beside the data: requires_grad=True, no children."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     try:
         parameters = list(inspect.signature(cls).parameters.values())[1:]
     except (TypeError, ValueError):
@@ -129,7 +131,7 @@ def _like_gradient(name: str) -> bool:
     return "grad" in low or "deriv" in low or low in ("g", "adjoint", "bar", "dv", "delta", "d")
 
 
-def _plain(value: object, data: str) -> Any:
+def _plain(value: object, data: str) -> np.ndarray | None:
     """Return a gradient as an array; an engine may keep it as a value of its own, or None."""
     if value is not None and not is_numeric(value) and hasattr(value, data):
         value = getattr(value, data)

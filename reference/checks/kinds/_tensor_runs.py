@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.code import Path, generator, leaves_of, sizes_for
+from reference.checks.code import NumericValue, Path, generator, leaves_of, sizes_for
 from reference.checks.code import vocabulary as words
 from reference.checks.code.argument_spec import CONTAINERS, assembled, path_of
 from reference.checks.code.routine import CallTrace, call
-from reference.checks.kinds._frames import Array, Frame, Tensors, shape_index
+from reference.checks.kinds._frames import Frame, Function, Tensors, shape_index
 from reference.checks.running import Reading, Unreadable
 from reference.checks.running.arguments_and_claims import value_of
+from reference.formats import Array
 
 _LEAVES = ("normal", "positive", "unit", "sign", "list")
 
@@ -25,7 +26,7 @@ _LEAVES = ("normal", "positive", "unit", "sign", "list")
 class CallProblem:
     """The numbers of one problem."""
 
-    drawn: dict[str, Any]
+    drawn: dict[str, object]
     leaves: dict[Path, Array] = field(default_factory=dict)
     seed: int = 0
 
@@ -62,7 +63,7 @@ def _fresh(name: str, like: Array, rng: np.random.Generator) -> Array:
 
 def arguments(
     plan: Reading, frame: Frame, problem: CallProblem, tensors: Tensors
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return what the first routine is called with: tensors, dicts and lists of them, numbers."""
     given = {
         name: _given(path_of(name), value, frame, tensors)
@@ -74,7 +75,7 @@ def arguments(
     )
 
 
-def _given(path: Path, value: Any, frame: Frame, tensors: Tensors) -> Any:
+def _given(path: Path, value: Any, frame: Frame, tensors: Tensors) -> object:
     if path in tensors:
         return tensors[path]
     if (*path, "0") in tensors:
@@ -82,7 +83,7 @@ def _given(path: Path, value: Any, frame: Frame, tensors: Tensors) -> Any:
     return frame.tensor(value) if isinstance(value, np.ndarray) else value
 
 
-def make(plan: Reading, frame: Frame, problem: CallProblem, tensors: Tensors) -> Any:
+def make(plan: Reading, frame: Frame, problem: CallProblem, tensors: Tensors) -> object:
     """Return an object of the class, its parameters set; None for plain functions."""
     if not plan.of_instance:
         return None
@@ -136,13 +137,13 @@ def is_parameter(path: Path) -> bool:
     return known is not None or name.lower() in ("gamma", "scale", "alpha")
 
 
-def held(instance: object, frame: Frame, path: Path = ()) -> dict[Path, Any]:
+def held(instance: object, frame: Frame, path: Path = ()) -> dict[Path, object]:
     """Return every tensor that an object holds, by path; parameters of a torch module as well."""
     if frame.is_tensor(instance):
         return {path: instance}
     if len(path) > 4 or isinstance(instance, str | int | float | type):
         return {}
-    parts: list[tuple[str, Any]] = []
+    parts: list[tuple[str, object]] = []
     if isinstance(instance, Mapping):
         parts = [(str(k), v) for k, v in instance.items()]
     elif isinstance(instance, list | tuple):
@@ -151,7 +152,7 @@ def held(instance: object, frame: Frame, path: Path = ()) -> dict[Path, Any]:
         own = dict(vars(instance))
         modules = {**own.pop("_parameters", {}), **own.pop("_modules", {})}
         parts = [(k, v) for k, v in {**own, **modules}.items() if not k.startswith("_")]
-    found: dict[Path, Any] = {}
+    found: dict[Path, object] = {}
     for name, part in parts:
         found |= held(part, frame, (*path, name))
     return found
@@ -166,7 +167,7 @@ _HANGERS = ("g", "grad_", "gradient", "d", "dx", "grad")
 class Claimed:
     """What one run gave: claims by path, and the output that each cotangent belongs to."""
 
-    claims: dict[Path, Array]
+    claims: dict[Path, NumericValue]
     cotangents: dict[str, Array]
     """By the part of the output: "" the whole of it, "1" its second, "loss" a variable."""
     target: Array | None = None
@@ -174,14 +175,14 @@ class Claimed:
     unwritten: dict[str, Array] = field(default_factory=dict)
     """The outputs that such a loss may be of, by part."""
     mutated: list[str] = field(default_factory=list)
-    returned: Any = None
+    returned: object = None
     """What the backward returned, with arrays in the place of tensors."""
 
 
-def outputs(plan: Reading, frame: Frame, problem: CallProblem, parts: Sequence[str]) -> Any:
+def outputs(plan: Reading, frame: Frame, problem: CallProblem, parts: Sequence[str]) -> Function:
     """Return the forward as a function of its leaves, to the parts of its output."""
 
-    def function(tensors: Tensors) -> list[Any]:
+    def function(tensors: Tensors) -> list[object]:
         instance = make(plan, frame, problem, tensors)
         given = plan.first.only(arguments(plan, frame, problem, tensors))
         trace = call(plan.first, given, instance)
@@ -218,7 +219,7 @@ def claimed(plan: Reading, frame: Frame, problem: CallProblem) -> Claimed:
         if plan.forward is None:
             before = {p[1:]: (None, a) for p, a in problem.leaves.items() if p[0] == "self"}
             _own_loss(found, plan, problem, trace, frame)
-            value: Any = trace.value
+            value: object = trace.value
         else:
 
             def cotangent(which: str) -> object:
@@ -250,7 +251,7 @@ def claimed(plan: Reading, frame: Frame, problem: CallProblem) -> Claimed:
     return found
 
 
-def plain(value: object, frame: Frame) -> Any:
+def plain(value: object, frame: Frame) -> object:
     """Return nested values with arrays in the place of tensors."""
     if frame.is_tensor(value):
         return frame.plain(value)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
-from reference.checks.code import Path, Target, Unit, raised_text
+from reference.checks.code import NumericValue, Path, Target, Unit, raised_text
 from reference.checks.comparing import Assessment, Objective, Row, Truth
 from reference.checks.comparing.differences import by_differences
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
@@ -123,7 +123,9 @@ class EngineSubject(Questioned):
             value, truth = self.engine.value(program, given), self.truth(program, given)
         return RightAnswer((value,), {(n,): t for n, t in truth.items()})
 
-    def _drawn(self, seed: int, index: int) -> list[tuple[ExpressionProgram, dict[str, Any]]]:
+    def _drawn(
+        self, seed: int, index: int
+    ) -> list[tuple[ExpressionProgram, dict[str, NumericValue]]]:
         rng = np.random.default_rng([seed, index])
         some = [(p, p.draw(rng)) for p in self.programs(seed, index)]
         return some if self.only is None else [(p, _halves(g)) for p, g in some]
@@ -160,8 +162,8 @@ class EngineSubject(Questioned):
     def _rows(
         self,
         program: ExpressionProgram,
-        given: Mapping[str, Any],
-        got: Mapping[str, Any],
+        given: Mapping[str, NumericValue],
+        got: Mapping[str, object],
         truth: Mapping[str, Truth],
     ) -> dict[str, Row]:
         """Return a program's rows; where a float is off, 60 digits say whether its formula is."""
@@ -182,7 +184,7 @@ class EngineSubject(Questioned):
         return {n: exact[n] if n in exact and exact[n].right else r for n, r in rows.items()}
 
     def _tame(
-        self, program: ExpressionProgram, given: Mapping[str, object]
+        self, program: ExpressionProgram, given: Mapping[str, NumericValue]
     ) -> dict[str, Truth] | None:
         """Return the truth, None where a mixed program overflows or leaves an operator's domain."""
         try:
@@ -194,7 +196,9 @@ class EngineSubject(Questioned):
         sizes = [float(np.max(np.abs(t.value), initial=0.0)) for t in truth.values()]
         return truth if all(s <= _MOST for s in sizes) else None
 
-    def truth(self, program: ExpressionProgram, given: Mapping[str, Any]) -> dict[str, Truth]:
+    def truth(
+        self, program: ExpressionProgram, given: Mapping[str, NumericValue]
+    ) -> dict[str, Truth]:
         """Return the certified gradient of a program's output by its leaves."""
         if self.by_differences:
             return self._by_differences(program, given)
@@ -209,9 +213,9 @@ class EngineSubject(Questioned):
         return {k: Truth(*d) for k, d in zip(lifted, found, strict=True)}
 
     def _by_differences(
-        self, program: ExpressionProgram, given: Mapping[str, Any]
+        self, program: ExpressionProgram, given: Mapping[str, NumericValue]
     ) -> dict[str, Truth]:
-        def value(at: Mapping[tuple[str, ...], Any]) -> float:
+        def value(at: Mapping[Path, NumericValue]) -> float:
             plain = {k[0]: float(v) if not np.shape(v) else v for k, v in at.items()}
             out, _ = self.engine.forward(program, plain)
             return float(np.sum(np.asarray(self.engine.held(out), dtype=float)))
@@ -224,9 +228,9 @@ class EngineSubject(Questioned):
         return diagnosis_of(self.small, [t for c in cases for t in self.results[c.index]])
 
 
-def _halves(given: Mapping[str, object]) -> dict[str, Any]:
+def _halves(given: Mapping[str, NumericValue]) -> dict[str, NumericValue]:
     """Return numbers that are easily read: multiples of one half, none of them zero."""
-    found = {}
+    found: dict[str, NumericValue] = {}
     for name, value in given.items():
         near = np.round(2 * np.asarray(value)) / 2
         near = np.where(near == 0, 0.5, near)
@@ -281,7 +285,7 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
 def _finish(engine: ScalarEngine, has: Callable[[str], bool]) -> programs.Finish:
     """Return what makes one number of an array: its sum, weighed where that is asked for."""
 
-    def finish(out: Any, weigh: bool) -> Any:
+    def finish(out: Any, weigh: bool) -> object:
         shape = np.shape(engine.held(out))
         if weigh and shape:
             weights = 1 + np.cos(np.arange(1.0, 1 + np.prod(shape))).reshape(shape) / 2

@@ -23,7 +23,6 @@ from reference.checks.kinds._catalogue import (
     simple_mistakes,
 )
 from reference.checks.kinds._frames import (
-    Array,
     Frame,
     Function,
     Tensors,
@@ -44,6 +43,7 @@ from reference.checks.reading import Mode
 from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
+from reference.formats import Array
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class FrameworkFunction:
     form: str
     names: tuple[str, ...]
     """Its arguments, in order."""
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, object]
     primal: Callable[[Sequence[object]], object]
     custom: Callable[[Sequence[object]], object]
     text: str
@@ -62,7 +62,7 @@ class FrameworkFunction:
     """Arguments that have no gradient: nondiff_argnums."""
     thing: Any = None
     """The function itself, as its framework knows it."""
-    space: Mapping[str, Any] = field(default_factory=dict)
+    space: Mapping[str, object] = field(default_factory=dict)
     """The names of its module."""
     primal_text: str = ""
     """The source of what the truth is taken of."""
@@ -107,7 +107,7 @@ class FunctionSubject(Questioned):
             return f"PyTorch autograd through {operations}, float64"
         return f"JAX's gradient of {operations}, float64"
 
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+    def inputs(self, seed: int, index: int) -> dict[str, object]:
         """Return the plain inputs of one problem."""
         return self._drawn(seed, index)
 
@@ -163,7 +163,7 @@ class FunctionSubject(Questioned):
 
     def _truth(
         self,
-        drawn: dict[str, Any],
+        drawn: dict[str, object],
         leaves: dict[Path, Array],
         cotangents: Sequence[Array | None],
         seed: int,
@@ -253,7 +253,7 @@ class FunctionSubject(Questioned):
             if name in self.written.fixed or self.layout[name].kind in _PLAIN:
                 continue
             parts = enumerate(value) if isinstance(value, list) else ()
-            members: dict[Path, Any] = {(name, str(i)): v for i, v in parts} or {(name,): value}
+            members: dict[Path, object] = {(name, str(i)): v for i, v in parts} or {(name,): value}
             found |= {
                 p: np.asarray(v)
                 for p, v in members.items()
@@ -261,10 +261,12 @@ class FunctionSubject(Questioned):
             }
         return found
 
-    def function(self, run: Callable[[Sequence[Any]], Any], drawn: Mapping[str, Any]) -> Function:
+    def function(
+        self, run: Callable[[Sequence[Any]], object], drawn: Mapping[str, Any]
+    ) -> Function:
         """Return a way to call it as a function of its leaves, the rest as drawn."""
 
-        def function(tensors: Tensors) -> Sequence[Any]:
+        def function(tensors: Tensors) -> Sequence[object]:
             given = []
             for name in self.written.names:
                 if name not in drawn:

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
@@ -37,7 +36,7 @@ from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
 
-Arrays = dict[str, npt.NDArray[Any]]
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass
@@ -46,11 +45,11 @@ class GeneralRun:
 
     inputs: Arrays
     steps: Arrays
-    given: dict[str, Any]
-    cotangents: list[Any]
+    given: dict[str, object]
+    cotangents: list[np.ndarray]
     """Of the outputs."""
     truth: dict[str, Truth] = field(default_factory=dict)
-    shares: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shares: dict[str, Arrays] = field(default_factory=dict)
     """name -> {"through h": the share of its gradient that comes through the step h}"""
     mutated: list[str] = field(default_factory=list)
     nodes: int = 0
@@ -82,7 +81,7 @@ class GeneralSubject(Questioned):
         """Return what the truth is."""
         return "its own forward, certified"
 
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+    def inputs(self, seed: int, index: int) -> Arrays:
         """Return the inputs of one problem."""
         return dict(self.draw(np.random.default_rng([seed, index])))
 
@@ -159,7 +158,7 @@ class GeneralSubject(Questioned):
         self._certify(run, seed)
         return run
 
-    def _as_written(self, seed: int, index: int) -> tuple[GeneralRun, list[Any]]:
+    def _as_written(self, seed: int, index: int) -> tuple[GeneralRun, list[np.ndarray]]:
         """Run forward and backward on floats; return the run and the outputs."""
         inputs = self.inputs(seed, index)
         kept = {k: v.copy() for k, v in inputs.items()}
@@ -174,10 +173,10 @@ class GeneralSubject(Questioned):
         ]
         return run, [np.asarray(o) for o in outputs]
 
-    def _on_floats(self, inputs: Arrays) -> tuple[list[Any], Arrays]:
+    def _on_floats(self, inputs: Arrays) -> tuple[list[object], Arrays]:
         steps: Arrays = {}
 
-        def step(name: str, value: object) -> Any:
+        def step(name: str, value: object) -> object:
             if name in steps or name in inputs:
                 raise InvalidInput(f"step {name!r} is named twice")
             steps[name] = np.array(value)
@@ -186,7 +185,7 @@ class GeneralSubject(Questioned):
         out = self.forward.function(np, step, **inputs)
         return _several(out), steps
 
-    def _cotangents(self, outputs: Sequence[Any], seed: int, index: int) -> list[Any]:
+    def _cotangents(self, outputs: Sequence[Any], seed: int, index: int) -> list[np.ndarray]:
         """Return 1 for a loss; for arrays random ones, where the backward asks for them."""
         rng = np.random.default_rng([seed, index, 1])
         takes_cotangent = len(self.backward.arguments) > 2
@@ -199,8 +198,8 @@ class GeneralSubject(Questioned):
         steps: Mapping[str, object],
         cotangents: Sequence[object],
         names: set[str],
-    ) -> dict[str, Any]:
-        arguments: list[Any] = [inputs, steps]
+    ) -> dict[str, object]:
+        arguments: list[object] = [inputs, steps]
         if len(self.backward.arguments) > 2:
             arguments.append(cotangents[0] if len(cotangents) == 1 else tuple(cotangents))
         found = self.backward.function(*arguments)
@@ -217,7 +216,7 @@ class GeneralSubject(Questioned):
             )
         return given
 
-    def _certify(self, run: GeneralRun, seed: int, every: bool = False) -> list[Any]:
+    def _certify(self, run: GeneralRun, seed: int, every: bool = False) -> list[np.ndarray]:
         """Differentiate the forward, cut at each step whose cotangent the author gave.
 
         every: whether the truth of every step and input is wanted, not of what was given alone.
@@ -226,9 +225,9 @@ class GeneralSubject(Questioned):
         with self._on_balls(seed) as (xp, session):
             lifted = {k: lift(v) if v.dtype.kind == "f" else v for k, v in run.inputs.items()}
             nodes = {k: v for k, v in lifted.items() if is_tracked(v)}
-            made: dict[str, Any] = {}
+            made: dict[str, object] = {}
 
-            def step(name: str, value: object) -> Any:
+            def step(name: str, value: object) -> object:
                 if not is_tracked(value):
                     return value
                 cut = name in run.given and _fits(run.given[name], value)
@@ -280,7 +279,7 @@ class GeneralSubject(Questioned):
         return [r if r.right or not (e := exact.get(r.leaf, r)).right else e for r in rows]
 
     @contextlib.contextmanager
-    def _on_balls(self, seed: int) -> Iterator[tuple[Any, Session]]:
+    def _on_balls(self, seed: int) -> Iterator[tuple[object, Session]]:
         with Session() as session, np.errstate(all="ignore"):
             with numpy_on_balls(self.modules, seed=seed) as stand_ins:
                 yield stand_ins.of(np), session

@@ -5,7 +5,7 @@ own loss, on balls; where its code leaves them, that of the network's definition
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,8 +120,10 @@ class NetworkSubject(Explained):
             return run
         return None if tie and not kinks else run
 
-    def _call(self, problem: Problem, params: Mapping[str, object], x: object) -> tuple[Any, Any]:
-        extra: dict[str, Any] = {
+    def _call(
+        self, problem: Problem, params: Mapping[str, object], x: object
+    ) -> tuple[Any, Iterable[object]]:
+        extra: dict[str, object] = {
             n: problem.weights for n in ("weights", "sample_weights") if n in self.arguments
         }
         if "arrays" in self.arguments:
@@ -224,7 +226,7 @@ def _backward_order(network: Network) -> list[str]:
 
 
 def _faults(
-    problem: Problem, params: Mapping[str, Any], x: Any, given: Mapping[str, Any]
+    problem: Problem, params: Mapping[str, Any], x: object, given: Mapping[str, object]
 ) -> list[tuple[str, str]]:
     found = []
     before = {**problem.parameters, "x": problem.x}
@@ -240,11 +242,11 @@ def _faults(
     return found
 
 
-def named(network: Network, gradients: Any) -> dict[str, Any]:
+def named(network: Network, gradients: Iterable[object]) -> dict[str, object]:
     """Put our names to gradients: under our names, W1 and b1 (or W0 and b0), or in order."""
     names = list(network.parameter_shapes())
     if not isinstance(gradients, Mapping):
-        flat: list[Any] = []
+        flat: list[object] = []
         for entry in gradients:
             flat += entry if isinstance(entry, tuple | list) else [entry]
         return dict(zip([*names, "x"], flat, strict=False))
@@ -253,7 +255,7 @@ def named(network: Network, gradients: Any) -> dict[str, Any]:
     numbered = [re.fullmatch(r"(?:d|grad_?)?(\w*?)_?(\d+)", str(k)) for k in gradients]
     first = min((int(m[2]) for m in numbered if m), default=0)
     table = {"w": "weight", "weight": "weight", "b": "bias", "bias": "bias", "z": "z", "a": "a"}
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for (key, value), m in zip(gradients.items(), numbered, strict=True):
         if m and m[1].lower() in table:
             found[f"layers.{int(m[2]) - first}.{table[m[1].lower()]}"] = value

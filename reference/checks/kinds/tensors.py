@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,7 @@ from reference.checks.running import Reading, Unreadable, matched
 from reference.checks.showing.spelling import NoShortSpelling
 from reference.checks.tolerances import COARSE, DIGITS
 from reference.diagnose import Diagnosis
+from reference.formats import Array
 
 MAX_SECONDS = 5.0  # of the processor
 _JUDGED = 4  # readings whose gradients have the shapes of what they are of, where none is right
@@ -134,7 +135,7 @@ class TensorSubject(Questioned):
         return problem, claimed(self.plan, self.frame, problem)
 
     def _held_to(
-        self, problem: CallProblem, found: Claimed, cotangents: Mapping[str, Any], index: int
+        self, problem: CallProblem, found: Claimed, cotangents: Mapping[str, Array], index: int
     ) -> ProblemCase:
         """Hold the claims to the gradient of the outputs, weighed with their cotangents."""
         parts = list(cotangents)
@@ -153,7 +154,7 @@ class TensorSubject(Questioned):
             right = np.zeros_like(problem.leaves[leaf]) if right is None else right
             true = float_truth(right, self.digits)
             rows.append(row(claim, leaf, found.claims[claim], true, self.digits))
-        got: dict[Path, Any] = {leaf: np.asarray(found.claims[claim]) for claim, leaf in pairs}
+        got: dict[Path, Array] = {leaf: np.asarray(found.claims[claim]) for claim, leaf in pairs}
         self._seen[index] = FunctionProblem(problem.leaves, pulled.outputs, given, got)
         kept = {leaf for _, leaf in pairs}
         rest = [p for p in problem.leaves if p not in kept and p[-1].lower() not in TARGET_NAMES]

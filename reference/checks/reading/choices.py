@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ class LayoutRequest:
     text: str
     fixed: Mapping[str, Spec] = field(default_factory=dict)
     """What is known already: the user's `shapes`, dicts and lists whose parts are asked for."""
-    builders: Mapping[str, Any] = field(default_factory=dict)
+    builders: Mapping[str, object] = field(default_factory=dict)
     """Makers of what a name stands for: a list of layers."""
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes of arrays that the module holds."""
@@ -128,6 +127,12 @@ class Argument:
 
 
 Rule = Callable[[Argument], list[Spec] | None]
+
+
+@lru_cache(maxsize=4096)
+def _all_found(pattern: str, text: str) -> list[str]:
+    """Search as re.findall does for one group."""
+    return re.findall(pattern, text)
 
 
 @lru_cache(maxsize=4096)
@@ -315,7 +320,7 @@ def _unpacked(one: Argument) -> list[Spec] | None:
     name = re.escape(one.name)
     found = _found(rf"^\s*([\w., ]+?) = (self\.)?{name}$", one.text, re.M)
     count = len([n for n in found[1].split(",") if n.strip()]) if found and "," in found[1] else 0
-    by_index = [int(i) + 1 for i in re.findall(rf"\b{name}\[(\d)\]", one.text)]
+    by_index = [int(i) + 1 for i in _all_found(rf"\b{name}\[(\d)\]", one.text)]
     count = count or max(by_index, default=0)
     if not one.of_constructor or not count:
         return None
@@ -509,13 +514,13 @@ RULES: tuple[Rule, ...] = (
 def strings_for(name: str, text: str) -> tuple[str, ...]:
     """Return the strings that an argument is compared with: activation == "relu"."""
     quoted = rf"\b_?{re.escape(name)}\b\s*==\s*['\"]([^'\"]+)['\"]"
-    return tuple(dict.fromkeys(re.findall(quoted, text)))
+    return tuple(dict.fromkeys(_all_found(quoted, text)))
 
 
 class SavingContext:
     """The context that a framework passes to a function: it keeps what is saved."""
 
-    saved_tensors: tuple[Any, ...] = ()
+    saved_tensors: tuple[object, ...] = ()
     needs_input_grad: tuple[bool, ...] = (True,) * 8
 
     def save_for_backward(self, *values: object) -> None:
@@ -530,7 +535,7 @@ class Steps:
 
     learning_rate = lr = 0.5
 
-    def update(self, w: Any, grad: Any) -> Any:
+    def update(self, w: np.ndarray, grad: np.ndarray) -> np.ndarray:
         """Return w − rate · grad."""
         return w - self.learning_rate * grad
 

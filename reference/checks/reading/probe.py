@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reference.checks.code import Routine, TooSlow, within
 from reference.checks.code.routine import call
@@ -32,7 +33,7 @@ class AbsorbingValue:
     ndim, size = 2, 4
     T = property(lambda self: self)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
         return self
@@ -46,7 +47,7 @@ class AbsorbingValue:
     __gt__ = __lt__ = __ge__ = __le__ = __abs__ = __iadd__ = __isub__ = __imul__ = _same
     __array_function__ = __array_ufunc__ = _same
 
-    def __array__(self, dtype: object = None, copy: object = None) -> Any:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: object = None) -> np.ndarray:
         # without it NumPy reads a sequence of sequences without an end
         return np.ones(self.shape, dtype)
 
@@ -71,25 +72,25 @@ class AbsorbingValue:
 class _Member(AbsorbingValue):
     """What a spy holds: a value, or a dict of its own; then its keys are noted: layer0][w."""
 
-    def __init__(self, asked: list[Any], key: object) -> None:
+    def __init__(self, asked: list[object], key: object) -> None:
         self.asked, self.key = asked, key
 
-    def __getitem__(self, key: Any) -> AbsorbingValue:
+    def __getitem__(self, key: object) -> AbsorbingValue:
         inner = f"{self.key}][{key}"
         if isinstance(key, str) and inner not in self.asked:
             self.asked.append(inner)
         return AbsorbingValue()
 
 
-class _Spy(dict[Any, Any]):
+class _Spy(dict[object, object]):
     """A dict that has every key, and notes which were asked for."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
-        self.asked: list[Any] = []
+        self.asked: list[object] = []
         self.length = length
 
-    def __missing__(self, key: object) -> Any:
+    def __missing__(self, key: object) -> object:
         if key not in self.asked:
             self.asked.append(key)
         return _Member(self.asked, key)
@@ -97,7 +98,7 @@ class _Spy(dict[Any, Any]):
     def __len__(self) -> int:
         return self.length
 
-    def get(self, key: object, default: object = None) -> Any:
+    def get(self, key: object, default: object = None) -> object:
         return default if default is not None else self[key]
 
     def __contains__(self, key: object) -> bool:
@@ -106,7 +107,7 @@ class _Spy(dict[Any, Any]):
     def values(self) -> Any:
         return [AbsorbingValue()] * self.length
 
-    def copy(self) -> Any:
+    def copy(self) -> "_Spy":
         return self
 
 
@@ -140,7 +141,7 @@ def _is_looked_up(name: str, text: str) -> bool:
 def _asked(first: Routine, name: str) -> list[str]:
     for length in (6, 4):
         spy = _Spy(length)
-        given: dict[str, Any] = {p: AbsorbingValue() for p in first.required}
+        given: dict[str, object] = {p: AbsorbingValue() for p in first.required}
         given[name] = spy
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")

@@ -9,10 +9,9 @@ import ast
 import inspect
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import FunctionType
-from typing import Any
 
 import numpy as np
 
@@ -175,9 +174,9 @@ def _held_shapes(unit: Unit, first: Routine) -> tuple[tuple[int, ...], ...]:
     return tuple(dict.fromkeys(a.shape for a in arrays if a.dtype.kind == "f" and a.ndim))
 
 
-def _builders(unit: Unit, target: Target) -> dict[str, Any]:
+def _builders(unit: Unit, target: Target) -> dict[str, object]:
     """Return makers of a list of layers, from the file's own classes with two sizes."""
-    found: list[tuple[Any, int]] = []
+    found: list[tuple[type, int]] = []
     for thing in target.names.values():
         if not inspect.isclass(thing) or thing is unit.owner or not hasattr(thing, "backward"):
             continue
@@ -191,14 +190,14 @@ def _builders(unit: Unit, target: Target) -> dict[str, Any]:
     if dense is None:
         return {}
 
-    def layers(sizes: dict[str, int]) -> list[Any]:
+    def layers(sizes: dict[str, int]) -> list[object]:
         middle = [between()] if between is not None else []
         return [dense(sizes["D"], sizes["H"]), *middle, dense(sizes["H"], sizes["C"])]
 
     return {"layers": layers, "modules": layers}
 
 
-def _given_functions(names: list[str], target: Target) -> dict[str, Any]:
+def _given_functions(names: list[str], target: Target) -> dict[str, Callable[..., object]]:
     """Return makers of functions of the file that are handed over: forward_prop_func."""
     own = {plain(k): v for k, v in target.names.items() if isinstance(v, FunctionType)}
     found = {}
@@ -261,7 +260,7 @@ def _text(unit: Unit, first: Routine, target: Target) -> str:
 def layouts(request: LayoutRequest) -> Iterator[tuple[Mode, Layout]]:
     """Yield layouts for all arguments together, the likely ones first."""
     open_names = [n for n in request.names if n not in request.fixed]
-    seen: set[tuple[Any, ...]] = set()
+    seen: set[tuple[object, ...]] = set()
     weights = weight_names(open_names) or [n for n in open_names if n in request.arrays]
     biases = bias_names(open_names)
     for mode in modes(request.text):

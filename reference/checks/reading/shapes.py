@@ -4,7 +4,6 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from reference.checks.code import Spec
 from reference.checks.code import vocabulary as words
@@ -296,7 +295,7 @@ SIZES = (
     ),
 )
 
-_NUMBERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
+_NUMBERS: tuple[tuple[str, tuple[object, ...]], ...] = (
     (r"^stride|strides?$|^s$", (2, 1)),
     (r"^g$|groups?$", (2, 1)),
     (r"pad", (1, 0)),

@@ -135,9 +135,9 @@ class Result:
             self.again,
         )
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """Return it as JSON would hold it."""
-        found: dict[str, Any] = plain(self.checked_record())
+        found: dict[str, object] = plain(self.checked_record())
         return found
 
     def _repr_html_(self) -> str:

@@ -5,13 +5,20 @@ object keeps, and the steps that it took.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from reference.balls import is_tracked
-from reference.checks.code import Path, instances, is_numeric, leaves_of, plain, source_of
+from reference.checks.code import (
+    NumericValue,
+    Path,
+    instances,
+    is_numeric,
+    leaves_of,
+    plain,
+    source_of,
+)
 from reference.checks.code.routine import CallTrace
 from reference.checks.code.vocabulary import RATES, gradient_of
 from reference.checks.running.matching import matched
@@ -23,7 +30,7 @@ def value_of(
     name: str,
     arguments: Mapping[str, object],
     trace: CallTrace,
-    values: Mapping[Path, object],
+    values: Mapping[Path, NumericValue],
     cotangent: Callable[[str], object],
 ) -> object:
     """Return the value of a source: "input:x", "cotangent:", "rest" or "output:0".
@@ -99,7 +106,7 @@ def cotangent_of(
     return _drawn(value, outcome, rng)
 
 
-def _each(parts: Any, outcome: RunOutcome, rng: np.random.Generator) -> list[Any]:
+def _each(parts: Iterable[object], outcome: RunOutcome, rng: np.random.Generator) -> list[object]:
     return [_drawn(p, outcome, rng) for p in parts]
 
 
@@ -126,7 +133,7 @@ def rate_of(reading: Reading, arguments: Mapping[str, object], instance: object)
     for p in reading.unit.backward.parameters:
         if p.name.lower() in RATES and isinstance(p.default, int | float):
             return float(p.default)
-    held: dict[str, Any] = {}
+    held: dict[str, object] = {}
     for part in (*reversed(type(instance).__mro__), instance):
         held |= vars(part) if hasattr(part, "__dict__") else {}
     if any(type(v).__name__ == "Steps" for v in held.values()):
@@ -141,7 +148,7 @@ MAX_NUMBERS = 10_000_000
 """Numbers in one array that comes back: more cannot be the gradient of what went in."""
 
 
-def kept_now(reading: Reading, instance: object) -> dict[Path, Any]:
+def kept_now(reading: Reading, instance: object) -> dict[Path, NumericValue]:
     """Return all numbers and arrays that an object holds now."""
     if instance is None or reading.unit.owner is None:
         return {}
@@ -153,7 +160,7 @@ def collect(
     reading: Reading,
     trace: CallTrace,
     instance: object,
-    before: Mapping[Path, object],
+    before: Mapping[Path, NumericValue],
     outcome: RunOutcome,
 ) -> None:
     """Enter the claims into an outcome: returned, kept by the object, or steps that it took."""
@@ -175,7 +182,7 @@ def collect(
     outcome.claims = claims
 
 
-def _plain(value: object) -> Any:
+def _plain(value: NumericValue) -> NumericValue:
     """Return what came back as an array of NumPy's own, or of ours; nothing else is computed with.
 
     A class of the target may do anything in a subtraction, and so may its numbers.
@@ -204,14 +211,16 @@ def _touched(path: Path, reading: Reading) -> bool:
     return re.search(rf"\b{head}\b|setattr|vars\(|__dict__|\bsuper\(|self\[", text) is not None
 
 
-def _as_slope(value: object) -> Any:
+def _as_slope(value: object) -> object:
     """Return truths as the numbers 0 and 1: `return x > 0` is the slope of max(x, 0)."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "b":
         return value.astype(float)
     return float(value) if isinstance(value, bool | np.bool_) else value
 
 
-def steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: RunOutcome) -> None:
+def steps_of_the_module(
+    reading: Reading, before: Mapping[Path, NumericValue], outcome: RunOutcome
+) -> None:
     """The module's own weights, where the function moves them: W = W - rate * dW."""
     space = getattr(reading.first.function, "__globals__", {})
     for path in list(outcome.inputs):
@@ -219,7 +228,9 @@ def steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: R
             _note_step(outcome, path, before, space[path[1]])
 
 
-def _note_step(outcome: RunOutcome, path: Path, before: Mapping[Path, object], now: Any) -> None:
+def _note_step(
+    outcome: RunOutcome, path: Path, before: Mapping[Path, NumericValue], now: NumericValue | None
+) -> None:
     """Enter the step that an input has taken, and the input as it was."""
     then = _view_like(outcome.inputs[path], before[path])
     if now is not None and np.shape(now) == np.shape(then) and not same(now, then):
@@ -229,7 +240,7 @@ def _note_step(outcome: RunOutcome, path: Path, before: Mapping[Path, object], n
 
 
 def steps_in_arguments(
-    arguments: Mapping[str, object], before: Mapping[Path, object], outcome: RunOutcome
+    arguments: Mapping[str, object], before: Mapping[Path, NumericValue], outcome: RunOutcome
 ) -> None:
     """A dict of weights that the backward steps itself: layer["W"] -= lr * dW."""
     for path in list(outcome.inputs):
@@ -245,7 +256,7 @@ def _looks_kept(path: Path) -> bool:
     return any(gradient_of(p) or plain(p) in containers for p in path)
 
 
-def _steps_taken(outcome: RunOutcome, after: Mapping[Path, Any]) -> None:
+def _steps_taken(outcome: RunOutcome, after: Mapping[Path, NumericValue]) -> None:
     """Where the backward updates the weights itself, its step is its claim."""
     given = {leaf for _, leaf in matched(outcome.claims, outcome.inputs, {})[0]}
     for path, then in list(outcome.inputs.items()):
@@ -258,7 +269,7 @@ def _steps_taken(outcome: RunOutcome, after: Mapping[Path, Any]) -> None:
             outcome.claims[("step", *path)] = (was - now) * (1 / rate)
 
 
-def inputs_copied(outcome: RunOutcome) -> dict[Path, Any]:
+def inputs_copied(outcome: RunOutcome) -> dict[Path, NumericValue]:
     """Copy the inputs, so that writes into them are noticed; steps are measured from the copy."""
     copies = {
         k: np.array(v, copy=True) if isinstance(v, np.ndarray) else v
@@ -271,11 +282,13 @@ def inputs_copied(outcome: RunOutcome) -> dict[Path, Any]:
     return copies
 
 
-def _view_like(original: Any, copied: Any) -> Any:
-    return copied.view(type(original)) if isinstance(original, np.ndarray) else copied
+def _view_like(original: NumericValue, copied: NumericValue) -> NumericValue:
+    if isinstance(original, np.ndarray) and isinstance(copied, np.ndarray):
+        return copied.view(type(original))
+    return copied
 
 
-def note_mutation(outcome: RunOutcome, before: Mapping[Path, object]) -> None:
+def note_mutation(outcome: RunOutcome, before: Mapping[Path, NumericValue]) -> None:
     """Note which inputs were changed; the original inputs are judged."""
     for path, then in before.items():
         now = outcome.inputs.get(path, outcome.others.get(path))
@@ -287,7 +300,7 @@ def note_mutation(outcome: RunOutcome, before: Mapping[Path, object]) -> None:
                 outcome.inputs[path] = _view_like(now, then)
 
 
-def same(one: Any, other: Any) -> bool:
+def same(one: NumericValue, other: NumericValue) -> bool:
     """Whether two values are the same, tracked numbers by identity."""
     if one is other:
         return not isinstance(one, np.ndarray)

@@ -18,6 +18,7 @@ import numpy as np
 
 from reference.balls import Session, lift
 from reference.checks.code import (
+    NumericValue,
     Path,
     Routine,
     generator,
@@ -87,7 +88,7 @@ def perform(
     override: Mapping[str, object] | None = None,
     warm: bool = False,
     far: bool = False,
-    given: Mapping[Path, object] | None = None,
+    given: Mapping[Path, NumericValue] | None = None,
     dtype: str = "",
 ) -> RunOutcome:
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
@@ -129,7 +130,7 @@ def perform(
     return outcome
 
 
-def _widened(reading: Reading, drawn: Mapping[str, Any], index: int) -> dict[str, Any]:
+def _widened(reading: Reading, drawn: Mapping[str, Any], index: int) -> dict[str, object]:
     """Return an input that goes in alone, four times as wide in every third problem.
 
     Normal numbers do not reach the upper edge of relu6 or of a hard sigmoid.
@@ -180,12 +181,12 @@ class _Keeper:
         outcome: RunOutcome,
         reading: Reading,
         tape: bool,
-        given: Mapping[Path, object] | None = None,
+        given: Mapping[Path, NumericValue] | None = None,
     ) -> None:
         self.outcome, self.reading, self.tape = outcome, reading, tape
         self.given = given or {}
 
-    def put(self, path: Path, value: Any, kind: str) -> Any:
+    def put(self, path: Path, value: Any, kind: str) -> object:
         """Return a value as it is given to the target, registered under its path."""
         if kind == "list":
             return [self.put((*path, str(i)), v, "normal") for i, v in enumerate(value)]
@@ -210,7 +211,7 @@ class _WeightBuilder(_Keeper):
         super().__init__(outcome, keep.reading, False)
         self.keep = keep
 
-    def put(self, path: Path, value: object, kind: str) -> Any:
+    def put(self, path: Path, value: object, kind: str) -> object:
         """Return a value as the constructor gets it."""
         name = path[-1].lower()
         if name in DATA_NAMES or is_target(name):
@@ -220,7 +221,7 @@ class _WeightBuilder(_Keeper):
         return super().put(path, value, kind)
 
 
-def _assembled(drawn: dict[str, Any], keep: _Keeper) -> dict[str, Any]:
+def _assembled(drawn: dict[str, object], keep: _Keeper) -> dict[str, object]:
     """Return the arguments, each registered; whole ones first, then members of dicts and lists."""
     layout = keep.reading.layout
     single = [n for n in drawn if layout[n].kind not in CONTAINERS]
@@ -229,7 +230,9 @@ def _assembled(drawn: dict[str, Any], keep: _Keeper) -> dict[str, Any]:
     return assembled(given, {n: layout[n] for n in drawn})
 
 
-def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, keep: _Keeper) -> Any:
+def _build(
+    reading: Reading, drawn: dict[str, object], rng: np.random.Generator, keep: _Keeper
+) -> object:
     """Return the instance with fresh parameters, or None for a plain function."""
     unit, maker = reading.unit, reading.constructor
     if unit.owner is None or not reading.of_instance:
@@ -269,7 +272,7 @@ def _set_up(instance: object, sizes: Mapping[str, int]) -> None:
         method = getattr(instance, name, None)
         if not callable(method):
             continue
-        given: dict[str, Any] = {}
+        given: dict[str, object] = {}
         for p in inspect.signature(method).parameters.values():
             low = p.name.lower()
             if "opt" in low:
@@ -285,7 +288,7 @@ def _set_up(instance: object, sizes: Mapping[str, int]) -> None:
 
 
 def _run_alone(
-    reading: Reading, arguments: dict[str, Any], instance: object, outcome: RunOutcome
+    reading: Reading, arguments: dict[str, object], instance: object, outcome: RunOutcome
 ) -> None:
     back = reading.unit.backward
     before = inputs_copied(outcome)
@@ -304,7 +307,7 @@ def _run_alone(
 
 def _run_pair(
     reading: Reading,
-    arguments: dict[str, Any],
+    arguments: dict[str, object],
     instance: object,
     outcome: RunOutcome,
     rng: np.random.Generator,
@@ -368,7 +371,7 @@ def _finite(value: object) -> bool:
 _OUTPUTS = ("output", "outputs", "out", "y", "a", "activation", "result", "activations", "z")
 
 
-def _kept_output(kept: Mapping[Path, object], outcome: RunOutcome) -> Any:
+def _kept_output(kept: Mapping[Path, NumericValue], outcome: RunOutcome) -> object:
     """Return what a forward without a return keeps as its output: self.output."""
     names = {p[-1].lower().lstrip("_"): p for p in kept if len(p) == 1}
     for name in _OUTPUTS:
@@ -386,7 +389,7 @@ def _add_losses(
     outcome: RunOutcome,
 ) -> None:
     """Call the file's own loss functions on what the forward made: compute_cost(A2, Y)."""
-    known: dict[str, Any] = {}
+    known: dict[str, object] = {}
     for path, value in {**outcome.values, **outcome.others, **outcome.inputs}.items():
         if path[0] != "before":
             known.setdefault(plain(path[-1]), value)
@@ -411,7 +414,7 @@ def _add_losses(
             outcome.values[(f"{loss.short}()",)] = value
 
 
-def _named(trace: CallTrace, routine: Routine) -> dict[Path, Any]:
+def _named(trace: CallTrace, routine: Routine) -> dict[Path, NumericValue]:
     found = leaves_of(trace.value, routine.returned)
     for name, value in trace.variables.items():
         if is_numeric(value):

@@ -6,11 +6,11 @@ return dx, dw, db                                            by place
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from reference.checks.code import Path
+from reference.checks.code import NumericValue, Path
 from reference.checks.code import vocabulary as words
 
 Pairs = list[tuple[Path, Path]]
@@ -23,10 +23,10 @@ _CONTAINERS = frozenset(
 
 
 def matched(
-    claims: Mapping[Path, object],
-    inputs: Mapping[Path, object],
-    values: Mapping[Path, object],
-    others: Mapping[Path, object] = MappingProxyType({}),
+    claims: Mapping[Path, NumericValue],
+    inputs: Mapping[Path, NumericValue],
+    values: Mapping[Path, NumericValue],
+    others: Mapping[Path, NumericValue] = MappingProxyType({}),
 ) -> tuple[Pairs, Pairs, list[Path]]:
     """Return (claims of inputs, claims of the forward's own values, claims of nothing known).
 
@@ -69,7 +69,7 @@ def matched(
     return pairs, middle, left
 
 
-def _once(claims: Mapping[Path, object]) -> dict[Path, Any]:
+def _once(claims: Mapping[Path, NumericValue]) -> dict[Path, NumericValue]:
     """Return the claims without those that are kept and returned as well."""
     seen: set[int] = set()
     found = {}
@@ -82,7 +82,7 @@ def _once(claims: Mapping[Path, object]) -> dict[Path, Any]:
     return found
 
 
-def _lists(claims: Mapping[Path, object], free: dict[Path, Any]) -> Pairs:
+def _lists(claims: Mapping[Path, NumericValue], free: dict[Path, NumericValue]) -> Pairs:
     """Pair lists that number their members differently: dws[0] with weights[1]."""
     pairs: Pairs = []
     for head, members in _by_head(claims).items():
@@ -102,7 +102,7 @@ def _lists(claims: Mapping[Path, object], free: dict[Path, Any]) -> Pairs:
     return pairs
 
 
-def _by_head(paths: Mapping[Path, object]) -> dict[Path, list[Path]]:
+def _by_head(paths: Mapping[Path, NumericValue]) -> dict[Path, list[Path]]:
     found: dict[Path, list[Path]] = {}
     for path in paths:
         if len(path) > 1 and path[-1].isdigit():
@@ -120,7 +120,7 @@ def _named(claim: Path) -> bool:
     return any(words.is_gradient_name(p) for p in claim)
 
 
-def _by_name(claim: Path, value: object, among: Mapping[Path, object]) -> Path | None:
+def _by_name(claim: Path, value: NumericValue, among: Mapping[Path, NumericValue]) -> Path | None:
     """Return the tensor that a claim is named after, of its shape if there is one."""
     best: tuple[float, Path] | None = None
     wanted = _meanings(claim)
@@ -170,11 +170,11 @@ def _likeness(wanted: Path, path: Path) -> float:
 
 def _by_place(
     left: list[Path],
-    claims: Mapping[Path, Any],
-    free: dict[Path, Any],
-    inputs: Mapping[Path, Any],
+    claims: Mapping[Path, NumericValue],
+    free: dict[Path, NumericValue],
+    inputs: Mapping[Path, NumericValue],
     pairs: Pairs,
-    others: Mapping[Path, Any],
+    others: Mapping[Path, NumericValue],
 ) -> list[Path]:
     """Match claims without a name to the inputs in their order, where the shapes agree."""
     unnamed = [c for c in left if not _named(c) or c[0] in ("", "0")]
@@ -225,7 +225,7 @@ OTHER_AXES = 0.5
 """How alike two shapes are where only axes of length one differ."""
 
 
-def same_shape(one: Any, other: Any) -> float:
+def same_shape(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
     """Return 1 for equal shapes, OTHER_AXES where only axes of length one differ, else 0."""
     a, b = np.shape(one), np.shape(other)
     if a == b:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from reference.checks.code import Layout, Path, Routine, Unit
+from reference.checks.code import Layout, NumericValue, Path, Routine, Unit
 from reference.checks.reading import Mode
 
 
@@ -61,19 +61,19 @@ class RunOutcome:
     far: bool = False
     dtype: str = ""
     """The type of the arrays of floats that went in, "" where it is that of the drawn ones."""
-    inputs: dict[Path, Any] = field(default_factory=dict)
+    inputs: dict[Path, NumericValue] = field(default_factory=dict)
     """Every float array that went in, by path: arguments, and the object's parameters."""
-    others: dict[Path, Any] = field(default_factory=dict)
+    others: dict[Path, NumericValue] = field(default_factory=dict)
     """What else went in: targets, labels, masks, numbers."""
-    values: dict[Path, Any] = field(default_factory=dict)
+    values: dict[Path, NumericValue] = field(default_factory=dict)
     """The forward's named values: its local variables and what it returned."""
-    outputs: dict[Path, Any] = field(default_factory=dict)
-    cotangents: list[tuple[Any, Any]] = field(default_factory=list)
+    outputs: dict[Path, NumericValue] = field(default_factory=dict)
+    cotangents: list[tuple[NumericValue, NumericValue]] = field(default_factory=list)
     """(output, cotangent): what the backward was given from the steps after it."""
-    claims: dict[Path, Any] = field(default_factory=dict)
-    middle: dict[Path, Any] = field(default_factory=dict)
+    claims: dict[Path, NumericValue] = field(default_factory=dict)
+    middle: dict[Path, NumericValue] = field(default_factory=dict)
     """The backward's local variables."""
-    kept: dict[Path, Any] = field(default_factory=dict)
+    kept: dict[Path, NumericValue] = field(default_factory=dict)
     """The object's attributes after its backward."""
     mutated: list[str] = field(default_factory=list)
     stepped: set[Path] = field(default_factory=set)
@@ -90,5 +90,5 @@ class RunOutcome:
     instance: object = None
     made: Any = None
     """What the forward returned, as it did."""
-    returned: Any = None
+    returned: object = None
     """What the backward returned, as it did."""

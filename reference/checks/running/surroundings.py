@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
 from reference.balls import Session, numpy_on_balls
 from reference.checks.code import Path
@@ -25,17 +26,36 @@ def quiet() -> Iterator[None]:
         yield
 
 
+_OF_TARGETS = np.random.MT19937()
+"""What NumPy's functions draw from while a target runs: to copy the state of the other one, and
+back, takes longer than many a target."""
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed what a target's own code draws from; its generators are as before afterwards."""
-    mine, state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    """Seed what a target's own code draws from; the generators are as before afterwards.
+
+    All but the second normal number of a pair, which NumPy keeps: see `generators_kept`.
+    """
+    mine, state = get_bit_generator(), random.getstate()
+    set_bit_generator(_OF_TARGETS)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     try:
         yield
     finally:
+        set_bit_generator(mine)
+        random.setstate(state)
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """Leave NumPy's generator as it was before a check, to the last number."""
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
         np.random.set_state(state)  # noqa: NPY002
-        random.setstate(mine)
 
 
 class Library:

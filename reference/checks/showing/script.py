@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reference.checks.code import (
     Path,
@@ -443,5 +444,5 @@ class _Writer:
         return "given" + "".join(f"[{k}]" for k in keys[:-1]) + f", {keys[-1]}"
 
 
-def _dtype(value: object) -> Any:
+def _dtype(value: object) -> npt.DTypeLike:
     return value.dtype if isinstance(value, np.ndarray) and value.dtype.kind == "f" else float

@@ -3,7 +3,6 @@
 import inspect
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from reference.checks.code import Routine, Target
 from reference.checks.comparing import Assessment, Row
@@ -23,7 +22,7 @@ def shown(
 
     cases: the problems in which something is wrong.
     """
-    found: dict[str, Any] = {"picture": _numbers(_furthest(cases))}
+    found: dict[str, object] = {"picture": _numbers(_furthest(cases))}
     wrong = {(r.claim, r.leaf) for c in cases for r in c.assessment.rows if not r.right}
     small = smallest(subject, seed, cases[0].index, wrong)
     if small is None:

@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -151,7 +150,9 @@ def sentence_of(sizes: str, given: Mapping[str, object]) -> str:
 def inputs_of(outcome: RunOutcome, reading: Reading) -> dict[str, object]:
     """Return what went into a run, by name: inputs, parameters, targets, the incoming gradient."""
     every = {**outcome.inputs, **outcome.others}
-    found: dict[str, Any] = {path_name(p): values(v) for p, v in every.items() if p[0] != "before"}
+    found: dict[str, object] = {
+        path_name(p): values(v) for p, v in every.items() if p[0] != "before"
+    }
     found |= {k: v for k, v in outcome.numbers.items() if k not in found}
     names = [name for name, source in reading.binding if source.startswith("cotangent")]
     names, count = names or ["dout"], len(outcome.cotangents)

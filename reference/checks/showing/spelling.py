@@ -5,13 +5,12 @@ import inspect
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from reference.balls import values
 from reference.checks.code import Path, Routine, Target, leaves_of
-from reference.checks.code.routine import EMPTY
+from reference.checks.code.routine import EMPTY, NameTree
 from reference.checks.code.source import home_of, is_definition
 
 
@@ -88,7 +87,7 @@ def inner_path(thing: object, path: Path, text: str) -> str:
     return text
 
 
-def part_of(value: Any, names: Any, path: Path, text: str) -> str | None:
+def part_of(value: object, names: NameTree, path: Path, text: str) -> str | None:
     """Return how to reach the leaf that has a (named) path in a returned value, or None."""
     named = list(leaves_of(value, names))
     by_place = list(leaves_of(value))
@@ -100,7 +99,7 @@ def part_of(value: Any, names: Any, path: Path, text: str) -> str | None:
 
 def resolves(module: object, routine: Routine) -> bool:
     """Whether a routine is what its module has under its name."""
-    thing: Any = module
+    thing: object = module
     for part in routine.name.split("."):
         get = inspect.getattr_static if inspect.isclass(thing) else getattr
         thing = get(thing, part, None)

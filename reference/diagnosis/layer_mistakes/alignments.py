@@ -1,7 +1,6 @@
 """Mistakes of the sums over alignments (ctc)."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,8 @@ _Skips = npt.NDArray[np.bool_]
 def _gradient(
     c: LayerLine,
     shares: Callable[[FloatArray, FloatArray, FloatArray], FloatArray] = lambda y, a, b: a * b,
-    may_skip: Callable[[Any], _Skips] = lambda states: states[2:] != states[:-2],
-    add: Any = np.add,
+    may_skip: Callable[[np.ndarray], _Skips] = lambda states: states[2:] != states[:-2],
+    add: Callable[[FloatArray, FloatArray], FloatArray] = np.add,
 ) -> FloatArray:
     """Return -δL γ from the probabilities themselves, where one step of it may be another.
 

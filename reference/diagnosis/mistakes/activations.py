@@ -18,8 +18,8 @@ def _parameter(c: ActivationLine, default: float = 1.0) -> float:
     return float(next(iter(c.parameters.values()), default))
 
 
-def _logistic(z: FloatArray) -> WrongArray:
-    return 0.5 * (1 + np.tanh(0.5 * z))
+def _logistic(z: FloatArray) -> FloatArray:
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * z)))
 
 
 # -- any activation -----------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from reference.formats import Array
 LineName = Literal["loss", "activation", "weight", "bias", "below"]
 """The lines of a backward: δa of the last layer, δz, ∂L/∂W, ∂L/∂b, and δa of the layer below."""
 
-WrongArray = Any
+WrongArray = object
 """What a wrong line computes: an array or a number; `Mistake.make` gives it its shape and dtype."""
 
 Family = Literal["layers", "activations", "slopes", "losses", "batching", "memory", "dtype"]
@@ -140,7 +140,7 @@ class LossLine:
         self,
         dL: FloatArray | None = None,
         targets: Array | None = None,
-        **arguments: Any,
+        **arguments: object,
     ) -> FloatArray:
         """Return the right formula, at another cotangent, other targets or other arguments."""
         found: FloatArray = self.operation.backward(
@@ -206,9 +206,9 @@ class Mistake:
     sentence: str
     wrong: str
     right: str
-    transform: Callable[[Any], WrongArray] = field(repr=False)
+    transform: Callable[..., WrongArray] = field(repr=False)
     operations: tuple[str, ...] = ()
-    applicable: Callable[[Any], bool] | None = field(default=None, repr=False)
+    applicable: Callable[..., bool] | None = field(default=None, repr=False)
 
     def applies(self, line: Line) -> bool:
         """Say whether the mistake can be made on this line."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from manual_backprop.operation import FloatArray
-from reference.diagnosis.mistakes.catalogue import LOSS, LossLine, WrongArray
+from reference.diagnosis.mistakes.catalogue import LOSS, LossLine
 
 _SQUARES = ("squared_error", "mse", "squared_hinge")
 _DIFFERENCES = ("l1", "smooth_l1", "huber", "log_cosh", "gaussian_nll", "poisson_nll",
@@ -13,9 +13,9 @@ _ENTROPIES = ("binary_cross_entropy", "categorical_cross_entropy", "bce_with_log
               "cross_entropy", "nll", "kl_div", "poisson_nll", "gaussian_nll")  # fmt: skip
 
 
-def _softmax(y: FloatArray) -> WrongArray:
+def _softmax(y: FloatArray) -> FloatArray:
     e = np.exp(y - y.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def _smoothed(c: LossLine) -> bool:

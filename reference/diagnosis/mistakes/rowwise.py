@@ -6,8 +6,8 @@ from manual_backprop.operation import FloatArray
 from reference.diagnosis.mistakes.catalogue import ACTIVATION, ActivationLine, WrongArray
 
 
-def _rows(values: FloatArray) -> WrongArray:
-    return values.sum(axis=-1, keepdims=True)
+def _rows(values: FloatArray) -> FloatArray:
+    return np.asarray(values.sum(axis=-1, keepdims=True))
 
 
 # A mistake is: its name and the wrong formula; the sentence that explains it; the code.
