@@ -118,7 +118,8 @@ class StepRows:
     inputs: Array
     found: ColumnValues | None = None
     suspects: npt.NDArray[np.intp] | None = None  # the columns for which `moved` is wanted, or all
-    proven: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    by_arb: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    """The columns whose values arb certified."""
     # For each type of ulp: how far the values and slopes surely move when each input moves by an
     # ulp, (J + S, B·R), and how much farther they may move.
     moves: dict[np.dtype, tuple[Array, Array]] = field(default_factory=dict)
@@ -144,7 +145,7 @@ class StepRows:
         """Replace the values of some columns by those that arb certifies."""
         assert self.found is not None
         _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
-        self.proven = np.union1d(self.proven, columns)
+        self.by_arb = np.union1d(self.by_arb, columns)
 
 
 def _prove(
@@ -554,7 +555,7 @@ def _shifted(
     largest, radii = np.abs(r.values[:, columns]).max(axis=0), r.radii[:, columns]
     there.value_radius[:] = np.tile(radii, len(some))
     small = (radii <= _SMALL * largest).all(axis=0)
-    small &= ~np.isin(columns, r.proven)  # their bound is not one of this evaluation
+    small &= ~np.isin(columns, r.by_arb)  # their bound is not one of this evaluation
     open_ = np.flatnonzero(there.near | ~np.tile(small, len(some)))
     if len(open_):
         (again,) = evaluate([Job.of(tape, laid[:, open_])], r.inputs.dtype)
