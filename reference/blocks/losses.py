@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from reference.arithmetic.columns import wide
 from reference.blocks.columns import Columns
-from reference.formats import Array
+from reference.formats import Array, inside
 from reference.rounding import RoundingUnit
 
 
@@ -23,11 +23,12 @@ class LossTerms:
     value: Array
     radius: Array
     sizes: Array
+    moved: Array  # how far one ulp of each prediction moves the value
 
     @staticmethod
     def of(jobs: Sequence[tuple[Columns, Array]], answer_of: Array) -> "LossTerms":
         """Collect the terms from the columns of all tapes; `answer_of` a chunk is its answer."""
-        parts: list[list[Array]] = [[] for _ in range(6)]
+        parts: list[list[Array]] = [[] for _ in LossTerms.__dataclass_fields__]
         for columns, scale in jobs:
             found = columns.found
             assert found is not None
@@ -36,13 +37,21 @@ class LossTerms:
             for part, array in zip(
                 parts,
                 (answer_of[columns.chunk], columns.row, scale[0], value,
-                 found.value_radius[0], sizes),
+                 found.value_radius[0], sizes, _moved(columns)),
                 strict=True,
             ):  # fmt: skip
                 part.append(array)
         answer, place, *rest = map(np.concatenate, parts)
         order = np.lexsort((place, answer))
         return LossTerms(answer[order], place[order], *(array[order] for array in rest))
+
+
+def _moved(columns: Columns) -> Array:
+    assert columns.found is not None
+    y = np.abs(columns.inputs[: columns.width]).astype(inside(columns.dtype))
+    with np.errstate(all="ignore"):
+        moved = np.abs(columns.found.slope[0]) * np.spacing(y).astype(columns.inputs.dtype)
+    return np.asarray(np.nan_to_num(moved, nan=0.0, posinf=0.0).sum(axis=0))
 
 
 @dataclass
@@ -77,8 +86,16 @@ class LossCheck:
     @property
     def size(self) -> Array:
         """What a share of is kept: the magnitude of the terms of each loss."""
+        return self._summed(self.terms.value)
+
+    @property
+    def moved(self) -> Array:
+        """How far one ulp of each prediction moves each loss: t (log t - y) may cancel."""
+        return self._summed(self.terms.moved)
+
+    def _summed(self, parts: Array) -> Array:
         with np.errstate(all="ignore"):
-            parts = np.abs(self.terms.scale * self.terms.value)
+            parts = np.abs(self.terms.scale * parts)
         return parts if self.starts is None else np.add.reduceat(parts, self.starts)
 
     def allowed(self, unit: RoundingUnit) -> Array:

@@ -370,7 +370,8 @@ class Weighing:
             allowed = check.allowed(unit)
             inside = check.error <= allowed
             if unit.model.conventional:
-                inside &= excused | (check.error <= strict + self.kept * check.size)
+                keeps = check.error <= strict + check.moved + self.kept * check.size
+                inside &= excused | keeps
             if unit.model.flush:
                 inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit))
             if not unit.model.everybody:

@@ -545,3 +545,15 @@ def test_a_soft_label_is_as_rounded_as_the_prediction_that_it_cancels(factor: fl
     wrong = {**answer.gradients, "layers.0.a": answer.gradients["layers.0.a"] + (factor - 1) / 8}
     found = judge(problem, {"manual": replace(answer, gradients=wrong)})
     assert found.kind == ("AGREE" if factor == 1 else "DEVIATES")
+
+
+def test_a_loss_may_be_off_by_what_an_ulp_of_its_prediction_moves() -> None:
+    """At y = log 1/2, rounded, t (log t - y) by hand is 0; two ulps of y away it is wrong."""
+    y = np.log(np.float32(0.5))
+    network = Network(1, (Layer(1, bias=False),), "kl_div", reduction="none")
+    one, half = np.ones((1, 1), np.float32), np.full((1, 1), 0.5, np.float32)
+    problem = Problem(network, {"layers.0.weight": np.full((1, 1), y)}, one, half)
+    answer = MANUAL.answer(problem)
+    assert answer.loss == 0 and judge(problem, {"manual": answer}).verdict == "PRECISION(manual)"
+    wrong = replace(answer, loss=np.full((1, 1), np.spacing(-y)))
+    assert judge(problem, {"manual": wrong}).verdict == "DEVIATES(manual)"
