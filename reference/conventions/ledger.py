@@ -118,8 +118,7 @@ def discover(
                 kept = [row for row in kept if _pattern(row) not in shown]
             shown |= {_pattern(row) for row in kept}
             rows += kept
-        if not operations:
-            rows += _all_ignored(dtype)
+        rows += _all_ignored([o for o in chosen if isinstance(o, Loss)], dtype)
         elementwise = [operation for operation in chosen if isinstance(operation, Activation)]
         rows += discover_lengths(elementwise, dtype)
         rows += discover_edges(layers, IMPLEMENTATIONS, dtype)
@@ -309,9 +308,9 @@ def _ball_text(ball: Ball, thick: bool) -> str:
     return f"{float(ball.mid()):.6g}"
 
 
-def _all_ignored(dtype: str) -> Iterator[Convention]:
+def _all_ignored(losses: Sequence[Loss], dtype: str) -> Iterator[Convention]:
     """Yield what a mean over no label at all is: 0/0, by the oracles themselves."""
-    for loss in LOSSES.values():
+    for loss in losses:
         if "ignore_index" not in loss.parameters:
             continue
         ignored = int(loss.defaults()["ignore_index"])

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
+from manual_backprop.losses import LOSSES
+from manual_backprop.operation import Activation, LayerOperation, Loss
 from reference.conventions import ledger
 from reference.conventions.edges import discover_lengths
 from reports.records import Convention
@@ -24,9 +27,17 @@ def committed() -> list[Convention]:
     return ledger.read(ledger.nearest() or sorted(ledger.FOLDER.glob("*.json"))[-1])
 
 
-def test_every_framework_answers_as_before(committed: list[Convention]) -> None:
-    before = [row for row in committed if row.dtype in _DTYPES]
-    after = ledger.discover(dtypes=_DTYPES)
+@pytest.mark.parametrize(
+    "operations",
+    [[*ACTIVATIONS.values(), *LOSSES.values()], *([layer] for layer in LAYERS.values())],
+    ids=["activations and losses", *LAYERS],
+)
+def test_every_framework_answers_as_before(
+    operations: list[Activation | Loss | LayerOperation], committed: list[Convention]
+) -> None:
+    names = {operation.name for operation in operations}
+    before = [row for row in committed if row.dtype in _DTYPES and row.operation in names]
+    after = ledger.discover(operations, _DTYPES)
     found = ledger.differences(before, after)
     assert not found, "\n".join(["the ledger has changed:", *found])
 
