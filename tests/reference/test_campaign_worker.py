@@ -42,7 +42,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a hang cost seconds: these oracles compile nothing."""
     monkeypatch.setattr(timeouts, "MIN_FIRST", 2.0)
     monkeypatch.setattr(timeouts, "MIN_SILENCE", 1.0)
-    monkeypatch.setattr(timeouts, "TIMES_FIRST", 10.0)
+    monkeypatch.setattr(timeouts, "TIMES_FIRST", 20.0)
     monkeypatch.setattr(timeouts, "TIMES_START", 1.0)
 
 
