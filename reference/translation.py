@@ -21,7 +21,7 @@ from reference.drawing.graphs import draw_graph, first_graph, structure_number
 from reference.drawing.regimes import REGIMES
 from reference.formats import format_of
 from reference.judge import Judgement, another_function, differing_values, judge_all, operation_at
-from reference.oracles import Answer, Oracle
+from reference.oracles import Answer, Oracle, innermost
 from reference.oracles.counterparts import Framework
 from reference.problems import GRAPHS, AnyDrawn, AnyProblem, DrawnGraph, lowered
 
@@ -142,7 +142,7 @@ def _ask(oracle: Oracle, uses: Iterable[AnyUse]) -> Mapping[AnyUse, frozenset[st
 
     What is known of a use is the same in every block: its problems depend on the use alone.
     """
-    known = _differing.setdefault(oracle, {})
+    known = _differing.setdefault(innermost(oracle), {})
     if len(known) > _MAX_KNOWN:
         known.clear()
     asked = {use: list(use.problems()) for use in uses if use not in known}

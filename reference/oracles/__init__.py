@@ -61,6 +61,12 @@ def takes_graphs(oracle: Oracle) -> bool:
     return bool(getattr(oracle, "graphs", False))
 
 
+def innermost(oracle: Oracle) -> Oracle:
+    """Return the oracle that one made for a single block wraps, as its `inner`, or itself."""
+    inner: Oracle = getattr(oracle, "inner", oracle)
+    return inner
+
+
 def by_kind(
     problems: Sequence[AnyProblem],
     chains: Callable[[list[Problem]], list[Answer]],

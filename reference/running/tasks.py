@@ -79,22 +79,23 @@ class MarkedOracle:
     """An oracle that says so before it is asked."""
 
     def __init__(self, oracle: Oracle, name: str, emit: Emit, used: set[str]) -> None:
-        self._oracle, self._full_name, self._emit, self._used = oracle, name, emit, used
+        self._full_name, self._emit, self._used = name, emit, used
+        self.inner = oracle
         self.name = oracle.name
         self.graphs = takes_graphs(oracle)
         self.position = -1
 
     def unavailable(self) -> str | None:
         """Say whether it can be asked: this may import a framework."""
-        return self._marked(lambda: self._oracle.unavailable(), f"import {self._full_name}")
+        return self._marked(lambda: self.inner.unavailable(), f"import {self._full_name}")
 
     def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem."""
-        return self._marked(lambda: self._oracle.answer(problem), self._full_name)
+        return self._marked(lambda: self.inner.answer(problem), self._full_name)
 
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block of problems."""
-        return self._marked(lambda: self._oracle.answers(problems), self._full_name)
+        return self._marked(lambda: self.inner.answers(problems), self._full_name)
 
     def _marked(self, ask: Callable[[], _T], what: str) -> _T:
         self._emit(Mark(self._full_name, self.position, "" if what in self._used else what))

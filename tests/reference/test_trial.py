@@ -15,6 +15,7 @@ from reference.judge import Judgement, judge_all
 from reference.oracles import load
 from reference.oracles.counterparts import Framework
 from reference.problems import draw
+from reference.running.tasks import MarkedOracle
 from reference.translation import FRAMEWORKS, settle_translation
 from reference.trials import trial as trials
 from reference.trials.faults import TranslationFault, faults, translation_faults
@@ -189,6 +190,31 @@ def test_what_a_framework_gets_wrong_itself_stays_its_own() -> None:
         judgements = settle_translation(drawn, judge_all(asked, answers), oracles)
         found.update(judgement.verdict for judgement in judgements)
     assert found["DEVIATES(torch)"] > 5 and not any("VALUE" in verdict for verdict in found)
+
+
+def test_a_use_is_asked_about_once_for_all_blocks() -> None:
+    """Each block of a worker wraps its oracles in new ones, which say when they are asked."""
+    oracles = load(("manual", "torch"))
+    drawn = [draw(0, index) for index in range(128)]
+    asked = [one.problem for one in drawn]
+    answers = {name: oracle.answers(asked) for name, oracle in oracles.items()}
+    judgements = judge_all(asked, answers)
+    assert any(judgement.verdict == "DEVIATES(torch)" for judgement in judgements)
+    torch, marks = oracles["torch"], list[object]()
+    first, second = (
+        settle_translation(
+            drawn, judgements, {"torch": MarkedOracle(torch, "torch", marks.append, set())}
+        )
+        for _ in range(2)
+    )
+    once = len(marks)
+    assert first == second and once > 0
+    settle_translation(
+        drawn,
+        judgements,
+        {"torch": MarkedOracle(load(("torch",))["torch"], "", marks.append, set())},
+    )
+    assert len(marks) == 2 * once
 
 
 def test_correct_networks_raise_no_alarm() -> None:
