@@ -54,6 +54,11 @@ class Math(Protocol[N]):
     def max(self, a: N | float, b: N | float, /) -> N: ...
     def min(self, a: N | float, b: N | float, /) -> N: ...
     def where(self, c: N | float, a: N | float, b: N | float, /) -> N: ...
+    def share(self, part: N, rest: N, /) -> N:
+        """Return part/(part + rest); its slope is not taken from what 1 - share cancels to."""
+
+    def shifted(self, x: N, by: N, /) -> N:
+        """Return x - by where the result of a formula does not depend on `by`: it has no slope."""
 
 
 Axis = int | tuple[int, ...] | None

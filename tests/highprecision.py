@@ -140,6 +140,16 @@ class Arithmetic:
             return a if c.value > 0 else b
         return Dual(b.value, a.slope if c.slope * self.side > 0 else b.slope)
 
+    def share(self, part: Any, rest: Any) -> Dual:
+        a, r = _dual(part), _dual(rest)
+        total = a.value + r.value
+        slope = _product(a.slope, r.value / total) - _product(r.slope, a.value / total)
+        return Dual(a.value / total, slope / total)
+
+    def shifted(self, x: Any, by: Any) -> Dual:
+        x, by = _dual(x), _dual(by)
+        return Dual(x.value - by.value, x.slope)
+
     def max(self, a: Any, b: Any) -> Dual:
         return self.where(_dual(a) - b, a, b)
 

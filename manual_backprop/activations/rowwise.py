@@ -3,9 +3,13 @@
 Shapes: x, y, dy (…, N, C); each row of C numbers by itself.
 """
 
+import operator
+from collections.abc import Callable
+from functools import reduce
+from itertools import accumulate
+
 import numpy as np
 
-from manual_backprop.activations.sigmoid import log_add_exp, log_one_plus_exp, logistic
 from manual_backprop.arithmetic import Math, N
 from manual_backprop.operation import FloatArray, activation, counterpart
 
@@ -43,18 +47,34 @@ def centred(p: FloatArray, v: FloatArray, axis: int | tuple[int, ...] = -1) -> F
     return difference
 
 
-def logs_of_others(m: Math[N], x: list[N]) -> list[N]:
-    """Return log Σ_{j≠i} e^{x_j} for each i of a row of two or more, over the arithmetic m.
+def shifted_exponentials(m: Math[N], x: list[N]) -> tuple[list[N], list[N]]:
+    """Return s_i = x_i - max x and e^{s_i} over the arithmetic m, to form what no shift changes."""
+    top = reduce(m.max, x)
+    s = [m.shifted(x_i, top) for x_i in x]
+    return s, [m.exp(s_i) for s_i in s]
 
-    From sums from the left and sums from the right.
+
+def log_shares(m: Math[N], x: list[N]) -> list[N]:
+    """Return log p_i = x_i - log Σ_j e^{x_j} for each i of a row of two or more.
+
+    For the largest x_i it is -log(1 + Σ_{j≠i} e^{x_j - x_i}), which is small where it has nearly
+    all; for any other s_i - log Σ_j e^{s_j}, two numbers below 0.
     """
-    left, right = [x[0]], [x[-1]]
-    for forth, back in zip(x[1:-1], x[-2:0:-1], strict=True):
-        left.append(log_add_exp(m, left[-1], forth))
-        right.append(log_add_exp(m, right[-1], back))
-    right.reverse()
-    inner = [log_add_exp(m, a, b) for a, b in zip(left, right[1:], strict=False)]
-    return [right[0], *inner, left[-1]]
+    s, e = shifted_exponentials(m, x)
+    log_total = m.log(sum(e[1:], e[0]))
+    return [
+        m.where(x_i - others, -m.log1p(rest / e_i), s_i - log_total)
+        for x_i, others, s_i, e_i, rest in zip(
+            x, _of_others(m.max, x), s, e, _of_others(operator.add, e), strict=True
+        )
+    ]
+
+
+def _of_others(combine: Callable[[N, N], N], x: list[N]) -> list[N]:
+    """Return what `combine` makes of all numbers but one, for each of two or more."""
+    left = list(accumulate(x[:-1], combine))
+    right = list(accumulate(x[:0:-1], combine))[::-1]
+    return [right[0], *map(combine, left, right[1:]), left[-1]]
 
 
 @activation(
@@ -118,10 +138,11 @@ class Softmax:
 
     @staticmethod
     def definition(m: Math[N], x: list[N]) -> list[N]:
-        """Return e^{x_i} / Σ_j e^{x_j}, as 1 / (1 + e^{log Σ_{j≠i} e^{x_j} - x_i})."""
+        """Return e^{s_i} / Σ_j e^{s_j} with s = x - max x."""
         if len(x) == 1:
             return [0 * x[0] + 1]
-        return [logistic(m, a - b) for a, b in zip(x, logs_of_others(m, x), strict=True)]
+        _, e = shifted_exponentials(m, x)
+        return list(map(m.share, e, _of_others(operator.add, e)))
 
 
 @activation(
@@ -204,7 +225,5 @@ class LogSoftmax:
 
     @staticmethod
     def definition(m: Math[N], x: list[N]) -> list[N]:
-        """Return x_i - log Σ_j e^{x_j}, as -log(1 + e^{log Σ_{j≠i} e^{x_j} - x_i})."""
-        if len(x) == 1:
-            return [0 * x[0]]
-        return [-log_one_plus_exp(m, b - a) for a, b in zip(x, logs_of_others(m, x), strict=True)]
+        """Return x_i - log Σ_j e^{x_j}."""
+        return [0 * x[0]] if len(x) == 1 else log_shares(m, x)

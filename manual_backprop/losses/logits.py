@@ -9,7 +9,8 @@ from typing import cast
 
 import numpy as np
 
-from manual_backprop.activations.sigmoid import log_add_exp, log_one_plus_exp
+from manual_backprop.activations.rowwise import log_shares
+from manual_backprop.activations.sigmoid import log_one_plus_exp
 from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.losses.targets import (
     IGNORE_INDEX,
@@ -254,24 +255,20 @@ class CrossEntropy:
         ignore_index: float = -100,
         class_weight: list[float] | None = None,
     ) -> N:
-        """Return Σ_k a_k log(1 + Σ_{j≠k} e^(y_j - y_k)), each sum as a fold of log(e^a + e^b)."""
+        """Return -Σ_k a_k log p_k."""
         classes = len(y)
         loss = m.number(0)
         if classes == 1 or (not isinstance(t, list) and t == ignore_index):
             return loss
         uniform = m.number(label_smoothing) / classes
-        for k, y_k in enumerate(y):
+        for k, log_p in enumerate(log_shares(m, y)):
             t_k = t[k] if isinstance(t, list) else int(k == t)
             if t_k == 0 and label_smoothing == 0:
                 continue
-            others = [y_j for j, y_j in enumerate(y) if j != k]
-            log_sum = others[0]
-            for y_j in others[1:]:
-                log_sum = log_add_exp(m, log_sum, y_j)
             mass = (1 - m.number(label_smoothing)) * t_k + uniform
             if class_weight is not None:
                 mass = mass * m.number(class_weight[k])
-            loss = loss + log_one_plus_exp(m, log_sum - y_k) * mass
+            loss = loss - log_p * mass
         return loss
 
     @staticmethod

@@ -240,6 +240,17 @@ class DefinitionArithmetic:
         """Return a if c > 0 else b."""
         return self._choose(c, a, b, None)
 
+    def share(self, part: Term, rest: Term) -> Term:
+        """Return a/(a + r), which moves by (r da - a dr)/(a + r)²."""
+        a, r = self._dual(part), self._dual(rest)
+        total = a.value + r.value
+        slope = a.slope * (r.value / total) - r.slope * (a.value / total)
+        return Dual(a.value / total, slope / total)
+
+    def shifted(self, x: Term, by: Term) -> Term:
+        """Return x - by, of which no slope is taken by the second."""
+        return x - (by.value if type(by) is Dual else by)
+
     def max(self, a: Term | float, b: Term | float) -> Term:
         """Return the larger of two."""
         return self._choose(a - b, a, b, lambda p, q: p.max(q))

@@ -274,7 +274,7 @@ def _before(sizes: Iterable[int]) -> list[int]:
     return [0, *accumulate(sizes)][:-1]
 
 
-_TWO = ("ADD", "SUB", "MUL", "DIV", "MAX", "MIN")
+_TWO = ("ADD", "SUB", "SHIFT", "MUL", "DIV", "MAX", "MIN")
 ARITY = {name: 3 if name in ("WHERE", "PICK") else 2 if name in _TWO else 1 for name in OPCODES}
 
 
@@ -282,8 +282,9 @@ _LIBRARY: dict[str, Callable[..., Array]] = {
     **tabulated.LIBRARY, "ERF": special.erf, "ERFC": special.erfc,
 }  # fmt: skip
 _MIDDLES: Mapping[str, Callable[..., Array]] = {
-    "ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide, "NEG": np.negative,
-    "LOG": np.log, "SQRT": np.sqrt, "MAX": np.maximum, "MIN": np.minimum, "ABS": np.fabs,
+    "ADD": np.add, **dict.fromkeys(("SUB", "SHIFT"), np.subtract), "MUL": np.multiply,
+    "DIV": np.divide, "NEG": np.negative, "LOG": np.log, "SQRT": np.sqrt, "MAX": np.maximum,
+    "MIN": np.minimum, "ABS": np.fabs,
     **dict.fromkeys(("WHERE", "PICK"), lambda c, a, b: np.asarray(np.where(c > 0, a, b))),
 }  # fmt: skip
 
@@ -313,6 +314,8 @@ class _Primitives:
 
     def SUB(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
         return self.ADD(a, ra, -b, rb)
+
+    SHIFT = SUB
 
     def MUL(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
         y = a * b

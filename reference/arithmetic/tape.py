@@ -14,6 +14,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
+from itertools import permutations
 from typing import Any, Concatenate
 
 import numpy as np
@@ -27,6 +28,7 @@ from reference.arithmetic.balls import Ball, exact, precision
 OPCODES = (
     *("INPUT", "CONST", "PI", "ADD", "SUB", "MUL", "DIV", "NEG", "EXP", "LOG", "LOG1P", "EXPM1"),
     *("SQRT", "TANH", "SECH", "ERF", "ERFC", "SIN", "COS", "WHERE", "PICK", "MAX", "MIN", "ABS"),
+    "SHIFT",
 )
 CODE = {name: code for code, name in enumerate(OPCODES)}
 _CONSTANT_BITS = 256
@@ -190,6 +192,14 @@ class Tracer:
         """Return a if c > 0 else b."""
         return self.make("WHERE", c, a, b)
 
+    def shifted(self, x: TracedNumber, by: TracedNumber) -> TracedNumber:
+        """Return x - by, of which no slope is taken by the second."""
+        return self.make("SHIFT", x, by)
+
+    def share(self, part: TracedNumber, rest: TracedNumber) -> TracedNumber:
+        """Return part/(part + rest)."""
+        return part / (part + rest)
+
     def max(self, a: TracedNumber | float, b: TracedNumber | float) -> TracedNumber:
         """Return the larger of two."""
         return self.make("MAX", a, b)
@@ -217,13 +227,18 @@ class Tracer:
             top = waiting[-1]
             if not self.depends[top] & moves:
                 found[top] = ZERO
-            elif missing := [n for n in self.operands[top] if n not in found]:
+            elif missing := [n for n in self._moving(top) if n not in found]:
                 waiting += missing
                 continue
             elif top not in found:
-                found[top] = self._tangent(top, by, [found[n] for n in self.operands[top]])
+                found[top] = self._tangent(top, by, [found[n] for n in self._moving(top)])
             waiting.pop()
         return found[node]
+
+    def _moving(self, node: int) -> tuple[int, ...]:
+        """Return the operands that a slope is taken by."""
+        operands = self.operands[node]
+        return operands[:1] if self.code[node] == CODE["SHIFT"] else operands
 
     def _tangent(self, node: int, by: int, slopes: list[int]) -> int:
         """Return the node of a slope from those of the operands."""
@@ -241,8 +256,20 @@ class Tracer:
                     return f("MUL", self.constant(2), f("MUL", a, da))
                 return f("ADD", f("MUL", da, b), f("MUL", a, db))
             case "DIV":
-                (_, b), (da, db) = operands, slopes
+                (a, b), (da, db) = operands, slopes
+                if da != ZERO and (rest := self._without(b, a)) is not None:
+                    # Of a share a/(a + r) it is (da r/b - (a/b) dr)/b: 1 - a/b would cancel.
+                    left = f("MUL", da, f("DIV", rest, b))
+                    return f("DIV", f("SUB", left, f("MUL", node, self.tangent(rest, by))), b)
                 return f("DIV", f("SUB", da, f("MUL", db, node)), b)
+            case "SHIFT":
+                return slopes[0]
+            case "LOG":
+                return f("DIV", slopes[0], operands[0])
+            case "LOG1P":
+                return f("DIV", slopes[0], f("ADD", ONE, operands[0]))
+            case "SQRT":
+                return f("DIV", slopes[0], f("MUL", self.constant(2), node))
             case "WHERE" | "PICK":
                 return f("PICK", operands[0], *slopes[1:])
             case "MAX":
@@ -253,20 +280,25 @@ class Tracer:
                 return f("PICK", operands[0], slopes[0], f("NEG", slopes[0]))
         return f("MUL", slopes[0], self._derivative(name, operands[0], node))
 
+    def _without(self, total: int, term: int) -> int | None:
+        """Return the node of a sum without one of its terms, None where that is none of them."""
+        if self.code[total] != CODE["ADD"]:
+            return None
+        for one, other in permutations(self.operands[total]):
+            if one == term:
+                return other
+            if (rest := self._without(one, term)) is not None:
+                return self._apply("ADD", rest, other)
+        return None
+
     def _derivative(self, name: str, x: int, y: int) -> int:
         """Return the derivative of a function of one number, of its argument and its value."""
         f = self._apply
         match name:
             case "EXP":
                 return y
-            case "LOG":
-                return f("DIV", ONE, x)
-            case "LOG1P":
-                return f("DIV", ONE, f("ADD", ONE, x))
             case "EXPM1":
                 return f("EXP", x)
-            case "SQRT":
-                return f("DIV", ONE, f("MUL", self.constant(2), y))
             case "TANH":
                 sech = f("SECH", x)
                 return f("MUL", sech, sech)
@@ -496,6 +528,7 @@ _OVER_ARB: Mapping[str, Callable[..., Ball]] = {
     "PI": lambda: arb.pi(),
     "ADD": lambda a, b: a + b,
     "SUB": lambda a, b: a - b,
+    "SHIFT": lambda a, b: a - b,
     "MUL": lambda a, b: a**2 if a is b else a * b,
     "DIV": lambda a, b: a / b,
     "NEG": lambda a: -a,

@@ -114,7 +114,7 @@ class _Propagation:
     def _size(self, name: str, operands: tuple[int, ...], value: Array) -> Array:
         """Return Σ|monomials| of a polynomial of the inputs, |value| of everything else."""
         sizes = [self.sizes[n] for n in operands]
-        if name in ("ADD", "SUB"):
+        if name in ("ADD", "SUB", "SHIFT"):
             return np.asarray(sizes[0] + sizes[1])
         if name == "MUL":
             return np.asarray(sizes[0] * sizes[1])
@@ -137,7 +137,7 @@ class _Propagation:
                 found = parts[0] * sizes[1] + sizes[0] * parts[1]
             if name == "DIV":
                 found = parts[0] / sizes[1]
-            if name in ("ADD", "SUB", "NEG"):
+            if name in ("ADD", "SUB", "SHIFT", "NEG"):
                 found = sum(parts)
             self.masked[node] = found
         return self.masked[node]
@@ -159,7 +159,7 @@ class _Propagation:
         slope from rounded p. So is 1 - tanh², the square of 1/cosh.
         """
         u = self.unit.u
-        if name in ("ADD", "SUB"):  # no underflow
+        if name in ("ADD", "SUB", "SHIFT"):  # no underflow
             return np.asarray(u * size)
         if name in ("MUL", "DIV", "SQRT"):
             return np.asarray(u * size + self.unit.floor)
@@ -207,6 +207,7 @@ _BELL = 2 / np.sqrt(np.pi)
 _VALUES: dict[str, Callable[..., Array]] = {
     "ADD": lambda a, b: a + b,
     "SUB": lambda a, b: a - b,
+    "SHIFT": lambda a, b: a - b,
     "MUL": lambda a, b: a * b,
     "DIV": lambda a, b: a / b,
     "LOG": np.log,
@@ -223,6 +224,7 @@ _VALUES: dict[str, Callable[..., Array]] = {
 _SLOPES: dict[str, Callable[..., tuple[Array | float, ...]]] = {
     "ADD": lambda y, a, b: (1.0, 1.0),
     "SUB": lambda y, a, b: (1.0, 1.0),
+    "SHIFT": lambda y, a, b: (1.0, 1.0),
     "MUL": lambda y, a, b: (b, a),
     "DIV": lambda y, a, b: (1 / b, y / b),
     "LOG": lambda y, a: (1 / a,),

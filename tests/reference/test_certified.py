@@ -51,6 +51,14 @@ class Plain:
         return a if c > 0 else b
 
     @staticmethod
+    def share(part: Any, rest: Any) -> Any:
+        return part / (part + rest)
+
+    @staticmethod
+    def shifted(x: Any, by: Any) -> Any:
+        return x - by
+
+    @staticmethod
     def number(value: Any) -> Any:
         if isinstance(value, str):
             value = Fraction(value)
@@ -153,6 +161,14 @@ def test_activations_hold_the_truth(operation: Activation, data: st.DataObject) 
         [data.draw(numbers)],
         0,
     )
+
+
+def test_a_shift_that_the_result_depends_on_is_found() -> None:
+    def definition(m: Any, x: Any) -> Any:
+        return [m.exp(m.shifted(v, m.max(x[0], x[1]))) for v in x]
+
+    with pytest.raises(AssertionError):
+        check(lambda x: at_row(definition, x, (), {}), partial(definition, Plain()), [1.0, 2.0], 1)
 
 
 @st.composite

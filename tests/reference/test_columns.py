@@ -205,6 +205,18 @@ def test_branches_that_meet_smoothly_are_no_tie() -> None:
     assert not column.tied.any() and column.slope_radius[0, 0, 0] < 1e-14
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_a_class_that_has_nearly_all_keeps_the_digits_of_its_slope(name: str) -> None:
+    tape = activation_tape(ACTIVATIONS[name], {}, 3, order=2)
+    x = np.array([[0.0], [-60.0], [-700.0]])
+    (column,) = evaluate([Job.of(tape, x)], np.dtype(np.float64))
+    for radius, middle in (
+        (column.value_radius, column.value),
+        (column.slope_radius, column.slope),
+    ):
+        assert (radius < 1e-9 * np.abs(middle) + 1e-300).all()
+
+
 def test_a_column_does_not_depend_on_its_neighbours() -> None:
     tapes = [activation_tape(ACTIVATIONS[name], {}, None) for name in ("tanh", "mish", "relu6")]
     x = points(1, 8, np.float64)
