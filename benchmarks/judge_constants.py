@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from reference.blocks import weigh as weighing
-from reference.judge import KEPT, MODELS, ULPS
+from reference.judge import MAX_LOST_SHARE, MODELS, ULPS
 from reference.oracles import load
 from reference.problems import draw
 
@@ -44,7 +44,7 @@ def main() -> None:
     for side, oracle in load(SIDES).items():
         needed.clear()
         answers = list(enumerate(oracle.answers(problems)))
-        found = weighing.weigh(problems, answers, MODELS, "manual", KEPT)
+        found = weighing.weigh(problems, answers, MODELS, "manual", MAX_LOST_SHARE)
         for what, parts in needed.items():
             ratios = np.concatenate(parts)
             ratios = ratios[np.isfinite(ratios)]

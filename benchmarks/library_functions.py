@@ -2,7 +2,7 @@
 
 For each primitive and each wide type: the largest error, in units of rounding, at the ends of its
 range, near its poles and zeros, and at points of every size. The stated numbers are `UNITS` and
-`OTHER_UNITS` of reference/arithmetic/columns.py; ten times what is measured is a good statement.
+`OTHER_UNITS` of reference/arithmetic/evaluation.py; ten times what is measured is a good statement.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import argparse
 import numpy as np
 from flint import arb, ctx
 
-from reference.arithmetic.columns import OTHER_UNITS, UNITS, Extended, _Primitives
+from reference.arithmetic.evaluation import OTHER_UNITS, UNITS, Extended, _Primitives
 from reference.arithmetic.tape import _OVER_ARB
 
 FUNCTIONS = ("EXP", "EXPM1", "LOG", "LOG1P", "SQRT", "TANH", "SECH", "ERF", "ERFC")

@@ -72,7 +72,7 @@ def numbers(columns: Columns, m: int) -> Iterator[tuple[np.floating, np.floating
     tape, found = columns.tapes[int(columns.tape[m])], columns.found
     assert found is not None
     with precision(BITS):
-        balls = tape.at([arb(float(v)) for v in columns.inputs[: tape.inputs, m]])
+        balls = tape.balls([arb(float(v)) for v in columns.inputs[: tape.inputs, m]])
     for k, node in enumerate(tape.values):
         yield found.value[k, m], found.value_radius[k, m], balls[node]
         for j, slope in enumerate(tape.slopes[k]):

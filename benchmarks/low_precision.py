@@ -251,10 +251,10 @@ def _needed(
     smooth = np.abs(np.diff(slope, prepend=slope[0])) + np.abs(np.diff(slope, append=slope[-1]))
     normal = np.isfinite(found[0]) & (np.abs(value) >= 2 * format_of(x.dtype).tiny)
     rounded = unit.value(np.abs(value), np.abs(exact)), unit.slope(np.abs(slope), np.abs(exact))
-    extra = unit.total(1, np.abs(slope)) + unit.floor  # of the product with the cotangent
+    extra = unit.sum_rounding(1, np.abs(slope)) + unit.floor  # of the product with the cotangent
     off_value, off_slope = np.abs(found[0] - value), np.abs(found[1] - slope)
-    of_value = (off_value - unit.end(np.abs(value))) / rounded[0]
-    of_slope = (off_slope - unit.end(np.abs(slope)) - extra) / rounded[1]
+    of_value = (off_value - unit.result_rounding(np.abs(value))) / rounded[0]
+    of_slope = (off_slope - unit.result_rounding(np.abs(slope)) - extra) / rounded[1]
     return (
         float(np.nanmax(np.where(normal, of_value, 0), initial=0)),
         float(np.nanmax(np.where(normal & (smooth < 2**-3), of_slope, 0), initial=0)),

@@ -19,7 +19,7 @@ from reference.drawing.graphs import ARCHITECTURES
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
 from reference.formats import DTYPES, LOW
-from reference.judge import ADVISORY, CONVENTIONAL, MODELS, Judgement, judge_all
+from reference.judge import ADVISORY, MODELS, TEXTBOOK, Judgement, judge_all
 from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped, takes_graphs
 from reference.oracles.certified import CertifiedTensor
 from reference.oracles.enclosure import enclose
@@ -253,7 +253,7 @@ def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> l
             name in judgement.who and judgement.kind in ("DEVIATES", "VALUE")
         ):
             continue
-        model = CONVENTIONAL if name == "manual" else MODELS[-1]
+        model = TEXTBOOK if name == "manual" else MODELS[-1]
         if model not in enclosures:
             enclosures[model] = enclose(one.problem, RoundingUnit(one.problem.dtype, model))
         tensor = outside_enclosure(enclosures[model], answer)

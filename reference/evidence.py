@@ -55,8 +55,8 @@ class Evidence:
 
 def gather(problem: AnyProblem, answers: Mapping[str, Answer], judgement: Judgement) -> Evidence:
     """Return the evidence for a verdict."""
-    finding, choice = judgement.leading, next(iter(judgement.choices), None)
-    place = choice if finding is None else finding
+    finding, at_kink = judgement.leading, next(iter(judgement.kink_slopes), None)
+    place = at_kink if finding is None else finding
     if place is None or (finding is None and judgement.kind != "CONVENTION"):
         return Evidence("", (), "", sentence=plain_sentence(judgement))
     tensor, entry = place.tensor, place.entry
@@ -233,7 +233,7 @@ def plain_sentence(judgement: Judgement) -> str:
     names = " and ".join(judgement.who)
     match judgement.kind:
         case "CRASHED":
-            outside = {f.oracle: f.tensor for f in reversed(judgement.findings) if f.model is None}
+            outside = {f.oracle: f.tensor for f in reversed(judgement.findings) if f.is_wrong}
             besides = ", ".join(f"{who} in {tensor}" for who, tensor in outside.items())
             also = f" Also outside what is admissible: {besides}." if outside else ""
             return f"{names} failed while answering.{also}"

@@ -39,7 +39,7 @@ SMALL = 300
 
 def sighting_of(one: AnyDrawn, judgement: Judgement) -> Finding:
     """Return the judgement of one problem as a finding that counts 1, without its evidence."""
-    place = judgement.leading or next(iter(judgement.choices), None)
+    place = judgement.leading or next(iter(judgement.kink_slopes), None)
     tensor = place.tensor if place is not None else ""
     flushed = judgement.leading is not None and judgement.leading.model is not None
     mark = "flush" if flushed and judgement.leading.model.flush else ""  # type: ignore[union-attr]

@@ -1,13 +1,13 @@
-"""From answers to verdicts. The only file with a tolerance of the report.
+"""From answers to verdicts. All tolerances of the report are here.
 
 Each step is judged by itself. An answer names all its tensors; each is a function of others in the
-same answer, and is admissible when it lies within a stated rounding of the certified value of its
-operation *at the answer's own inputs*. No error is carried through the network. An answer that has
-final gradients only is judged as a whole: it must lie in the enclosure of the network with the same
-rounding at every step (`oracles.enclosure`).
+same answer. It is right if it differs from the certified value of its operation *at the answer's
+own inputs* by no more than a stated rounding. No error is carried through the network. An answer
+that has only final gradients is judged as a whole: it must lie in the enclosure of the network with
+the same rounding at every step (`oracles.enclosure`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -20,7 +20,7 @@ from manual_backprop.operation import FloatArray
 from reference.blocks.gather import expected_tensors, mismatch
 from reference.blocks.graph_weigh import weigh_graphs
 from reference.blocks.second import weigh_second
-from reference.blocks.weigh import Choice, TensorFinding, choices_differ, weigh
+from reference.blocks.weigh import KinkSlope, TensorFinding, differing_slopes, weigh
 from reference.oracles import ORACLES, Answer
 from reference.oracles.enclosure import enclose
 from reference.problems import AnyProblem, DirectedProblem
@@ -28,17 +28,20 @@ from reference.rounding import Rounding, RoundingUnit
 
 P = TypeVar("P", Problem, GraphProblem)
 
-# -- the constants, each with its measurement (benchmarks/judge_constants.py makes them again) ----
+# Every constant has its measurement; benchmarks/judge_constants.py repeats those of the verdicts.
+
+# -- constants of the verdicts --------------------------------------------------------------------
 
 ULPS = 8.0
 """strict: an operation's value and slope are right to this many ulps, given its inputs."""
 
-CONVENTIONAL_ULPS = 64.0
-"""conventional: the same number for correct formulas that lose digits (a slope from a rounded
-output). XLA's log1p is 32 ulps off in float64 (at -0.393), its gelu_tanh 30 u."""
+TEXTBOOK_ULPS = 64.0
+"""textbook: the same number for right formulas that lose digits because they take a slope from the
+rounded output, as textbooks write it. XLA's log1p is 32 ulps off in float64 (at -0.393), its
+gelu_tanh 30 u."""
 
 LOW_ULPS = 4.0
-"""As CONVENTIONAL_ULPS, for operations that are computed in bfloat16 or float16 themselves. At all
+"""As TEXTBOOK_ULPS, for operations that are computed in bfloat16 or float16 themselves. At all
 numbers of the dtype torch's activations need 0.97 at most (tanhshrink), JAX's 2.58 (selu) for a
 value and 1.83 (gelu_tanh) for a slope (`benchmarks/low_precision.py ulps`)."""
 
@@ -58,17 +61,21 @@ DOUBT = 2.0**-10
 """If an entry is outside *strict*, and the error bound of its certified value is more than this
 share of the allowed error, all rows are computed again in ball arithmetic (arb)."""
 
-KEPT = 2.0**-4
-"""The hand-written side may lose digits by convention, but its error must stay below this share of
-the number itself (except for an activation over rows, whose slopes cancel). Of 12,000 networks the
-worst is off by 1.3e-3 of it (float32) and 7e-14 (float64). So a wrong sign or factor in a saturated
-tail does not count as a loss of digits."""
+MAX_LOST_SHARE = 2.0**-4
+"""The hand-written side may lose digits under TEXTBOOK, but its error must stay below this share of
+the number itself (except for an activation over rows, whose slopes cancel). In 12,000 networks the
+largest error was 1.3e-3 of the number (float32) and 7e-14 of it (float64). So a wrong sign or
+factor in a saturated tail does not count as a loss of digits."""
+
+# -- constants of `accuracy` ----------------------------------------------------------------------
 
 OUTSIDE_BY_CHANCE = 4
-"""For `accuracy`: the hand-written side may be outside *strict* at up to 2 n + 4 of 600 points,
-where n is the number of points at which the better framework is outside. Where terms cancel, 1
-beside 0 (poisson_nll) and 6 beside 4 (gaussian_nll) were measured.
-A formula that loses a saturated tail is outside at a fifth of the points."""
+"""The hand-written side may be outside *strict* at up to 2 n + 4 of 600 points, where n is the
+number of points at which the better framework is outside. Measured where terms cancel: poisson_nll
+of the hand-written side is outside at 1 point and that of the better framework at 0; gaussian_nll
+at 6 and at 4. A formula that loses a saturated tail is outside at a fifth of the points."""
+
+# -- constants of the diagnosis -------------------------------------------------------------------
 
 REPRODUCES = {np.dtype(np.float64): 2.0**-40, np.dtype(np.float32): 2.0**-13}
 """Two arrays are equal for a diagnosis if they differ by at most this share of the larger: the same
@@ -81,41 +88,51 @@ SUMMANDS = 2.0**-8
 problem, is the allowed distance."""
 
 ONE_FACTOR, ONE_SMALL_FACTOR = 1e-6, 1e-4
-"""Ratios this near are one factor; the second where it was found from small differences."""
+"""If the ratios of all entries agree to the first share, the gradient is off by one factor. The
+second applies to ratios of small differences, which have fewer digits."""
 
 SOME_DIGITS = 1e-3
-"""An answer that is off by less than this share still has some digits; it has lost the others."""
+"""An answer whose error is below this share of the number still has some of its digits."""
+
+# -- the models of rounding -----------------------------------------------------------------------
 
 STRICT = Rounding(ULPS)
 JOINED = replace(STRICT, joined=True)
-CONVENTIONAL = Rounding(
-    CONVENTIONAL_ULPS,
-    conventional=True,
+TEXTBOOK = Rounding(
+    TEXTBOOK_ULPS,
+    textbook=True,
     formula=FORMULA,
     function=FUNCTION,
 )
-ACCUMULATED = replace(CONVENTIONAL, low_ulps=LOW_ULPS, accumulated=True)
+ACCUMULATED = replace(TEXTBOOK, low_ulps=LOW_ULPS, accumulated=True)
 MODELS = (
     STRICT,
     JOINED,
-    CONVENTIONAL,
+    TEXTBOOK,
     ACCUMULATED,
     replace(JOINED, flush=True),
-    replace(CONVENTIONAL, flush=True),
+    replace(TEXTBOOK, flush=True),
     replace(ACCUMULATED, flush=True),
 )
 """The models of rounding, in the order in which they are tried. JOINED and ACCUMULATED are tried
 only in bfloat16 and float16. An answer inside JOINED is judged like an answer inside STRICT. The
 hand-written side sums in float32, so neither of the two excuses it."""
 
-NESTED = replace(CONVENTIONAL, nested="torch_nested")
-"""The last model for graphs of second order, for nested forward mode alone. It differentiates the
-sum ⟨tdy, y⟩ + ⟨dy, ty⟩ of a layer by every entry, also by those that do not move it, where terms
-cancel and leave their rounding. So each product may also be off by the rounding of this sum, of
-which polynomials may be multiplied out. Of 1,000 uses of group_norm 750 need it (the product of the
-bias is 0), at most 0.14 of it, and none deviates. PyTorch's other norms, which are wrong, deviate
-in 839 (layer_norm), 830 (batch_norm) and 866 (instance_norm) of 1,000. It excuses 106 uses of them,
-in which it allows at least 1.5 % of the largest product."""
+NESTED = replace(TEXTBOOK, nested="torch_nested")
+"""For graphs of second order, the last model; it applies only to nested forward mode.
+
+Example: in group_norm the second-order product of the bias is exactly 0. Nested forward mode gets
+it by differentiating s = ⟨tdy, y⟩ + ⟨dy, ty⟩, whose terms cancel, so it gives a rounding error of s
+instead of 0. The rule: each product may also be off by the rounding of s, computed with polynomials
+multiplied out.
+
+Measured on 1,000 uses of each norm:
+
+- group_norm: 750 need this model, with errors up to 0.14 of what it allows. None deviates.
+- PyTorch's other norms are wrong at second order, and deviate in 839 (layer_norm), 830
+  (batch_norm) and 866 (instance_norm) uses. The model excuses 106 uses of them; in these it allows
+  at least 1.5 % of the largest product.
+"""
 
 ADVISORY = ("complex_step",)
 """Oracles that are shown and not judged: the complex step is NaN where complex arithmetic meets
@@ -127,14 +144,14 @@ class Judgement:
     """A verdict, who it names, and what was found of each tensor that is not inside *strict*.
 
     `kind` is AGREE, PRECISION, CONVENTION, DEVIATES, VALUE, UNSUPPORTED, SKIPPED or CRASHED; see
-    `reports.summary.KINDS`. `findings` are ordered from the loss backward. `choices` are
-    the entries where a kink leaves the gradient open and the answers took different slopes.
+    `reports.summary.KINDS`. `findings` are ordered from the loss backward. `kink_slopes` are the
+    entries at a kink, where several slopes are right, and the answers took different ones.
     """
 
     kind: str
     who: tuple[str, ...] = ()
     findings: tuple[TensorFinding, ...] = ()
-    choices: tuple[Choice, ...] = ()
+    kink_slopes: tuple[KinkSlope, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -144,11 +161,12 @@ class Judgement:
 
     @property
     def leading(self) -> TensorFinding | None:
-        """What the verdict rests on: the first step back from the loss that fails."""
+        """The finding that decides the verdict: the first one, going back from the loss."""
         if self.kind not in ("DEVIATES", "VALUE", "PRECISION"):
             return None
-        wanted = [f for f in self.findings if (f.model is None) == (self.kind != "PRECISION")]
-        return next((f for f in wanted if f.oracle in self.who), None)
+        wrong = self.kind != "PRECISION"
+        deciding = (f for f in self.findings if f.is_wrong == wrong and f.oracle in self.who)
+        return next(deciding, None)
 
 
 def judge(
@@ -188,27 +206,33 @@ def judge_all(
                 steps = bool(answer.values) or answer.oracle in ORACLES or required
                 (with_steps if steps else final_only).append((k, answer))
     findings: list[list[TensorFinding]] = [[] for _ in problems]
-    choices: dict[int, list[Choice]] = {}
+    kink_slopes: dict[int, list[KinkSlope]] = {}
     chains, graphs = _apart(problems, with_steps)
     directed = any(isinstance(problem, DirectedProblem) for problem in chains.problems)
     weigh_chains = weigh_second if directed else weigh
     of_graphs = (*MODELS, NESTED)
     for some, weighed in (
-        (chains, weigh_chains(chains.problems, chains.answers, MODELS, subject, KEPT)),
-        (graphs, weigh_graphs(graphs.problems, graphs.answers, of_graphs, subject, KEPT, DOUBT)),
+        (chains, weigh_chains(chains.problems, chains.answers, MODELS, subject, MAX_LOST_SHARE)),
+        (
+            graphs,
+            weigh_graphs(
+                graphs.problems, graphs.answers, of_graphs, subject, MAX_LOST_SHARE, DOUBT
+            ),
+        ),
     ):
         count(weighed.entries)
-        choices |= {some.places[p]: made for p, made in weighed.choices.items()}
+        kink_slopes |= {some.places[p]: made for p, made in weighed.kink_slopes.items()}
         for number, found in weighed.findings.items():
             p, _ = some.answers[number]
             findings[some.places[p]] += found
     for k, answer in final_only:
         problem = problems[k]
         assert isinstance(problem, Problem)
-        findings[k] += judge_final_gradients(problem, answer, flush=answer.oracle != subject)
+        framework = answer.oracle != subject
+        findings[k] += judge_final_gradients(problem, answer, framework_models=framework)
     return [
         _judgement(problem, {name: of_all[k] for name, of_all in answers.items()},
-                   findings[k], choices.get(k, []), subject)
+                   findings[k], kink_slopes.get(k, []), subject)
         for k, problem in enumerate(problems)
     ]  # fmt: skip
 
@@ -241,11 +265,12 @@ def _apart(
 
 
 def judge_final_gradients(
-    problem: Problem, answer: Answer, *, flush: bool
+    problem: Problem, answer: Answer, *, framework_models: bool
 ) -> Iterator[TensorFinding]:
     """Yield the tensors of an answer that lie outside *strict*, judged without its own steps.
 
-    `flush`: try also the models that do not apply to the hand-written side.
+    `framework_models`: also try the models that do not apply to the hand-written side (JOINED,
+    ACCUMULATED, and those with flush to zero).
     """
     left: dict[str, FloatArray] = dict(answer.gradients)
     if answer.loss is not None:
@@ -258,7 +283,7 @@ def judge_final_gradients(
             yield TensorFinding(answer.oracle, name, None, (), np.inf, 0.0, reason)
     for model in MODELS:
         unit = RoundingUnit(problem.dtype, model)
-        if unit.idle or not (flush or model.everybody):
+        if unit.has_no_effect or not (framework_models or model.applies_to_manual):
             continue
         leaves = enclose(problem, unit)
         outside = {}
@@ -290,35 +315,46 @@ def _judgement(
     problem: AnyProblem,
     answers: Mapping[str, Answer],
     findings: list[TensorFinding],
-    met: Sequence[Choice],
+    at_kinks: Sequence[KinkSlope],
     subject: str,
 ) -> Judgement:
-    """Choose the verdict: ours is wrong, a side crashed, others are wrong, or all are right."""
-    heard = {name: a for name, a in answers.items() if name not in ADVISORY}
+    """Return the judgement: the first of these verdicts that applies.
+
+    1. DEVIATES, if the subject is wrong, or if others are wrong and no side crashed
+    2. CRASHED
+    3. CONVENTION, if answers took different slopes at a kink
+    4. PRECISION, if digits were lost
+    5. UNSUPPORTED, if a side does not support the problem, and nothing was found at all
+    6. AGREE, if a side answered
+    7. SKIPPED
+    """
+    judged = {name: a for name, a in answers.items() if name not in ADVISORY}
     findings = [f for f in findings if f.model != JOINED]
-    crashed = tuple(name for name, a in heard.items() if a.status == "crashed")
+    crashed = tuple(name for name, a in judged.items() if a.status == "crashed")
     reasons = {name: a.reason for name, a in answers.items() if a.status != "ok"}
-    lacking = tuple(name for name, a in heard.items() if a.status == "unsupported")
-    if not findings and not crashed and not met:
-        if lacking:
-            return Judgement("UNSUPPORTED", lacking, reasons=reasons)
-        if any(a.status == "ok" for a in heard.values()):
+    unsupported = tuple(name for name, a in judged.items() if a.status == "unsupported")
+    if not findings and not crashed and not at_kinks:
+        if unsupported:
+            return Judgement("UNSUPPORTED", unsupported, reasons=reasons)
+        if any(a.status == "ok" for a in judged.values()):
             return Judgement("AGREE", reasons=reasons)
         return Judgement("SKIPPED", tuple(reasons), reasons=reasons)
     place = {name: i for i, name in enumerate(back_from_the_loss(problem))}
     found = tuple(sorted(findings, key=lambda f: (place[f.tensor], -f.error)))
-    choices = tuple(choices_differ(met))
-    outside = {f.oracle for f in found if f.model is None}
-    wrong = tuple(name for name in heard if name in outside)
-    losing = {f.oracle for f in found if f.model is not None}
-    lossy = tuple(name for name in heard if name in losing)
+    slopes = tuple(differing_slopes(at_kinks))
+    wrong = _in_order(judged, {f.oracle for f in found if f.is_wrong})
+    imprecise = _in_order(judged, {f.oracle for f in found if not f.is_wrong})
     if wrong and (subject in wrong or not crashed):
-        return Judgement("DEVIATES", wrong, found, choices, reasons)
+        return Judgement("DEVIATES", wrong, found, slopes, reasons)
     if crashed:
-        return Judgement("CRASHED", crashed, found, choices, reasons)
-    if choices:
-        return Judgement("CONVENTION", (), found, choices, reasons)
-    return Judgement("PRECISION" if lossy else "AGREE", lossy, found, choices, reasons)
+        return Judgement("CRASHED", crashed, found, slopes, reasons)
+    if slopes:
+        return Judgement("CONVENTION", (), found, slopes, reasons)
+    return Judgement("PRECISION" if imprecise else "AGREE", imprecise, found, slopes, reasons)
+
+
+def _in_order(names: Iterable[str], some: Container[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in some)
 
 
 def differing_values(problem: AnyProblem, answer: Answer, judgement: Judgement) -> frozenset[str]:
@@ -330,7 +366,7 @@ def differing_values(problem: AnyProblem, answer: Answer, judgement: Judgement) 
             value = answer.values.get(finding.tensor.removeprefix("forward "))
         elif finding.tensor != "loss":
             continue
-        if finding.model is None and finding.oracle == answer.oracle and value is not None:
+        if finding.is_wrong and finding.oracle == answer.oracle and value is not None:
             with np.errstate(all="ignore"):
                 size = float(np.max(np.abs(value), initial=0.0))
             if not finding.error <= REPRODUCES[problem.dtype] * size:
@@ -349,12 +385,11 @@ def another_function(
     others = {
         f
         for f in judgement.findings
-        if f.model is None and operation_at(problem, f.tensor) in operations.get(f.oracle, ())
+        if f.is_wrong and operation_at(problem, f.tensor) in operations.get(f.oracle, ())
     }
     rest = tuple(f for f in judgement.findings if f not in others)
-    outside = {f.oracle for f in rest if f.model is None}
-    if outside:
-        wrong = tuple(name for name in judgement.who if name in outside)
+    wrong = _in_order(judgement.who, {f.oracle for f in rest if f.is_wrong})
+    if wrong:
         return replace(judgement, who=wrong, findings=rest)
     return replace(judgement, kind="VALUE")
 
@@ -365,9 +400,9 @@ def back_from_the_loss(problem: AnyProblem) -> list[str]:
     Those of second order follow: "tangent …" of a step's value, "product …" of a cotangent.
     """
     names = _names_back(problem)
-    moves = [f"tangent {name.removeprefix('forward ')}" if name.startswith("forward ")
+    second = [f"tangent {name.removeprefix('forward ')}" if name.startswith("forward ")
              else f"product {name}" for name in names[1:]]  # fmt: skip
-    return [*names, *moves]
+    return [*names, *second]
 
 
 def _names_back(problem: AnyProblem) -> list[str]:
@@ -413,7 +448,7 @@ def allowed_alone(
     dtype: npt.DTypeLike,
     model: Rounding,
 ) -> np.ndarray:
-    """Return how far an operation by itself may be off `truth`, its value or slope at `inputs`.
+    """Return how far an activation may be off `truth`, its right value or slope at `inputs`.
 
     `quantity` is "value" or "slope".
     """

@@ -21,12 +21,12 @@ Magnitude = Any
 class Rounding:
     """A model: how many ulps an operation may err, of what, and whether small numbers vanish.
 
-    strict: `ulps` ulps of the value and of the slope. conventional: value to
-    ulps · max(|f(x)|, min(|x|, 1)), slope to ulps · max(|f'|, 1, min(|x|, -log u)). This is lost
-    when a slope is taken from the rounded output (1 - y², p - 1) and, in x σ(x), when that is
-    multiplied by x. For a layer in a graph it is instead `formula` times what its definition loses
-    when each primitive rounds, a library function by `function` units. flush: inputs and results
-    below the normal range may become 0.
+    strict (not `textbook`): `ulps` ulps of the value and of the slope. textbook: value to
+    ulps · max(|f(x)|, min(|x|, 1)), slope to ulps · max(|f'|, 1, min(|x|, -log u)). Textbook
+    formulas lose this: they take a slope from the rounded output (1 - y², p - 1), and in x σ(x)
+    multiply that by x. For a layer in a graph it is instead `formula` times what its definition
+    loses when each primitive rounds, a library function by `function` units. flush: inputs and
+    results below the normal range may become 0.
 
     In a low dtype a model means *computed in float32, result rounded to the dtype*: `ulps` ulps of
     float32, and the rounding of the result. accumulated: computed in the low dtype itself, to
@@ -40,7 +40,7 @@ class Rounding:
     """
 
     ulps: float
-    conventional: bool = False
+    textbook: bool = False
     flush: bool = False
     formula: float = 0.0
     function: float = 0.0
@@ -50,8 +50,8 @@ class Rounding:
     nested: str = ""
 
     @property
-    def everybody(self) -> bool:
-        """Whether the hand-written side may use it.
+    def applies_to_manual(self) -> bool:
+        """Whether it may excuse the hand-written side.
 
         NumPy neither flushes nor joins operations, and in a low dtype it computes in float32.
         """
@@ -60,7 +60,7 @@ class Rounding:
     @property
     def name(self) -> str:
         """The model in words."""
-        name = "conventional" if self.conventional else "strict"
+        name = "textbook" if self.textbook else "strict"
         name = f"{name}, accumulated in the dtype itself" if self.accumulated else name
         name = f"{name}, nested forward mode" if self.nested else name
         return f"{name} with flush to zero" if self.flush else name
@@ -69,78 +69,91 @@ class Rounding:
 class RoundingUnit:
     """What rounding may do in a dtype ("bfloat16" is one) under a model.
 
-    `u`, `floor` and `largest` are of the type that an operation computes in. Each input may lose an
-    ulp before the operation: an ulp of `of_inputs`, which is the dtype where operations are joined.
+    Its methods take magnitudes (numbers or arrays, not negative) and return allowed errors.
+
+    | attribute | meaning |
+    |---|---|
+    | `low` | whether the dtype is bfloat16 or float16 |
+    | `u` | unit roundoff of the type that an operation computes in (float32: 2⁻²⁴) |
+    | `k` | how many ulps a value or a slope may be off |
+    | `tiny` | smallest normal number of the type that an operation computes in |
+    | `floor` | error allowed at 0: its smallest subnormal number, or `tiny` if flushed |
+    | `largest` | its largest finite number |
+    | `input_dtype` | of whose ulps each input may lose one before the operation |
+    | `input_u` | unit roundoff of `input_dtype` |
+    | `has_no_effect` | whether the model allows nothing more than another one in this dtype |
+    | `applies_to_sums` | whether it may excuse a sum of products |
+
+    Example: float32, strict, k = 8. A value near 1 may be off by `ulps(1.0)` = 8 · 2⁻²⁴.
     """
 
     def __init__(self, dtype: npt.DTypeLike, model: Rounding) -> None:
         self.dtype, self.model = np.dtype(dtype), model
-        self._end = format_of(dtype)
-        self.low = self._end.low
+        self._result = format_of(dtype)
+        self.low = self._result.low
         itself = self.low and model.accumulated
-        inside = self._end if itself else FORMATS[self._end.inside]
+        inside = self._result if itself else FORMATS[self._result.inside]
         self.u, self.largest = inside.u, inside.largest
-        self.tiny = FORMATS[self._end.inside].tiny
+        self.tiny = FORMATS[self._result.inside].tiny
         self.floor = max(self.tiny, inside.smallest) if model.flush else inside.smallest
         self.k = model.low_ulps if itself else model.ulps
         self._joins = not self.low or itself or model.joined
-        self.of_inputs = (self._end if self._joins else inside).dtype
-        self.u_of_inputs = format_of(self.of_inputs).u
+        self.input_dtype = (self._result if self._joins else inside).dtype
+        self.input_u = format_of(self.input_dtype).u
         joins = model.joined and not model.flush
-        self.idle = not self.low and (joins or model.accumulated)
-        # A sum loses digits by convention in a low dtype alone: where it is accumulated in it.
-        self.of_sums = not self.idle and (itself or not model.conventional)
+        self.has_no_effect = not self.low and (joins or model.accumulated)
+        # A textbook formula loses no digits of a sum, unless it is accumulated in a low dtype.
+        self.applies_to_sums = not self.has_no_effect and (itself or not model.textbook)
 
     def ulps(self, values: Magnitude) -> Magnitude:
-        """Return k ulps of numbers, given magnitudes."""
+        """Return k ulps of numbers of these magnitudes."""
         return self.k * (self.u * values + self.floor)
 
     def value(self, values: Magnitude, inputs: Magnitude) -> Magnitude:
-        """Return how far an operation's value may be rounded, given magnitudes."""
-        if self.model.conventional:
+        """Return how far values f(x) may be off; `values` are |f(x)|, `inputs` are |x|."""
+        if self.model.textbook:
             values = np.maximum(values, np.minimum(inputs, 1.0))
         return self.ulps(values)
 
     def slope(self, slopes: Magnitude, inputs: Magnitude) -> Magnitude:
-        """Return how far a slope may be rounded; `inputs` are what it may be multiplied by."""
-        if self.model.conventional:
-            # x σ'(x), with σ' from a rounded σ, is off by u |x|, while σ' is not yet nothing.
+        """Return how far slopes may be off; `inputs` are |x|, which σ'(x) may be multiplied by."""
+        if self.model.textbook:
+            # x σ'(x), with σ' from a rounded σ, is off by u |x| until σ' underflows.
             reach = np.minimum(inputs, -np.log(self.u))
             slopes = np.maximum(slopes, np.maximum(reach, 1.0))
         return self.ulps(slopes)
 
-    def cotangent(self, slopes: Magnitude) -> Magnitude:
-        """Return how far k ulps of a cotangent below the normal range move a product with a slope.
+    def cotangent_underflow(self, slopes: Magnitude) -> Magnitude:
+        """Return what dy · slope loses where dy underflows on the way: k · floor · |slope|.
 
-        (dy + e) s, where e is k floors: dy is divided, or multiplied by a parameter, before a large
-        slope (1/σ of a normalisation) makes it large again. Above the normal range the ulps of dy
-        are those of the slope.
+        A normalisation first divides dy, or multiplies it by a parameter, and then multiplies by a
+        large slope 1/σ. Above the normal range an ulp of dy is covered by an ulp of the slope.
         """
         return self.k * self.floor * slopes
 
-    def total(self, n: Magnitude, magnitude: Magnitude) -> Magnitude:
-        """Return how far a sum of n terms, whose magnitudes sum to `magnitude`, may be rounded."""
+    def sum_rounding(self, n: Magnitude, magnitude: Magnitude) -> Magnitude:
+        """Return how far a sum of n terms may be off: n · u · Σ|terms|; `magnitude` is Σ|terms|."""
         return n * (self.u * magnitude + self.floor)
 
-    def inputs(self, magnitude: Magnitude) -> Magnitude:
-        """Return what a sum of products may lose as half an ulp of each factor is lost before it.
+    def input_rounding(self, magnitude: Magnitude) -> Magnitude:
+        """Return what a sum of products loses if both factors of each are rounded to a low dtype.
 
-        Nothing where the factors are of the type that the operation computes in.
+        0 in float32 and float64, and under models that neither join nor accumulate.
         """
-        return 2 * self.u_of_inputs * magnitude if self.low and self._joins else 0.0
+        return 2 * self.input_u * magnitude if self.low and self._joins else 0.0
 
-    def end(self, results: Magnitude, times: float = 1.0) -> Magnitude:
-        """Return what rounding at the end of an operation adds, given magnitudes of results.
+    def result_rounding(self, results: Magnitude, times: float = 1.0) -> Magnitude:
+        """Return what rounding a result from float32 to a low dtype adds, `times` times.
 
-        Nothing in float32 and float64; anything where a result leaves the range of a low dtype.
-        `times`: how many operations end on the way to a number.
+        0 in float32 and float64; infinite where a result leaves the range of a low dtype.
         """
         if not self.low:
             return np.zeros_like(results)
-        smallest = max(self.tiny, self._end.smallest) if self.model.flush else self._end.smallest
-        allowed = times * (self._end.u * results + smallest)
-        return np.where(results <= self._end.largest, allowed, np.inf)
+        smallest = self._result.smallest
+        smallest = max(self.tiny, smallest) if self.model.flush else smallest
+        allowed = times * (self._result.u * results + smallest)
+        return np.where(results <= self._result.largest, allowed, np.inf)
 
-    def bounded(self, allowed: Magnitude, magnitude: Magnitude) -> Magnitude:
-        """Return what is allowed: anything where a magnitude leaves the range of the dtype."""
+    def allow_overflow(self, allowed: Magnitude, magnitude: Magnitude) -> Magnitude:
+        """Return `allowed`, or infinity where a magnitude leaves the range of the dtype."""
         return np.where(magnitude <= self.largest, allowed, np.inf)

@@ -122,7 +122,7 @@ def uses_of(one: AnyDrawn, judgement: Judgement, oracle: str) -> Iterator[AnyUse
     accused = {
         operation_at(one.problem, finding.tensor)
         for finding in judgement.findings
-        if finding.oracle == oracle and finding.model is None
+        if finding.oracle == oracle and finding.is_wrong
     }
 
     for layer in network.layers:

@@ -218,7 +218,7 @@ def _finding(draw: random.Random, i: int) -> Finding:
             "jax": float("inf") if wrong else 1.0,
         },
         scaled={"manual": 3e-17, "torch": 1.0 if wrong else 2e-16, "jax": float("nan")},
-        bound="7.1e-15 (conventional)",
+        bound="7.1e-15 (textbook)",
         first_diverging_step=step if not is_loss else "loss",
         values={
             "x": [[repr(draw.uniform(-1, 1)) for _ in range(4)] for _ in range(4)],

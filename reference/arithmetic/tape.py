@@ -1,11 +1,16 @@
-"""A definition traced once into a straight line of primitives, with its slopes.
+"""A definition traced once into a list of primitive operations, with its slopes: a *tape*.
 
-Value numbering: the same primitive of the same operands is one node. Slopes are derived from the
-nodes, symbolically, and are nodes themselves. The tape is evaluated over arb at any precision
-(`at`), or over columns of arrays (`columns.evaluate`); both carry a rigorous error bound.
+Example: the tape of f(x) = x · tanh(x) has the nodes x, tanh(x), x · tanh(x), and for the slope
+sech(x), sech²(x), x · sech²(x), tanh(x) + x · sech²(x).
 
-Where a definition decides, `WHERE` is the value (the second branch on a tie) and `PICK` a slope
-(everything between the two on a tie). Branches of equal slope are one node, and no kink.
+The same primitive of the same operands is one node (value numbering). Slopes are derived from the
+nodes, symbolically, and are nodes themselves. A tape is evaluated with arb at any precision
+(`outputs`, `prove`), or for many columns of arrays at once (`evaluation.evaluate`). Both give a
+rigorous error bound.
+
+`WHERE(c, a, b)` = a if c > 0, else b. `PICK(c, a, b)` is the same for derivatives; but at c = 0 (a
+kink) it is the whole interval between a and b, because every slope in it is right. If a and b are
+the same node there is no choice, and no kink.
 """
 
 from collections import defaultdict
@@ -34,11 +39,11 @@ CODE = {name: code for code, name in enumerate(OPCODES)}
 _CONSTANT_BITS = 256
 FIRST_BITS, MAX_BITS = 128, 8192
 _ENOUGH_BITS = 104  # 30 digits are 99.7 bits
-_NOT_FINITE_BITS = 2048  # what is not finite with this precision counts as not finite
+_NOT_FINITE_BITS = 2048  # a number that is not finite with this precision counts as not finite
 
 
 ALONG = -1
-"""In the place of an input's number: along the direction."""
+"""Instead of an input's number in `Tracer.derivative`: the derivative along `direction`."""
 
 ZERO, ONE, MINUS_ONE = 0, 1, 2
 """The first nodes of every tape that is traced."""
@@ -55,10 +60,14 @@ class TracedNumber:
         self.node = node
 
     def __eq__(self, other: object) -> bool:
-        """A target is a symbol only where it is none of the numbers it may be compared with."""
+        """Compare a target t with a number, for example `t == 1` in a definition.
+
+        Targets −1, 0 and 1 are traced as constants (`CONSTANT_TARGETS`). So `t == 1` is known to be
+        False for every other target.
+        """
         if self.node in self.tape.constants:
             return bool(self.tape.constants[self.node] == other)
-        if type(other) in (int, float) and float(other) in GIVEN_APART:  # type: ignore[arg-type]
+        if type(other) in (int, float) and float(other) in CONSTANT_TARGETS:  # type: ignore[arg-type]
             return False
         raise TypeError(f"a definition compares a target with {other!r}")
 
@@ -90,8 +99,9 @@ class TracedNumber:
         return self.tape.make("DIV", other, self)
 
 
-GIVEN_APART = (0.0, 1.0, -1.0)
-"""Targets of these values are constants of the tape: definitions ask for them, or they simplify."""
+CONSTANT_TARGETS = (0.0, 1.0, -1.0)
+"""Targets that are traced as constants, not as inputs: definitions compare with them, or a tape is
+shorter with them."""
 
 
 class Tracer:
@@ -103,8 +113,8 @@ class Tracer:
         self.constants: dict[int, Fraction] = {}
         self.depends: list[int] = []  # bit k: whether a node depends on input k
         self._known: dict[tuple[object, ...], int] = {}
-        self._tangents: defaultdict[int, dict[int, int]] = defaultdict(dict)
-        self.direction: dict[int, int] = {}  # input -> the node of what it moves by
+        self._derivatives: defaultdict[int, dict[int, int]] = defaultdict(dict)
+        self.direction: dict[int, int] = {}  # node of an input -> node of its tangent
         for value in (0, 1, -1):  # the first nodes: ZERO, ONE, MINUS_ONE
             self.constant(value)
         self.inputs = [TracedNumber(self, self._node("INPUT", (k,))) for k in range(inputs)]
@@ -126,7 +136,7 @@ class Tracer:
         return found
 
     def constant(self, value: float | str | Fraction) -> int:
-        """Return the node of an exact number; "0.1" is the decimal, a float is what it is."""
+        """Return the node of an exact number: "0.1" is 1/10, the float 0.1 is the float's value."""
         exactly = Fraction(value)
         # Integers are hashed faster than the fraction itself.
         found = self._node("CONST", (exactly.numerator, exactly.denominator))
@@ -142,7 +152,7 @@ class Tracer:
         return TracedNumber(self, self._apply(name, *map(self.node, operands)))
 
     def _apply(self, name: str, *nodes: int) -> int:
-        """Return a node, by the simplest of the nodes that are equal to it."""
+        """Return the node of a primitive, simplified: x + 0 is x, x · 1 is x, −(−x) is x."""
         a, b = nodes[0], nodes[-1]
         match name:
             case "ADD" if ZERO in nodes:
@@ -171,7 +181,7 @@ class Tracer:
 
     def _constant_ball(self, node: int) -> Ball:
         with precision(_CONSTANT_BITS):
-            return Tape(self, [node], [[]]).at([], values=[node])[0]
+            return Tape(self, [node], [[]]).outputs([])[0]
 
     # -- what a definition asks for -----------------------------------------------------------
 
@@ -216,32 +226,33 @@ class Tracer:
 
     # -- slopes -------------------------------------------------------------------------------
 
-    def tangent(self, node: int, by: int) -> int:
-        """Return the node of ∂node/∂(input `by`); operands before what is made of them.
+    def derivative(self, node: int, by: int) -> int:
+        """Return the node of ∂node/∂(input `by`).
 
-        By `ALONG` it is what the node moves by as each input moves by its node in `direction`.
+        If `by` is `ALONG`: the node of the directional derivative Σ ∂node/∂input · tangent, with
+        the tangents of the inputs from `direction`.
         """
-        found, moves = self._tangents[by], ~0 if by == ALONG else 1 << by
-        waiting = [node]
+        found, inputs = self._derivatives[by], ~0 if by == ALONG else 1 << by
+        waiting = [node]  # a node waits until the derivatives of its operands are found
         while waiting:
             top = waiting[-1]
-            if not self.depends[top] & moves:
+            if not self.depends[top] & inputs:
                 found[top] = ZERO
-            elif missing := [n for n in self._moving(top) if n not in found]:
+            elif missing := [n for n in self._sloped(top) if n not in found]:
                 waiting += missing
                 continue
             elif top not in found:
-                found[top] = self._tangent(top, by, [found[n] for n in self._moving(top)])
+                found[top] = self._chain_rule(top, by, [found[n] for n in self._sloped(top)])
             waiting.pop()
         return found[node]
 
-    def _moving(self, node: int) -> tuple[int, ...]:
+    def _sloped(self, node: int) -> tuple[int, ...]:
         """Return the operands that a slope is taken by."""
         operands = self.operands[node]
         return operands[:1] if self.code[node] == CODE["SHIFT"] else operands
 
-    def _tangent(self, node: int, by: int, slopes: list[int]) -> int:
-        """Return the node of a slope from those of the operands."""
+    def _chain_rule(self, node: int, by: int, slopes: list[int]) -> int:
+        """Return the node of a derivative; `slopes` are those of the operands."""
         name, operands, f = OPCODES[self.code[node]], self.operands[node], self._apply
         if name == "INPUT":
             return self.direction.get(node, ZERO) if by == ALONG else ONE
@@ -260,7 +271,7 @@ class Tracer:
                 if da != ZERO and (rest := self._without(b, a)) is not None:
                     # Of a share a/(a + r) it is (da r/b - (a/b) dr)/b: 1 - a/b would cancel.
                     left = f("MUL", da, f("DIV", rest, b))
-                    return f("DIV", f("SUB", left, f("MUL", node, self.tangent(rest, by))), b)
+                    return f("DIV", f("SUB", left, f("MUL", node, self.derivative(rest, by))), b)
                 return f("DIV", f("SUB", da, f("MUL", db, node)), b)
             case "SHIFT":
                 return slopes[0]
@@ -278,7 +289,7 @@ class Tracer:
                 return f("PICK", f("SUB", *reversed(operands)), *slopes)
             case "ABS":
                 return f("PICK", operands[0], slopes[0], f("NEG", slopes[0]))
-        return f("MUL", slopes[0], self._derivative(name, operands[0], node))
+        return f("MUL", slopes[0], self._slope_of_function(name, operands[0], node))
 
     def _without(self, total: int, term: int) -> int | None:
         """Return the node of a sum without one of its terms, None where that is none of them."""
@@ -291,8 +302,8 @@ class Tracer:
                 return self._apply("ADD", rest, other)
         return None
 
-    def _derivative(self, name: str, x: int, y: int) -> int:
-        """Return the derivative of a function of one number, of its argument and its value."""
+    def _slope_of_function(self, name: str, x: int, y: int) -> int:
+        """Return the node of dy/dx for y = f(x), where `name` is the name of f."""
         f = self._apply
         match name:
             case "EXP":
@@ -319,7 +330,11 @@ class Tracer:
 
 @dataclass(frozen=True)
 class Proven:
-    """Balls of a column's outputs, and whether a kink was met exactly on the way."""
+    """What a tape comes to with arb: values and slopes as balls, and whether it is at a kink.
+
+    `tied`: a slope was chosen exactly at a kink, so its ball is the interval of all right slopes.
+    `bits`: the precision that was needed.
+    """
 
     values: list[Ball]
     slopes: list[list[Ball]]
@@ -328,7 +343,11 @@ class Proven:
 
 
 class Tape:
-    """The nodes that lead to some outputs, in order; `slopes` has a row for each output."""
+    """The nodes that lead to some outputs, operands before results.
+
+    `code` and `operands` describe the nodes. `values` are the nodes of the outputs, and
+    `slopes[i][k]` is the node of ∂(output i)/∂(variable k).
+    """
 
     def __init__(self, tracer: Tracer, values: Sequence[int], slopes: Sequence[Sequence[int]]):
         needed: set[int] = set()
@@ -350,11 +369,15 @@ class Tape:
         self.slopes = [[place[node] for node in row] for row in slopes]
 
     def renamed(self, inputs: Sequence[int], variables: int) -> "Tape":
-        """Return the same tape with its input k called `inputs[k]`.
+        """Return the same tape with input k taken from place `inputs[k]`.
 
-        Of the outputs the slopes by the first `variables` inputs, and the second slopes, go along.
+        The first `variables` inputs are only permuted among themselves, and the slopes by them (and
+        the second slopes) are permuted in the same way.
+
+        Example: f(y0, y1) = y0² + y1 has the slopes [2 y0, 1]. `renamed([1, 0], 2)` is
+        f(y1, y0) = y1² + y0, with the slopes [1, 2 y1].
         """
-        back = sorted(range(variables), key=inputs.__getitem__)  # what was called k so far
+        back = sorted(range(variables), key=inputs.__getitem__)  # inputs[back[k]] is k
         slopes_too = len(self.values) == 1 + variables  # at order 2 the slopes are values
         rows = [0, *(1 + k for k in back)] if slopes_too else [0]
         other = copy(self)
@@ -370,13 +393,17 @@ class Tape:
 
     # -- over arb -----------------------------------------------------------------------------
 
-    def at(self, inputs: Sequence[Ball], values: Sequence[int] | None = None) -> list[Ball]:
-        """Return every node's ball (or those of some nodes) at the precision that is set."""
-        balls, _, _ = self._run(inputs)
-        return balls if values is None else [balls[k] for k in self.values]
+    def balls(self, inputs: Sequence[Ball]) -> list[Ball]:
+        """Return the ball of every node, at the precision that is set."""
+        return self._run(inputs)[0]
+
+    def outputs(self, inputs: Sequence[Ball]) -> list[Ball]:
+        """Return the balls of the values, at the precision that is set."""
+        balls = self.balls(inputs)
+        return [balls[k] for k in self.values]
 
     def _run(self, inputs: Sequence[Ball]) -> tuple[list[Ball], bool, bool]:
-        """Return the balls, whether a kink was met exactly, and whether one was left open."""
+        """Return the balls of all nodes, whether a kink was met exactly, and whether maybe."""
         balls: list[Ball] = []
         tied = open_ = False
         for k, function, operands in self._steps:
@@ -411,10 +438,11 @@ class Tape:
         names = [OPCODES[code] for code in self.code]
         return [(k, _OVER_ARB.get(names[k]), self.operands[k]) for k in range(len(names))]
 
-    def prove(self, inputs: Sequence[Ball], nothing: Ball) -> Proven:
-        """Return the outputs' balls, at the precision that decides them.
+    def prove(self, inputs: Sequence[Ball], negligible: Ball) -> Proven:
+        """Return the values and slopes as balls, with about 30 digits each.
 
-        `nothing` is a radius that no dtype of the problem can tell from zero.
+        The precision is raised until they have them, or until each radius is below `negligible`,
+        for example far below the smallest number of the problem's dtype.
         """
         bits = FIRST_BITS
         while True:
@@ -422,7 +450,7 @@ class Tape:
                 balls, tied, open_ = self._run(inputs)
             wanted = [*self.values, *(n for row in self.slopes for n in row)]
             decided = all(
-                _thin(balls[n], nothing)
+                _thin(balls[n], negligible)
                 or (not balls[n].is_finite() and bits >= _NOT_FINITE_BITS)
                 or (balls[n].is_finite() and tied and not open_)
                 for n in wanted
@@ -436,13 +464,17 @@ class Tape:
 
     @cached_property
     def table(self) -> "Table":
-        """The nodes as arrays, the constants folded."""
+        """The nodes as arrays, for evaluation over columns."""
         return Table.of(self)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A tape for evaluation over columns: nodes with their level, operands by node, constants."""
+    """A tape for evaluation over columns: its nodes as arrays, with all constants computed.
+
+    The `level` of a node is 0 for an input or constant, and 1 + that of its highest operand for
+    any other; -1 if nothing needs it. Nodes of one level can be evaluated together.
+    """
 
     code: npt.NDArray[np.int64]
     level: npt.NDArray[np.int64]
@@ -467,10 +499,9 @@ class Table:
 
     @staticmethod
     def of(tape: "Tape") -> "Table":
-        """Fold what depends on no input, and drop what only led there."""
+        """Compute the nodes that depend on no input, and drop those that only they need."""
         with precision(_CONSTANT_BITS):
-            zero = [arb(0)] * tape.inputs
-            folded = _fold(tape, zero)
+            folded = _fold(tape)
         outputs = {*tape.values, *(n for row in tape.slopes for n in row)}
         needed = {n for k, o in enumerate(tape.operands) if not tape.fixed[k] for n in o} | outputs
         code: list[int] = []
@@ -495,7 +526,8 @@ class Table:
         )
 
 
-def _fold(tape: Tape, zero: list[Ball]) -> dict[int, tuple[np.longdouble, np.longdouble]]:
+def _fold(tape: Tape) -> dict[int, tuple[np.longdouble, np.longdouble]]:
+    """Return the value of each node that depends on no input, and its error bound."""
     balls: dict[int, Ball] = {}
     found: dict[int, tuple[np.longdouble, np.longdouble]] = {}
     for k, (code, operands) in enumerate(zip(tape.code, tape.operands, strict=True)):
@@ -518,10 +550,10 @@ def _fold(tape: Tape, zero: list[Ball]) -> dict[int, tuple[np.longdouble, np.lon
     return found
 
 
-def _thin(ball: Ball, nothing: Ball) -> bool:
+def _thin(ball: Ball, negligible: Ball) -> bool:
     if not ball.is_finite():
         return False
-    return ball.rel_accuracy_bits() >= _ENOUGH_BITS or bool(ball.rad() < nothing)
+    return ball.rel_accuracy_bits() >= _ENOUGH_BITS or bool(ball.rad() < negligible)
 
 
 _OVER_ARB: Mapping[str, Callable[..., Ball]] = {
@@ -556,13 +588,13 @@ def trace(
     count: int,
     order: int = 1,
 ) -> Tape:
-    """Trace a function of one number (`width` None), or of a row, with its slopes.
+    """Return the tape of a definition of one number (`width` None), or of a row of `width` numbers.
 
-    At order 2 the values are followed by their slopes, ∂y_i/∂x_k at C + i C + k, which so have
-    slopes themselves: the second ones.
+    `arguments(tracer)` returns the definition's other arguments, positional and named. They may be
+    `count` further inputs (targets, for example); slopes are not derived for these.
 
-    `arguments` is given the tracer and returns what follows the variable, positional and named;
-    beside the variables there are `count` inputs, by which no slope is taken.
+    At order 2 the first slopes are also values of the tape: ∂y_i/∂x_k is value C + i C + k. So
+    their slopes, the second derivatives, are in `slopes`.
     """
     variables = width or 1
     m = Tracer(variables + count)
@@ -570,12 +602,12 @@ def trace(
     x = m.inputs[:variables] if width else m.inputs[0]
     made = definition(m, x, *positional, **named)
     values = [m.node(y) for y in (made if isinstance(made, list) else [made])]
-    slopes = [[m.tangent(value, k) for k in range(variables)] for value in values]
+    slopes = [[m.derivative(value, k) for k in range(variables)] for value in values]
     if order == 2:
         both = range(variables)
         second = [
-            # Symmetric: the later variable's slope of the earlier one's serves both ways.
-            [m.tangent(row[min(j, k)], max(j, k)) for j in both]
+            # ∂²y/∂x_j∂x_k is symmetric: one node for (j, k) and (k, j).
+            [m.derivative(row[min(j, k)], max(j, k)) for j in both]
             for row in slopes
             for k in both
         ]

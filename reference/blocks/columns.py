@@ -1,8 +1,13 @@
-"""Columns: one operation at one number or row, of many answers, beside its certified value.
+"""Activations and losses in the answers to a block, compared with their certified values.
 
-An activation has two checks: its value at z, and its cotangent at da and z. A loss has its slope
-at the prediction; its values are summed (`losses.py`). What is asked is always: how far is the
-answer from the truth at the answer's own inputs, and how far may it be.
+A *column* is one evaluation of one operation: the inputs of a scalar operation at one number, or of
+a row operation at one row. tanh on a (2, 3) array is six columns of one input; softmax on it is two
+columns of three inputs. A block has millions of columns; they are evaluated together
+(`arithmetic/evaluation.py`).
+
+An activation has two checks: its value at z, and its cotangent dz at z and da. A loss has one, its
+slope at the prediction; its values are summed (`losses.py`). Each check has two questions: how far
+is the number from the truth at the answer's own inputs, and how far may it be?
 """
 
 from collections.abc import Sequence
@@ -14,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from flint import arb
 
-from reference.arithmetic.columns import AT_ONCE, EXTENDED, ColumnValues, Job, evaluate, wide
+from reference.arithmetic.evaluation import AT_ONCE, EXTENDED, ColumnValues, Job, evaluate, wide
 from reference.arithmetic.tape import Tape
 from reference.formats import format_of, inside
 from reference.rounding import RoundingUnit
@@ -22,15 +27,25 @@ from reference.rounding import RoundingUnit
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
-_MANY = 1 << 14  # columns: of more a 16th says whether enough are alike to sort them
+_MANY = 1 << 14  # of more columns, a sample of 1/16 shows whether it pays to find equal ones
 
 
 @dataclass
 class Columns:
-    """M columns of tapes of one kind: `inputs` (K, M), the first `width` of them the variables.
+    """M columns of operations with equally many variables, and where they came from.
 
-    `tape` says by which of `tapes` a column is evaluated, those of one tape side by side; `chunk`
-    of which answer's tensor it is, `row` which row (or entry) in it.
+    | field | meaning | tanh on one answer's (2, 3) array z |
+    |---|---|---|
+    | `tapes` | the traced operations | `[tape of tanh]` |
+    | `tape` (M,) | index into `tapes`; equal ones are adjacent | `[0, 0, 0, 0, 0, 0]` |
+    | `dtype` | the problem's dtype | float32 |
+    | `width` | number of variables (inputs that have a slope) | 1 |
+    | `inputs` (K, M) | first the variables, then other inputs such as targets | `z.reshape(1, 6)` |
+    | `chunk` (M,) | number of the tensor in the block (`Gathered.chunks`) | `[0, 0, 0, 0, 0, 0]` |
+    | `row` (M,) | which row of the tensor, or which entry if `elementwise` | `[0, 1, 2, 3, 4, 5]` |
+    | `elementwise` | whether the operation is one of single numbers | True |
+    | `found` | the certified values and slopes, after `certify_columns` | None |
+    | `certified` (M,) | which columns were evaluated with arb | all False |
     """
 
     tapes: Sequence[Tape]
@@ -54,40 +69,40 @@ class Columns:
 
     @cached_property
     def finite(self) -> Mask:
-        """Where a column's inputs are numbers; the others cannot be judged."""
+        """Where all inputs of a column are finite, (M,); other columns cannot be judged."""
         return np.asarray(np.isfinite(self.inputs).all(axis=0))
 
     @cached_property
     def sizes(self) -> Array:
-        """The magnitude of what goes in, (1, M): of a row the largest."""
+        """The largest magnitude of each column's variables, (1, M)."""
         sizes: Array = np.abs(self.inputs[: self.width]).max(axis=0, keepdims=True)
         return sizes
 
     def job(self, columns: npt.NDArray[np.intp] | slice) -> Job:
-        """Return some columns, in their order, for evaluation."""
+        """Return some columns, in their order, as a job for `evaluate`."""
         counts = np.bincount(self.tape[columns], minlength=len(self.tapes))
         used = np.flatnonzero(counts)
         return Job([self.tapes[k] for k in used.tolist()], counts[used], self.inputs[:, columns])
 
     def prove(self, columns: npt.NDArray[np.intp]) -> None:
-        """Give some columns the values that arb proves; they are decided from then on."""
-        nothing = arb(format_of(self.dtype).smallest) / 2**30
+        """Replace the values and slopes of some columns by those that arb certifies."""
+        negligible = arb(format_of(self.dtype).smallest) / 2**30
         found, number = self.found, wide(self.dtype)
         assert found is not None
         first, same = distinct(self.inputs[:, columns], self.tape[columns])
         for here, m in enumerate(columns[first].tolist()):
             tape = self.tapes[int(self.tape[m])]
-            made = tape.prove([arb(float(v)) for v in self.inputs[: tape.inputs, m]], nothing)
-            all_of_it = columns[same == here]
+            made = tape.prove([arb(float(v)) for v in self.inputs[: tape.inputs, m]], negligible)
+            alike = columns[same == here]
             for k, ball in enumerate(made.values):
                 middle, radius = as_numbers(ball, number)
-                found.value[k, all_of_it], found.value_radius[k, all_of_it] = middle, radius
+                found.value[k, alike], found.value_radius[k, alike] = middle, radius
             for k, row in enumerate(made.slopes):
                 for j, ball in enumerate(row):
                     middle, radius = as_numbers(ball, number)
-                    found.slope[k, j, all_of_it] = middle
-                    found.slope_radius[k, j, all_of_it] = radius
-            found.tied[all_of_it] = made.tied
+                    found.slope[k, j, alike] = middle
+                    found.slope_radius[k, j, alike] = radius
+            found.tied[alike] = made.tied
         self.certified[columns] = True
 
     def take(self, columns: npt.NDArray[np.intp] | slice) -> "Columns":
@@ -99,18 +114,21 @@ class Columns:
         )  # fmt: skip
 
     def put(self, where: npt.NDArray[np.intp], other: "Columns") -> None:
-        """Give some columns what was found of others."""
+        """Copy the values found for other columns into some of these."""
         mine, theirs = self.found, other.found
         assert mine is not None and theirs is not None
         for name in ColumnValues.__dataclass_fields__:
             getattr(mine, name)[..., where] = getattr(theirs, name)
 
     def flushed(self, tiny: float) -> "Columns":
-        """Return the same columns with every input below `tiny` at zero."""
+        """Return the same columns, not evaluated, with every input below `tiny` replaced by 0."""
         return self.at(np.where(np.abs(self.inputs) < tiny, 0, self.inputs))
 
     def nudged(self, k: int, sign: int, dtype: np.dtype[Any]) -> "Columns":
-        """Return the same columns with a variable one ulp away from zero, or back (sign -1)."""
+        """Return the same columns, not evaluated, with input k moved by one ulp of `dtype`.
+
+        It moves away from zero, or towards zero if `sign` is -1.
+        """
         inputs = self.inputs.copy()
         with np.errstate(all="ignore"):
             one = inputs[k].astype(dtype)
@@ -125,9 +143,9 @@ class Columns:
 
 
 def certify_columns(jobs: Sequence[Columns], radii: bool = True) -> None:
-    """Evaluate all columns at once, those of one dtype together.
+    """Evaluate all columns, those of one dtype together; the results are in their `found`.
 
-    Without `radii` only columns that are near a decision have them.
+    If `radii` is False, error bounds are computed only for columns that are near a decision.
     """
     for dtype in dict.fromkeys(job.dtype for job in jobs):
         those = [job for job in jobs if job.dtype == dtype and len(job.tape)]
@@ -160,11 +178,12 @@ def _taken(column: ColumnValues, which: npt.NDArray[np.intp] | slice) -> ColumnV
 
 @dataclass
 class Check:
-    """Numbers that answers give beside what they should be, (outputs, M) each.
+    """Numbers of answers and their certified values: `given`, `truth` and `radius` (outputs, M).
 
-    `error` is the distance from the truth (or from all that a tie admits), `radius` the error of
-    the truth itself; `judged` is False where no truth is known. `hull` is half the width of what
-    a tie admits, `low` its lower end, in units of the slope.
+    `radius` is the error bound of `truth`. Where a column is `tied` (its inputs are exactly at a
+    kink), every number in truth ± radius is right: `radius` is half the distance between the two
+    one-sided results, plus the error bound. `error` is the distance from the truth, or from this
+    interval. `judged` is False where no truth is known.
     """
 
     columns: Columns
@@ -174,7 +193,7 @@ class Check:
     judged: Mask
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "Check":
-        """Return the check of some columns; `columns` are these, evaluated."""
+        """Return the check of the columns `which`; `columns` are these, evaluated."""
         raise NotImplementedError
 
     def allowed(self, unit: RoundingUnit) -> Array:
@@ -182,21 +201,22 @@ class Check:
         raise NotImplementedError
 
     @property
-    def size(self) -> Array:
-        """What a share of is kept: the magnitude of each number."""
+    def magnitude_to_keep(self) -> Array:
+        """The hand-written side's error must stay below `judge.MAX_LOST_SHARE` times this."""
         return np.abs(self.truth)
 
     def settled(self, unit: RoundingUnit) -> "Check":
-        """Return the check with every column decided: arb proves what the arrays leave open.
+        """Return the check with every column decided: arb certifies those in doubt.
 
-        So a verdict is that of arb, and does not depend on what else is in the block.
+        A column is in doubt if its error bound allows both verdicts. So every verdict is one that
+        arb would give, and does not depend on what else is in the block.
         """
         with np.errstate(all="ignore"):
             allowed = self.allowed(unit)
             doubt = np.where(self.tied, 0, 2 * self.radius) + 2.0**-30 * allowed
             sure = (np.abs(self.error - allowed) > doubt) & np.isfinite(self.radius)
             sure |= ~self.judged & ~np.isnan(self.truth)
-        known = sure.all(axis=0) | self.columns.certified | ~self.askable
+        known = sure.all(axis=0) | self.columns.certified | ~self.provable
         if known.all():
             return self
         self.columns.prove(np.flatnonzero(~known))
@@ -208,28 +228,28 @@ class Check:
             return np.asarray(self.judged & ~(self.error <= self.allowed(unit)))
 
     @property
-    def rounded(self) -> int:
-        """How many of the inputs an ulp may be lost of: the first so many."""
+    def perturbed_inputs(self) -> int:
+        """n: each of the first n inputs may be rounded once more before the operation."""
         return self.columns.width
 
-    def by_slope(self, dtype: np.dtype[Any]) -> Array:
+    def moved_by_slope(self, dtype: np.dtype[Any]) -> Array:
         """Return how far one ulp of each input moves each number, NaN where a slope cannot say."""
         return np.full(self.truth.shape, np.nan, self.truth.dtype)
 
     @property
-    def askable(self) -> Mask:
-        """Where a proof may say more: the inputs are numbers."""
+    def provable(self) -> Mask:
+        """Where arb can give a bound: all inputs are finite."""
         return self.columns.finite
 
     @cached_property
     def tied(self) -> Mask:
-        """Where everything between two slopes is admissible, (M,)."""
+        """Where the inputs are exactly at a kink, so several slopes are right, (M,)."""
         assert self.columns.found is not None
         return self.columns.found.tied
 
     @cached_property
     def error(self) -> Array:
-        """The distance from the truth, infinite where there is none."""
+        """The distance from the truth, infinite where the answer is NaN."""
         with np.errstate(all="ignore"):
             error = np.abs(self.given - self.truth)
             same = np.isinf(self.given) & (self.given == self.truth)
@@ -254,10 +274,10 @@ class ValueCheck(Check):
     def allowed(self, unit: RoundingUnit) -> Array:
         """Return how far each value may be off."""
         size = np.abs(self.truth)
-        allowed = unit.value(size, self.columns.sizes) + unit.end(size)
-        return np.asarray(unit.bounded(allowed, size))
+        allowed = unit.value(size, self.columns.sizes) + unit.result_rounding(size)
+        return np.asarray(unit.allow_overflow(allowed, size))
 
-    def by_slope(self, dtype: np.dtype[Any]) -> Array:
+    def moved_by_slope(self, dtype: np.dtype[Any]) -> Array:
         """Return how far one ulp of each input moves each value, NaN where it may jump."""
         columns = self.columns
         assert columns.found is not None
@@ -269,12 +289,16 @@ class ValueCheck(Check):
         return moved
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "ValueCheck":
-        """Return the check of some columns; `columns` are these, evaluated."""
+        """Return the check of the columns `which`; `columns` are these, evaluated."""
         return ValueCheck(columns, self.given[:, which])
 
 
 class SlopeCheck(Check):
-    """The cotangent of an activation's input at the answer's own da and z; of a loss, at scale."""
+    """The cotangent dz = da · f'(z) of an activation, at the answer's own da and z.
+
+    For a loss: the cotangent of the prediction. Then `da` is the scale of each loss (weight over
+    divisor), `da_radius` its error bound, and `terms` how many roundings the result may have.
+    """
 
     def __init__(
         self,
@@ -291,7 +315,7 @@ class SlopeCheck(Check):
         unit = np.finfo(wide(columns.dtype)).eps
         with np.errstate(all="ignore"):
             size, slope = np.abs(da)[:, None], np.abs(self.slope)
-            # 0 · ∞ is left out: where no cotangent comes in, none goes out.
+            # 0 · ∞ counts as 0: if no cotangent comes in, none goes out.
             terms_ = np.where(da[:, None] == 0, 0, da[:, None] * self.slope)
             truth = terms_.sum(axis=0)
             self.magnitude = np.abs(terms_).sum(axis=0)
@@ -303,12 +327,12 @@ class SlopeCheck(Check):
         super().__init__(columns, given, truth, radius, judged)
 
     def slopes(self, found: ColumnValues) -> tuple[Array, Array]:
-        """Return the slopes that the cotangents are multiplied by, and their radii."""
+        """Return the slopes that the cotangents are multiplied by, and their error bounds."""
         return found.slope, found.slope_radius
 
     @property
     def count(self) -> int:
-        """How many roundings the sum of an operation without `terms` may have."""
+        """How many roundings the sum may have, if `terms` does not say."""
         return 1 if self.columns.elementwise else self.columns.width + 2
 
     def allowed(self, unit: RoundingUnit) -> Array:
@@ -318,36 +342,36 @@ class SlopeCheck(Check):
         across = columns.sizes if activation else 0.0
         with np.errstate(all="ignore"):
             slopes = np.abs(self.slope)
-            each = unit.bounded(unit.slope(slopes, across), slopes)
+            each = unit.allow_overflow(unit.slope(slopes, across), slopes)
             sizes = np.abs(self.da)[:, None]
             allowed = np.where(sizes == 0, 0, sizes * each).sum(axis=0)
             terms: Any = self.count if self.terms is None else self.terms
-            allowed = allowed + unit.total(terms, self.magnitude) + unit.k * unit.floor
+            allowed = allowed + unit.sum_rounding(terms, self.magnitude) + unit.k * unit.floor
             reach = np.abs(self.truth) + np.where(self.tied, self.radius, 0)
-            allowed = allowed + unit.inputs(self.magnitude) + unit.end(reach)
-            if self.terms is not None:  # the scale ends twice: the weight over the divisor
-                allowed = allowed + (slopes * unit.end(sizes, 2.0)).sum(axis=0)
-            return np.asarray(unit.bounded(allowed, self.magnitude))
+            allowed = allowed + unit.input_rounding(self.magnitude) + unit.result_rounding(reach)
+            if self.terms is not None:  # the scale is rounded twice: the weight, and its quotient
+                allowed = allowed + (slopes * unit.result_rounding(sizes, 2.0)).sum(axis=0)
+            return np.asarray(unit.allow_overflow(allowed, self.magnitude))
 
     @property
-    def size(self) -> Array:
-        """What a share of is kept: all of it where an activation takes rows, whose terms cancel."""
-        whole = self.columns.elementwise or self.terms is not None
-        return self.magnitude if whole else np.full_like(self.magnitude, np.inf)
+    def magnitude_to_keep(self) -> Array:
+        """Σ|terms|; infinite for an activation over rows, whose terms may cancel."""
+        bounded = self.columns.elementwise or self.terms is not None
+        return self.magnitude if bounded else np.full_like(self.magnitude, np.inf)
 
     @property
-    def rounded(self) -> int:
-        """Of a loss all inputs: a soft label is as rounded as the prediction that it cancels."""
+    def perturbed_inputs(self) -> int:
+        """For a loss all inputs: a soft label may be rounded, and cancels with the prediction."""
         return self.columns.width if self.terms is None else len(self.columns.inputs)
 
     @property
-    def askable(self) -> Mask:
-        """Where a proof may say more: the inputs are numbers, and a cotangent comes in."""
+    def provable(self) -> Mask:
+        """Where arb can give a bound: all inputs are finite, and da is finite and not 0."""
         cotangent = np.isfinite(self.da).all(axis=0) & (self.da != 0).any(axis=0)
         return np.asarray(self.columns.finite & cotangent)
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "SlopeCheck":
-        """Return the check of some columns; `columns` are these, evaluated."""
+        """Return the check of the columns `which`; `columns` are these, evaluated."""
         radius = self.da_radius if np.ndim(self.da_radius) == 0 else self.da_radius[:, which]
         terms = None if self.terms is None else self.terms[which]
         return SlopeCheck(columns, self.given[:, which], self.da[:, which], radius, terms)
@@ -356,10 +380,10 @@ class SlopeCheck(Check):
 def inside_at_a_glance(
     columns: Columns, unit: RoundingUnit, a: Array, da: Array, dz: Array
 ) -> Mask:
-    """Return where the value and the cotangent of an elementwise operation are surely inside.
+    """Return where the value a and the cotangent dz of an elementwise operation are surely right.
 
-    Distances are taken in the type that was evaluated in, and compared in float64 with the least
-    that any model allows: k ulps of a value, and of a slope with the rounding of the product.
+    This is a quick test without the details of `Check`: both errors, with their bounds, must be
+    below k ulps, which every model allows. The other columns may still be right.
     """
     found = columns.found
     assert found is not None
@@ -390,7 +414,7 @@ def inside_at_a_glance(
 def open_by_tables(
     columns: Columns, unit: RoundingUnit, a: Array, da: Array, dz: Array
 ) -> npt.NDArray[np.intp]:
-    """Return which columns float64, with its tables, leaves open at a glance."""
+    """Return the columns that a fast evaluation in float64 does not show to be right."""
     found = [np.empty(0, np.intp)]
     for first in range(0, len(columns.tape), AT_ONCE):
         some = slice(first, first + AT_ONCE)
@@ -402,13 +426,14 @@ def open_by_tables(
 
 
 def conditioning(checks: Sequence[Check], joined: bool = False) -> list[Array]:
-    """Return how far one ulp of each input moves each truth, added up: a compiler may fuse.
+    """Return how far each truth moves when each of its inputs moves by one ulp, added up.
 
-    The ulp is one of the type that an operation computes in; `joined`: of the problem's dtype.
-    A value moves by its slope where no decision is near; the rest is evaluated an ulp away.
+    So much may differ where a compiler joins operations and rounds their inputs otherwise. The ulp
+    is one of the type that an operation computes in, or of the problem's dtype if `joined`. A value
+    moves by slope · ulp where no decision is near; the others are evaluated again, an ulp away.
     """
     dtypes = [c.columns.dtype if joined else inside(c.columns.dtype) for c in checks]
-    moved = [check.by_slope(dtype) for check, dtype in zip(checks, dtypes, strict=True)]
+    moved = [check.moved_by_slope(dtype) for check, dtype in zip(checks, dtypes, strict=True)]
     near = [_Nudged(check, np.flatnonzero(np.isnan(m).any(axis=0)), dtype)
             for check, m, dtype in zip(checks, moved, dtypes, strict=True)]  # fmt: skip
     certify_columns([columns for one in near for _, columns in one.moves], radii=False)
@@ -418,9 +443,9 @@ def conditioning(checks: Sequence[Check], joined: bool = False) -> list[Array]:
 
 
 class _Nudged:
-    """Some columns of a check, each input in turn one ulp away, and near a decision back, too.
+    """Some columns of a check, evaluated again with each input in turn moved by one ulp.
 
-    Where nothing is decided the larger ulp is enough: away from zero.
+    Each input moves away from zero, which is the larger ulp; near a decision also towards zero.
     """
 
     def __init__(self, check: Check, which: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
@@ -431,7 +456,7 @@ class _Nudged:
         inputs = np.array([tape.inputs for tape in columns.tapes])[columns.tape]
         self.moves = []
         unknown = replace(columns, found=None)  # `take` would copy what `nudged` drops
-        for k in range(check.rounded if len(which) else 0):
+        for k in range(check.perturbed_inputs if len(which) else 0):
             for sign, there in ((1, inputs > k), (-1, (inputs > k) & columns.found.near)):
                 some = np.flatnonzero(there)
                 self.moves.append((some, unknown.take(some).nudged(k, sign, dtype)))
@@ -447,7 +472,7 @@ class _Nudged:
         return total
 
     def _distance(self, some: npt.NDArray[np.intp], columns: Columns) -> Array:
-        """Return how far the truth is there; of a kink within reach all that it admits is."""
+        """Return how far the truth moved; at a kink, to the farthest slope that is right there."""
         check, there = self.check, self.check.of(columns, some)
         reach = np.where(there.tied, there.radius, 0)
         admitted = np.where(check.tied, check.radius, 0)[:, some]
@@ -459,7 +484,11 @@ class _Nudged:
 def distinct(
     inputs: Array, tape: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the first of each kind of column, and of which kind each is: sides often agree."""
+    """Return the first column of each group of equal ones, and the number of each one's group.
+
+    Sides often agree, so many columns are equal. Example: for columns a, b, a the first are [0, 1]
+    and the groups [0, 1, 0].
+    """
     bits = np.ascontiguousarray(inputs, np.float64).view(np.uint64)
     mixed = _mixed(bits, tape)
     every = np.arange(len(tape))

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import Problem
-from reference.arithmetic.columns import Extended, wide
-from reference.arithmetic.tape import GIVEN_APART, Tape
+from reference.arithmetic.evaluation import Extended, wide
+from reference.arithmetic.tape import CONSTANT_TARGETS, Tape
 from reference.blocks.columns import Columns
 from reference.blocks.sums import DenseTensors, padded
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
@@ -258,11 +258,11 @@ class LossPlan:
                   for k, v in problem.arrays.items()}  # fmt: skip
         # At |y - t| = δ a slope bends, and y - t is rounded: there t must be an input, not 1.
         bends = self.order == 2 and "real" in operation.targets
-        given_apart = [(value, t == value) for value in GIVEN_APART if not bends]
+        constant = [(value, t == value) for value in CONSTANT_TARGETS if not bends]
         rest = np.ones(len(t), bool)
-        for _, alike in given_apart:
+        for _, alike in constant:
             rest &= ~alike
-        kinds = [(value, np.flatnonzero(alike)) for value, alike in [(None, rest), *given_apart]]
+        kinds = [(value, np.flatnonzero(alike)) for value, alike in [(None, rest), *constant]]
         for value, entries in kinds:
             if not len(entries):
                 continue

@@ -16,7 +16,7 @@ def truth_in_graph(
     problem: GraphProblem, answer: Answer, tensor: str, entry: tuple[int, ...]
 ) -> Ball:
     """Return what an entry should be at the answer's own numbers."""
-    nothing = exact(format_of(problem.dtype).smallest) / 2**30
+    negligible = exact(format_of(problem.dtype).smallest) / 2**30
     if tensor == "loss":
         return sum(
             (
@@ -38,26 +38,26 @@ def truth_in_graph(
         total = arb(float(stack.cotangents[name][0, e]))
     for rows in rows_of_stack(stack):
         if forward and rows.plan.step.name == name:
-            return _value(rows, e, nothing)
+            return _value(rows, e, negligible)
         if not forward and name in rows.plan.step.inputs.values():
             dy = stack.gradients[rows.plan.step.name][0]
-            total = total + _pulled(rows, name, e, dy, nothing)
+            total = total + _pulled(rows, name, e, dy, negligible)
     return total
 
 
-def _value(rows: StepRows, e: int, nothing: Ball) -> Ball:
+def _value(rows: StepRows, e: int, negligible: Ball) -> Ball:
     (row, j), *_ = np.argwhere(rows.plan.output == e).tolist()
-    return _balls(rows, row, nothing)[j]
+    return _balls(rows, row, negligible)[j]
 
 
-def _pulled(rows: StepRows, name: str, e: int, dy: object, nothing: Ball) -> Ball:
+def _pulled(rows: StepRows, name: str, e: int, dy: object, negligible: Ball) -> Ball:
     """Return Σ dy · slope over the rows of one step that take the entry."""
     plan, total = rows.plan, arb(0)
     given: np.ndarray[tuple[int, ...], np.dtype[np.floating]] = np.asarray(dy)
     mine = [k for k, a in enumerate(plan.arguments) if plan.step.inputs[a] == name]
     takes = (plan.index == e) & np.isin(plan.owner, mine)[None]
     for row in np.flatnonzero(takes.any(axis=1)).tolist():
-        balls = _balls(rows, row, nothing)[plan.row.values :]
+        balls = _balls(rows, row, negligible)[plan.row.values :]
         for slope, j, i in zip(balls, plan.row.of.tolist(), plan.row.by.tolist(), strict=True):
             cotangent = float(given[plan.output[row, j]])
             if takes[row, i] and cotangent:
@@ -65,5 +65,5 @@ def _pulled(rows: StepRows, name: str, e: int, dy: object, nothing: Ball) -> Bal
     return total
 
 
-def _balls(rows: StepRows, row: int, nothing: Ball) -> list[Ball]:
-    return rows.plan.row.tape.prove([arb(float(v)) for v in rows.inputs[:, row]], nothing).values
+def _balls(rows: StepRows, row: int, negligible: Ball) -> list[Ball]:
+    return rows.plan.row.tape.prove([arb(float(v)) for v in rows.inputs[:, row]], negligible).values

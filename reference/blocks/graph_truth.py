@@ -15,7 +15,7 @@ from flint import arb
 
 from manual_backprop.graph import Graph
 from manual_backprop.operation import LayerOperation
-from reference.arithmetic.columns import EXTENDED, ColumnValues, Job, evaluate, wide
+from reference.arithmetic.evaluation import EXTENDED, ColumnValues, Job, evaluate, wide
 from reference.arithmetic.tape import Tape
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
@@ -24,42 +24,41 @@ from reference.formats import Array, format_of
 from reference.rounding import RoundingUnit
 
 AT_ONCE = 512
-"""Columns of a tape that are evaluated at once where inputs are moved: a bound on memory."""
+"""Columns of a tape that are evaluated at once with moved inputs, to limit memory."""
 
-
-_SMALL = 2.0**-30  # an error bound below this share of the largest number of its column
+_SMALL = (
+    2.0**-30
+)  # an error bound is small if it is below this share of its column's largest number
 
 
 @dataclass
 class TensorTruth:
-    """One tensor of B answers beside the truth: (B, size) each.
-
-    `radius` is the error bound of the truth, `hull` half the width of what ties admit. `judged` is
-    False where no truth is known, `size` is what the hand-written side keeps a share of
-    (`judge.KEPT`). `conventions`: whether the tensor may lose digits by convention.
-    """
+    """One tensor of B answers and its certified value: (B, entries) each."""
 
     name: str
     given: Array
     truth: Array
-    radius: Array
-    hull: Array
-    allowed: Array
-    judged: npt.NDArray[np.bool_]
-    size: Array
-    conventions: bool
+    radius: Array  # error bound of the truth
+    hull: Array  # half the width of the interval of right values at a kink, 0 elsewhere
+    allowed: Array  # how far the model of rounding lets an entry be off
+    judged: npt.NDArray[np.bool_]  # False where no truth is known
+    magnitude_to_keep: Array  # the hand-written side's error must stay below a share of it
+    may_lose_digits: bool  # whether the textbook model applies
 
     def part(self, name: str, entries: slice) -> "TensorTruth":
         """Return some of the entries under a name of their own."""
         return TensorTruth(
             name, self.given[:, entries], self.truth[:, entries], self.radius[:, entries],
             self.hull[:, entries], self.allowed[:, entries], self.judged[:, entries],
-            self.size[:, entries], self.conventions,
+            self.magnitude_to_keep[:, entries], self.may_lose_digits,
         )  # fmt: skip
 
     @property
     def error(self) -> Array:
-        """The distance from the truth, or from what a tie admits; infinite where there is none."""
+        """The distance from the truth, or from the interval of right values at a kink.
+
+        It is infinite where the answer is NaN.
+        """
         with np.errstate(all="ignore"):
             error = np.abs(self.given - self.truth)
             same = np.isinf(self.given) & (self.given == self.truth)
@@ -69,10 +68,9 @@ class TensorTruth:
 
 @dataclass
 class Stack:
-    """B answers to problems of one graph: all arrays in the wider type, by name, (B, size).
+    """B answers to problems of one graph: all arrays in the wider type, by name, (B, entries).
 
-    The plans also depend on the arrays that are not floats: answers to problems with others are in
-    another stack.
+    The plans also depend on the integer arrays. So all problems of a stack have the same ones.
     """
 
     graph: Graph
@@ -112,33 +110,34 @@ def stack_plans(
 
 @dataclass
 class StepRows:
-    """A step's rows: inputs (K, B·R), and what the tape came to."""
+    """A step's rows as columns of its tape: inputs (K, B·R), and the certified results.
+
+    `moves`, for each type of ulp: how far the values and slopes surely move when each input moves
+    by an ulp, (J + S, B·R), and how much farther they may move.
+    """
 
     plan: StepPlan
     inputs: Array
     found: ColumnValues | None = None
-    suspects: npt.NDArray[np.intp] | None = None  # the columns for which `moved` is wanted, or all
+    suspects: npt.NDArray[np.intp] | None = None  # the columns that need `moves`; None means all
     by_arb: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
-    """The columns whose values arb certified."""
-    # For each type of ulp: how far the values and slopes surely move when each input moves by an
-    # ulp, (J + S, B·R), and how much farther they may move.
     moves: dict[np.dtype, tuple[Array, Array]] = field(default_factory=dict)
 
     @property
     def values(self) -> Array:
-        """(J + S, B·R)."""
+        """The values, then the slopes, (J + S, B·R)."""
         assert self.found is not None
         return self.found.value
 
     @property
     def radii(self) -> Array:
-        """(J + S, B·R)."""
+        """The error bounds of the values and slopes, (J + S, B·R)."""
         assert self.found is not None
         return self.found.value_radius
 
     @property
     def wanted(self) -> npt.NDArray[np.intp]:
-        """The columns for which `moved` is wanted."""
+        """The columns that need `moves`."""
         return np.arange(self.inputs.shape[1]) if self.suspects is None else self.suspects
 
     def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype) -> None:
@@ -156,18 +155,18 @@ def _prove(
     dtype: np.dtype,
 ) -> None:
     """Replace some columns of `found`, a tape's values at inputs (K, M), by those of arb."""
-    nothing = arb(format_of(dtype).smallest) / 2**30
+    negligible = arb(format_of(dtype).smallest) / 2**30
     number = wide(dtype)
     if not len(columns):
         return
     first, same = distinct(inputs[:, columns], np.zeros(len(columns), np.intp))
     for here, m in enumerate(columns[first].tolist()):
-        made = tape.prove([arb(float(v)) for v in inputs[:, m]], nothing)
-        all_of_it = columns[same == here]
+        made = tape.prove([arb(float(v)) for v in inputs[:, m]], negligible)
+        alike = columns[same == here]
         for k, ball in enumerate(made.values):
             middle, radius = as_numbers(ball, number)
-            found.value[k, all_of_it], found.value_radius[k, all_of_it] = middle, radius
-        found.tied[all_of_it] = made.tied
+            found.value[k, alike], found.value_radius[k, alike] = middle, radius
+        found.tied[alike] = made.tied
 
 
 def rows_of_stack(stack: Stack) -> list[StepRows]:
@@ -204,12 +203,12 @@ class Truths:
         self.b = len(next(iter(stack.values.values())))
 
     def suspect(self, outside: Mapping[str, npt.NDArray[np.bool_]]) -> None:
-        """Restrict `moved` to rows that these entries are made of."""
+        """Compute `moves` only for the rows that these entries depend on."""
         for r in self.rows:
             r.suspects = self._columns(r, outside)
 
     def prove(self, doubtful: Mapping[str, npt.NDArray[np.bool_]]) -> None:
-        """Certify with arb the rows that these entries are made of."""
+        """Certify with arb the rows that these entries depend on."""
         for r in self.rows:
             columns = self._columns(r, doubtful)
             columns = columns[np.isfinite(r.inputs[:, columns]).all(axis=0)]
@@ -244,10 +243,11 @@ class Truths:
     def tensors(
         self, unit: RoundingUnit, moved: bool = False, most: bool = False
     ) -> list[TensorTruth]:
-        """Return every tensor; `moved` allows also what an ulp of each input changes in the slopes.
+        """Return every tensor, with the errors that a model of rounding allows.
 
-        It allows the same for values whose slopes are unknown (√ at 0). What surely changes is
-        allowed; `most` allows also what may change, as far as is known.
+        `moved`: also allow the change of each slope when each input moves by an ulp, and the same
+        for values whose slopes are unknown (√ at 0). These changes are known between two bounds:
+        the lower one is allowed, or the upper one if `most`.
         """
         with np.errstate(all="ignore"):
             slacks = [_Slack(r, unit, moved, most) for r in self.rows]
@@ -273,20 +273,20 @@ class Truths:
         size = np.abs(truth)
         judged = placed(finite) & ~np.isnan(truth)
         moves = plan.structure == "movement"
-        ends = 0 if moves else unit.end(size)
+        ends = 0 if moves else unit.result_rounding(size)
         kept = np.full_like(size, np.inf) if plan.structure == "rows" else size
         if plan.structure == "contraction":
             kept = placed(slack.through)
         # A sum may leave the range on the way to its value.
         largest = kept if plan.structure == "contraction" else size
-        allowed = np.asarray(unit.bounded(placed(slack.value) + ends, largest))
+        allowed = np.asarray(unit.allow_overflow(placed(slack.value) + ends, largest))
         radius = placed(r.radii[:j])
         tied = np.broadcast_to(r.found.tied, (j, r.inputs.shape[1])).copy()  # type: ignore[union-attr]
         tied[: j // 2 if plan.row.tangents else j] = False  # a value is one number
         hull = np.where(placed(tied), radius, 0)
-        conventions = plan.structure in _conventions(unit)
+        may_lose_digits = plan.structure in _lossy_structures(unit)
         return TensorTruth(f"forward {name}", given, truth, radius, hull, allowed,
-                      judged, kept, conventions)  # fmt: skip
+                      judged, kept, may_lose_digits)  # fmt: skip
 
     def _cotangents(self, slacks: Sequence["_Slack"], unit: RoundingUnit) -> list[TensorTruth]:
         sums = {name: _Sum(array, self.stack.cotangents.get(name))
@@ -302,11 +302,11 @@ class Truths:
             hull = np.where(tied, spread, 0)
             own = np.abs(dy) * self._spread(r, slack.slope)
             if plan.structure == "rows":
-                own = own + unit.cotangent(np.abs(slope))
+                own = own + unit.cotangent_underflow(np.abs(slope))
                 if plan.row.adds_up_products:
                     own = own + self._spread(r, _partial_products(r, unit))
             if plan.row.tangents and plan.structure != "movement":
-                own = own + unit.cotangent(self._spread(r, _factors(r)))
+                own = own + unit.cotangent_underflow(self._spread(r, _factors(r)))
             own = np.where(live, own, 0)
             inputs = np.isfinite(r.inputs).all(axis=0).reshape(self.b, plan.rows, 1)
             known = inputs & np.isfinite(dy) & ~np.isnan(term)
@@ -321,10 +321,10 @@ class Truths:
         return [total.tensor(name, unit) for name, total in sums.items()]
 
     def _lost_along(self, r: StepRows, unit: RoundingUnit) -> Array:
-        """Return what ⟨tdy, y⟩ + ⟨dy, ty⟩ of a step may be rounded by, (B, 1).
+        """Return how far s = ⟨tdy, y⟩ + ⟨dy, ty⟩ of a step may be off by rounding, (B, 1).
 
-        Nested forward mode differentiates this number by each entry of the step's inputs. Its terms
-        also cancel along an entry that does not move them, and leave their rounding there.
+        Nested forward mode differentiates s by each entry of the step's inputs. For an entry on
+        which s does not depend, its terms cancel, and their rounding errors remain.
         """
         plan = r.plan
         lost = formula_errors(plan.row.tape, r.inputs, unit, multiplied_out=True)
@@ -335,7 +335,7 @@ class Truths:
 
 
 class _Sum:
-    """The cotangent of one value: what is added up of it."""
+    """The cotangent of one value, added up over the steps that take it."""
 
     def __init__(self, given: Array, start: Array | None) -> None:
         self.given = given
@@ -363,7 +363,7 @@ class _Sum:
         self.count += added
         if unit_of.low:
             sums = added > (structure == "movement")  # a number that is moved alone stays
-            own = own + np.where(sums, unit_of.end(np.abs(term) + hull), 0)
+            own = own + np.where(sums, unit_of.result_rounding(np.abs(term) + hull), 0)
             self.parts = np.concatenate([self.parts, term[None]])
         self.radius = self.radius + radius + (self.count + 1) * unit * self.magnitude
         self.hull, self.own = self.hull + hull, self.own + own
@@ -372,24 +372,29 @@ class _Sum:
 
     def tensor(self, name: str, unit: RoundingUnit) -> TensorTruth:
         """Return the tensor."""
-        allowed = self.own + unit.total(self.count + 2, self.magnitude)
-        allowed = allowed + unit.inputs(self.magnitude)
+        allowed = self.own + unit.sum_rounding(self.count + 2, self.magnitude)
+        allowed = allowed + unit.input_rounding(self.magnitude)
         if len(self.parts) > 1:  # where several steps take a value, each addition ends
-            allowed = allowed + unit.end(np.abs(self.parts).sum(axis=0), len(self.parts) - 1.0)
+            allowed = allowed + unit.result_rounding(
+                np.abs(self.parts).sum(axis=0), len(self.parts) - 1.0
+            )
         if self.structures & {"rows", "elementwise"}:
             allowed = allowed + unit.k * unit.floor
-        allowed = np.asarray(unit.bounded(allowed, self.magnitude))
+        allowed = np.asarray(unit.allow_overflow(allowed, self.magnitude))
         judged = (self.unknown == 0) & ~np.isnan(self.truth) & np.isfinite(self.magnitude)
         rows = "rows" in self.structures
         kept = np.full_like(self.magnitude, np.inf) if rows else self.magnitude
-        conventions = bool(self.structures & _conventions(unit))
+        may_lose_digits = bool(self.structures & _lossy_structures(unit))
         bounds = self.truth, self.radius, self.hull, allowed
-        return TensorTruth(name, self.given, *bounds, judged, kept, conventions)
+        return TensorTruth(name, self.given, *bounds, judged, kept, may_lose_digits)
 
 
-def _conventions(unit: RoundingUnit) -> set[str]:
-    """Return the structures that may lose digits by convention: sums where they accumulate them."""
-    sums = {"contraction"} if unit.of_sums and unit.model.conventional else set()
+def _lossy_structures(unit: RoundingUnit) -> set[str]:
+    """Return the structures that the textbook model applies to.
+
+    Sums are among them only if they are accumulated in a low dtype.
+    """
+    sums = {"contraction"} if unit.applies_to_sums and unit.model.textbook else set()
     return {"rows", "elementwise"} | sums
 
 
@@ -409,7 +414,7 @@ class _Slack:
         through = np.zeros_like(values)
         reach = np.where(slopes == 0, 0, slopes * inputs[self.row.by])
         np.add.at(through, self.row.of, reach)
-        moved_by = terms * unit.u_of_inputs * through
+        moved_by = terms * unit.input_u * through
         self.through = through
         if structure == "contraction":
             self.value, self.slope = moved_by + terms * unit.floor, np.zeros_like(slopes)
@@ -418,33 +423,33 @@ class _Slack:
         sizes = inputs.max(axis=0, keepdims=True)
         self._across = sizes if structure == "elementwise" else 0.0
         self._layer = layer
-        # What a layer loses by convention is what its own formula loses.
+        # Under the textbook model a layer may lose what its own formula loses.
         own = unit.ulps(values) + self._underflow(sizes) if layer else unit.value(values, sizes)
         turned = self._rounded(slopes) + self._underflow(sizes)
         if self.row.adds_up_products:
             own = own + _partial_products(r, unit)
             turned = turned + len(inputs) * unit.floor
         self.value = own + moved_by
-        self.slope = np.asarray(unit.bounded(turned, slopes))
+        self.slope = np.asarray(unit.allow_overflow(turned, slopes))
         if self.row.tangents:
             self._second_slopes(slopes, inputs)
         if moved:
-            if unit.of_inputs not in r.moves:
-                r.moves[unit.of_inputs] = np.zeros_like(r.values), np.zeros_like(r.values)
-                _move(r, unit.of_inputs, r.wanted)
-            surely, unsure = r.moves[unit.of_inputs]
+            if unit.input_dtype not in r.moves:
+                r.moves[unit.input_dtype] = np.zeros_like(r.values), np.zeros_like(r.values)
+                _move(r, unit.input_dtype, r.wanted)
+            surely, unsure = r.moves[unit.input_dtype]
             by = terms / 2 * (surely + unsure if most else surely)
             self.value = np.where(np.isnan(through), own + by[:j], self.value)
             self.slope = self.slope + by[j:]
         self._tangents(inputs)
         if self.row.tangents:
-            self.value[j // 2 :] += unit.cotangent(_factors(r))
+            self.value[j // 2 :] += unit.cotangent_underflow(_factors(r))
         if unit.model.formula and layer:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
     def _underflow(self, sizes: Array) -> Array | float:
-        """Return what is lost of x σ(z) where σ(z) underflows, and x makes it large again."""
+        """Return what x σ(z) loses where σ(z) underflows and a large x multiplies it."""
         factors = self._layer and self.r.plan.structure == "elementwise" and len(self.r.inputs) > 1
         return self.unit.k * self.unit.floor * sizes if factors else 0.0
 
@@ -461,7 +466,7 @@ class _Slack:
         largest = inputs[list(row.tangents)].max(axis=0, initial=0, keepdims=True)
         scaled = np.where(largest > 0, slopes[second] / np.where(largest > 0, largest, 1), 0)
         bend = largest * self._rounded(scaled) + unit.k * unit.floor
-        self.slope[second] = unit.bounded(bend, slopes[second])
+        self.slope[second] = unit.allow_overflow(bend, slopes[second])
 
     def _tangents(self, inputs: Array) -> None:
         """Allow in ty = Σ J tx for the rounding of each J."""
@@ -472,11 +477,10 @@ class _Slack:
 
 
 def _partial_products(r: StepRows, unit: RoundingUnit) -> Array:
-    """Return what a sum of products of three loses where they underflow, (1, M).
+    """Return what a sum of products of three numbers loses where they underflow, (1, M).
 
-    It has fewer terms than the row has inputs, a tangent's three sums fewer than 3/2 of them. Each
-    term loses at most a floor of its first two factors, which the third may enlarge, and one of the
-    whole.
+    A product (a b) c loses at most floor · |c| where a b underflows, and floor where the whole
+    does. There are fewer terms than inputs K; in the three sums of a tangent, fewer than 3/2 K.
     """
     terms = (1.5 if r.plan.row.tangents else 1.0) * len(r.inputs)
     largest = np.abs(r.inputs).max(axis=0, initial=0, keepdims=True)
@@ -484,16 +488,20 @@ def _partial_products(r: StepRows, unit: RoundingUnit) -> Array:
 
 
 def _factors(r: StepRows) -> Array:
-    """Return the factors that may enlarge what has underflowed: a weight and a tangent, (1, M)."""
+    """Return (1 + largest weight) · (1 + largest tangent), (1, M).
+
+    A number that has underflowed may be multiplied by both.
+    """
     inputs, tangents = np.abs(r.inputs), r.plan.row.tangents
     weights = inputs[: tangents.start].max(axis=0, initial=0, keepdims=True)
     return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
 
 
 def _move(r: StepRows, dtype: np.dtype, wanted: npt.NDArray[np.intp], prove: bool = False) -> None:
-    """Find how far an ulp of each input moves each value and slope, added up, in some columns.
+    """Set `moves` of some columns: how far an ulp of each input moves each value and slope, summed.
 
-    Each result is known to a radius only: a move within it may be none.
+    A result is known only to its error bound. So a change is known between a lower bound (`surely`)
+    and an upper bound (`surely + unsure`).
     """
     surely, unsure = r.moves[dtype]
     by = np.unique(r.plan.row.by)
@@ -513,11 +521,11 @@ def _distances(
     r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
     sign: int, prove: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Return how far values and slopes surely move, and may move, with an input that moves an ulp.
+    """Return how far values and slopes surely move, and may move, if one input moves by an ulp.
 
-    Both are (J + S, inputs, M). The input moves away from zero, or towards it (sign -1). An ulp
-    towards zero is the smaller one and adds something only near a decision; elsewhere it is not
-    tried (0). In a low dtype it may reach a decision that is not near, so it is always tried.
+    Both are (J + S, inputs, M). The input moves away from zero, or towards it (sign -1). The ulp
+    towards zero is not larger, so it matters only near a decision; elsewhere the result is 0. In a
+    low dtype an ulp may reach a decision that is not near, so it is always tried.
     """
     found = r.found
     assert found is not None
@@ -543,7 +551,7 @@ def _shifted(
     r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
     sign: int, prove: bool,
 ) -> ColumnValues:  # fmt: skip
-    """Return what columns come to an ulp away from zero, or back, in each of some inputs."""
+    """Evaluate columns with each of some inputs in turn moved by an ulp (see `_distances`)."""
     inputs = np.tile(r.inputs[:, columns], (len(some), 1, 1))
     for place, k in enumerate(some.tolist()):
         at = inputs[place, k].astype(dtype)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from manual_backprop.graph import GraphProblem
 from manual_backprop.graph import forward as walk
 from manual_backprop.operation import is_float
-from reference.arithmetic.columns import wide
+from reference.arithmetic.evaluation import wide
 from reference.blocks.gather import mismatch
 from reference.blocks.graph_truth import (
     Stack,
@@ -27,7 +27,7 @@ from reference.blocks.graph_truth import (
     rows_of_stack,
     stack_plans,
 )
-from reference.blocks.weigh import Choice, TensorFinding, Weighed
+from reference.blocks.weigh import KinkSlope, TensorFinding, Weighed
 from reference.formats import Array
 from reference.oracles import Answer
 from reference.problems import DirectedGraph, computed_in
@@ -41,15 +41,15 @@ def weigh_graphs(
     answers: Sequence[tuple[int, Answer]],
     models: Sequence[Rounding],
     subject: str,
-    kept: float,
+    max_lost_share: float,
     doubt: float,
 ) -> Weighed:
     """Return what was found of complete answers to graphs under the models of rounding.
 
     answers: each with the index of its problem. models: in the order in which they are tried.
-    subject: the side under test; models without `everybody` do not apply to it. kept, doubt: see
-    KEPT and DOUBT in reference/judge.py. For problems with a direction only the tensors of second
-    order are judged.
+    subject: the side under test; models without `applies_to_manual` do not apply to it.
+    max_lost_share, doubt: see MAX_LOST_SHARE and DOUBT in reference/judge.py. For problems with a
+    direction only the tensors of second order are judged.
     """
     weighed = Weighed()
     stacks: defaultdict[object, list[int]] = defaultdict(list)
@@ -62,7 +62,7 @@ def weigh_graphs(
     for numbers in stacks.values():
         for start in range(0, len(numbers), _AT_ONCE):
             part = numbers[start : start + _AT_ONCE]
-            _Group(problems, answers, part, models, subject, kept, doubt, weighed).judge()
+            _Group(problems, answers, part, models, subject, max_lost_share, doubt, weighed).judge()
     return weighed
 
 
@@ -150,15 +150,20 @@ class _Group:
         numbers: Sequence[int],
         models: Sequence[Rounding],
         subject: str,
-        kept: float,
+        max_lost_share: float,
         doubt: float,
         weighed: Weighed,
     ) -> None:
         self.problems, self.answers, self.numbers = problems, answers, numbers
-        self.models, self.kept, self.doubt, self.weighed = models, kept, doubt, weighed
+        self.models, self.max_lost_share, self.doubt, self.weighed = (
+            models,
+            max_lost_share,
+            doubt,
+            weighed,
+        )
         self.pairs = [answers[n] for n in numbers]
         self.directed = isinstance(problems[self.pairs[0][0]], DirectedGraph)
-        # `excused` is True for the other sides: to them the models without `everybody` apply, too.
+        # True for the other sides: to them the models without `applies_to_manual` apply, too.
         self.sides = np.array([a.oracle for _, a in self.pairs])
         self.excused = self.sides != subject
         self.stack = stack_of(problems, self.pairs)
@@ -171,7 +176,7 @@ class _Group:
         strict = self._tensors(Truths(self.stack, rows), self.units[0])
         self.weighed.entries += sum(t.given.size for t in strict)
         for tensor in strict:
-            self._choices(tensor)
+            self._record_kink_slopes(tensor)
         suspects = np.zeros(len(self.pairs), bool)
         for tensor in strict:
             suspects |= _outside(tensor).any(axis=1)
@@ -245,7 +250,7 @@ class _Group:
             excused = self.excused[which]
             if unit.model.nested:
                 excused = excused & (self.sides[which] == unit.model.nested)
-            if unit.idle or not (unit.model.everybody or excused.any()):
+            if unit.has_no_effect or not (unit.model.applies_to_manual or excused.any()):
                 continue
             if not any((level == len(self.units)).any() for level in levels):
                 break
@@ -264,8 +269,8 @@ class _Group:
                     tensor, strict[i], others[i] if others else None, unit, excused
                 )
                 levels[i] = np.where((levels[i] == len(self.units)) & inside, k, levels[i])
-                bounds[i] = np.fmax(bounds[i], np.where(excused[:, None] | unit.model.everybody,
-                                                        tensor.allowed, 0))  # fmt: skip
+                tried = excused[:, None] | unit.model.applies_to_manual
+                bounds[i] = np.fmax(bounds[i], np.where(tried, tensor.allowed, 0))
         for tensor, level, bound in zip(strict, levels, bounds, strict=True):
             self._keep(which, tensor, level, bound)
 
@@ -278,19 +283,19 @@ class _Group:
         excused: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.bool_]:
         """Return a mask: True for the entries whose error this model allows."""
-        if unit.model.conventional and not tensor.conventions:
+        if unit.model.textbook and not tensor.may_lose_digits:
             return np.zeros(tensor.given.shape, bool)
         inside = ~_outside(tensor)
         if flushed is not None:
             # Compared with the certified value for inputs whose small numbers were replaced by
             # zero: the answer's own number, or this number flushed too.
             inside |= ~_outside(flushed) | _inside_flushed(flushed, tensor.given)
-        if not unit.model.everybody:
+        if not unit.model.applies_to_manual:
             return np.asarray(inside & excused[:, None])
-        if unit.model.conventional:
+        if unit.model.textbook:
             with np.errstate(all="ignore"):
-                keeps = tensor.error <= strict.allowed + self.kept * strict.size
-            inside &= excused[:, None] | keeps
+                limit = strict.allowed + self.max_lost_share * strict.magnitude_to_keep
+                inside &= excused[:, None] | (tensor.error <= limit)
         return np.asarray(inside)
 
     def _keep(
@@ -322,15 +327,15 @@ class _Group:
         shape = np.shape(arrays[name])
         return tuple(map(int, np.unravel_index(e, shape)))
 
-    def _choices(self, tensor: TensorTruth) -> None:
-        """Record which slope each answer has, where several are allowed (at a tie or a kink)."""
+    def _record_kink_slopes(self, tensor: TensorTruth) -> None:
+        """Record which slope each answer took where a kink allows more than one."""
         wide_ = tensor.judged & (tensor.hull > tensor.allowed)
         for b, e in np.argwhere(wide_).tolist():
             low, half = tensor.truth[b, e] - tensor.hull[b, e], tensor.hull[b, e]
             p, answer = self.pairs[b]
             taken = float((tensor.given[b, e] - low) / (2 * half))
-            choice = Choice(answer.oracle, tensor.name, self._entry(b, tensor.name, e), taken)
-            self.weighed.choices.setdefault(p, []).append(choice)
+            slope = KinkSlope(answer.oracle, tensor.name, self._entry(b, tensor.name, e), taken)
+            self.weighed.kink_slopes.setdefault(p, []).append(slope)
 
     def _losses(self) -> None:
         """Judge the loss Σ cotangent · output, computed from the answer's own outputs."""
@@ -346,11 +351,17 @@ class _Group:
             for b in np.flatnonzero(np.isfinite(size)).tolist():
                 for unit in self._units_of_sums(self.excused[b]):
                     floor = np.count_nonzero(terms[b]) * unit.floor
-                    ends = unit.end(np.abs(truth[b]))
-                    if not unit.model.everybody:  # each product is rounded, and each sum
-                        ends += unit.end(np.abs(terms[b])).sum() + unit.end(size[b], 2.0 * outputs)
-                    allowed = unit.total(terms.shape[1] + 2, size[b]) + unit.inputs(size[b]) + ends
-                    allowed = float(unit.bounded(allowed, size[b]))
+                    ends = unit.result_rounding(np.abs(truth[b]))
+                    if not unit.model.applies_to_manual:  # each product is rounded, and each sum
+                        ends += unit.result_rounding(np.abs(terms[b])).sum() + unit.result_rounding(
+                            size[b], 2.0 * outputs
+                        )
+                    allowed = (
+                        unit.sum_rounding(terms.shape[1] + 2, size[b])
+                        + unit.input_rounding(size[b])
+                        + ends
+                    )
+                    allowed = float(unit.allow_overflow(allowed, size[b]))
                     if error[b] <= allowed + floor:
                         break
                 else:
@@ -361,9 +372,11 @@ class _Group:
     def _units_of_sums(self, excused: bool) -> list[RoundingUnit]:
         """Return the units of the models of rounding that apply to a sum.
 
-        Of the conventional models only those apply that accumulate in bfloat16 or float16 itself.
+        Of the textbook models only those apply that accumulate in bfloat16 or float16 itself.
         """
-        return [u for u in self.units if u.of_sums and (excused or u.model.everybody)]
+        return [
+            u for u in self.units if u.applies_to_sums and (excused or u.model.applies_to_manual)
+        ]
 
 
 def _second_order_half(tensor: TensorTruth) -> slice:

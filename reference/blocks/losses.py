@@ -1,4 +1,7 @@
-"""The reduced loss of each answer, at the answer's own prediction: Σ w L / divisor, or each w L."""
+"""Compares each answer's loss with the certified one at the answer's own prediction.
+
+The loss is Σ w L / divisor, with weights w; without a reduction it is each w L.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from reference.arithmetic.columns import wide
+from reference.arithmetic.evaluation import wide
 from reference.blocks.columns import Columns
 from reference.formats import Array, inside
 from reference.rounding import RoundingUnit
@@ -15,19 +18,22 @@ from reference.rounding import RoundingUnit
 
 @dataclass
 class LossTerms:
-    """The certified terms of some answers' losses, sorted by answer and place, each with scale."""
+    """The terms of some answers' losses, scale · value, sorted by answer and place; (terms,) each.
 
-    answer: Array
-    place: Array
-    scale: Array
-    value: Array
-    radius: Array
-    sizes: Array
-    moved: Array  # how far one ulp of each prediction moves the value
+    A term is of one sample, or of one entry for elementwise losses.
+    """
+
+    answer: Array  # index of the answer
+    place: Array  # index of the sample or entry
+    scale: Array  # weight / divisor
+    value: Array  # certified loss
+    radius: Array  # its error bound
+    sizes: Array  # largest magnitude of its inputs
+    moved: Array  # how far the value moves when each prediction moves by one ulp
 
     @staticmethod
     def of(jobs: Sequence[tuple[Columns, Array]], answer_of: Array) -> "LossTerms":
-        """Collect the terms from the columns of all tapes; `answer_of` a chunk is its answer."""
+        """Collect the terms from pairs (columns, scale); `answer_of[chunk]` is the answer."""
         parts: list[list[Array]] = [[] for _ in LossTerms.__dataclass_fields__]
         for columns, scale in jobs:
             found = columns.found
@@ -56,23 +62,27 @@ def _moved(columns: Columns) -> Array:
 
 @dataclass
 class LossCheck:
-    """The losses of one dtype beside what they should be; flat over answers and their entries."""
+    """The losses of one dtype beside their certified values; (losses,) each, but (terms,) `extra`.
+
+    Either every loss is a sum of terms (one for each answer), or every loss is one term
+    (reduction "none").
+    """
 
     dtype: np.dtype
-    answer: Array
-    place: Array
+    answer: Array  # index of the answer
+    place: Array  # index of the entry in the answer's loss, 0 for a sum
     given: Array
     truth: Array
-    radius: Array
-    judged: npt.NDArray[np.bool_]
+    radius: Array  # error bound of the truth
+    judged: npt.NDArray[np.bool_]  # False where no truth is known
     terms: LossTerms
-    starts: Array | None
-    extra: Array
+    starts: Array | None  # where the terms of each sum begin, None if a loss is one term
+    extra: Array  # how many roundings the scale and the product of each term may have
     divisor: Array
 
     @cached_property
     def error(self) -> Array:
-        """The distance from the truth, infinite where there is none."""
+        """The distance from the truth, infinite where the answer is NaN."""
         with np.errstate(all="ignore"):
             error = np.abs(self.given - self.truth)
             same = np.isinf(self.given) & (self.given == self.truth)
@@ -84,13 +94,13 @@ class LossCheck:
             return np.asarray(self.judged & ~(self.error + self.radius <= self.allowed(unit)))
 
     @property
-    def size(self) -> Array:
-        """What a share of is kept: the magnitude of the terms of each loss."""
+    def magnitude_to_keep(self) -> Array:
+        """Σ|terms|: the hand-written side's error must stay below a share of it."""
         return self._summed(self.terms.value)
 
     @property
     def moved(self) -> Array:
-        """How far one ulp of each prediction moves each loss: t (log t - y) may cancel."""
+        """How far each loss moves with an ulp of each prediction: t (log t - y) may cancel."""
         return self._summed(self.terms.moved)
 
     def _summed(self, parts: Array) -> Array:
@@ -105,18 +115,24 @@ class LossCheck:
             size, scale = np.abs(t.value), np.abs(t.scale)
             magnitude = scale * size
             # The scale is w/divisor: a division, and for class weights a sum; then products.
-            each = scale * unit.value(size, t.sizes) + unit.total(self.extra, magnitude)
-            # An end each: of the loss, of its product with the weight, of what it is divided by.
-            each = each + scale * unit.end(size, 3.0) + unit.inputs(magnitude)
-            each = unit.bounded(each, size)  # a loss may overflow before its weight makes it small
+            each = scale * unit.value(size, t.sizes) + unit.sum_rounding(self.extra, magnitude)
+            # Three results are rounded: the loss, its product with the weight, and the divisor.
+            each = each + scale * unit.result_rounding(size, 3.0) + unit.input_rounding(magnitude)
+            each = unit.allow_overflow(
+                each, size
+            )  # a loss may overflow before its weight makes it small
             if self.starts is None:
-                return np.asarray(unit.bounded(each + unit.end(magnitude), magnitude))
+                return np.asarray(
+                    unit.allow_overflow(each + unit.result_rounding(magnitude), magnitude)
+                )
             summed, whole = (np.add.reduceat(v, self.starts) for v in (each, magnitude))
             count = np.diff([*self.starts, len(t.answer)]) + 1
-            # The sum is taken before the division, so it is the undivided sum that may overflow.
-            undivided = whole * np.maximum(1.0, self.divisor)
-            ends = unit.end(undivided) / np.maximum(1.0, self.divisor) + unit.end(whole)
-            return np.asarray(unit.bounded(summed + unit.total(count, whole) + ends, undivided))
+            # The sum is divided last, so the undivided sum may overflow.
+            divisor = np.maximum(1.0, self.divisor)
+            undivided = whole * divisor
+            ends = unit.result_rounding(undivided) / divisor + unit.result_rounding(whole)
+            allowed = summed + unit.sum_rounding(count, whole) + ends
+            return np.asarray(unit.allow_overflow(allowed, undivided))
 
 
 def loss_checks(
@@ -127,7 +143,11 @@ def loss_checks(
     divisors: Array,
     losses: Sequence[object],
 ) -> list[LossCheck]:
-    """Return the checks: of losses that are sums, and of those that stay apart."""
+    """Return at most two checks: of the losses that are sums, and of those that are single terms.
+
+    batches, reduced, divisors, losses: for each answer the batch size, whether its loss is a sum,
+    its divisor, and its loss.
+    """
     made = []
     unit = np.finfo(wide(dtype)).eps
     for whole in (True, False):

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import Problem
-from reference.arithmetic.columns import ColumnValues
+from reference.arithmetic.evaluation import ColumnValues
 from reference.blocks.columns import Check, Columns, SlopeCheck, certify_columns
 from reference.blocks.gather import AnswerLayout, Gathered
 from reference.blocks.sums import DenseTensors, Stacks, SumCheck, stacked
@@ -33,13 +33,13 @@ def weigh_second(
     answers: Sequence[tuple[int, Answer]],
     models: Sequence[Rounding],
     subject: str,
-    kept: float,
+    max_lost_share: float,
 ) -> Weighed:
     """Judge how whole answers move, each beside the index of its directed problem.
 
     Their values and cotangents are taken as they are: whether these are right is asked at order 1.
     """
-    return _SecondWeighing(problems, answers, models, subject, kept).weighed
+    return _SecondWeighing(problems, answers, models, subject, max_lost_share).weighed
 
 
 class _SecondGathered(Gathered):
@@ -79,7 +79,7 @@ class TangentCheck(SlopeCheck):
         return found.slope[:c].swapaxes(0, 1), found.slope_radius[:c].swapaxes(0, 1)
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "TangentCheck":
-        """Return the check of some columns; `columns` are these, evaluated."""
+        """Return the check of the columns `which`; `columns` are these, evaluated."""
         return TangentCheck(columns, self.given[:, which], self.da[:, which])
 
 
@@ -122,15 +122,15 @@ class ProductCheck(SlopeCheck):
             lost = dy + tx + second + sum(pairs)
             largest = np.where(moves, np.fmax(np.fmax(*pairs[:2]), pairs[2]), 0).max(axis=(0, 1))
             lost = unit.k * unit.floor * np.where(moves, lost, 0).sum(axis=(0, 1))
-            return np.asarray(unit.bounded(super().allowed(unit) + lost, largest))
+            return np.asarray(unit.allow_overflow(super().allowed(unit) + lost, largest))
 
     @property
-    def rounded(self) -> int:
+    def perturbed_inputs(self) -> int:
         """All inputs, also the targets: y - t is rounded, and at |y - t| = δ a loss bends."""
         return len(self.columns.inputs)
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "ProductCheck":
-        """Return the check of some columns; `columns` are these, evaluated."""
+        """Return the check of the columns `which`; `columns` are these, evaluated."""
         terms = None if self.terms is None else self.terms[which]
         tdy, dy, tx = (part[:, which] for part in (self.tdy, self.dy, self.tx))
         return ProductCheck(columns, self.given[:, which], tdy, dy, tx, terms)

@@ -32,7 +32,7 @@ class _Step:
 
     def __init__(self, problem: DirectedProblem, answer: Answer) -> None:
         self.problem, self.answer = problem, answer
-        self._nothing = exact(float(np.finfo(problem.dtype).smallest_subnormal)) / 2**30
+        self._negligible = exact(float(np.finfo(problem.dtype).smallest_subnormal)) / 2**30
 
     def truth(self, kind: str, step: str, entry: tuple[int, ...]) -> Ball:
         last = len(self.problem.network.layers) - 1
@@ -89,7 +89,7 @@ class _Step:
         rows = [part[n] if rowwise else part[n, j : j + 1]
                 for part in (answer.values[z], answer.tangents[z], answer.gradients[a],
                              answer.products[a])]  # fmt: skip
-        slopes = tape.prove(_balls(rows[0]), self._nothing).slopes
+        slopes = tape.prove(_balls(rows[0]), self._negligible).slopes
         return what(slopes, j if rowwise else 0, *map(_balls, rows[1:]))
 
     @staticmethod
@@ -115,7 +115,7 @@ class _Step:
                 at, along = (part.ravel()[wanted : wanted + 1] if plan.elementwise else part[n]
                              for part in (y, ty))  # fmt: skip
                 rest = () if given is None else np.atleast_1d(given[k])
-                slopes = tape.prove(_balls((*at, *rest)), self._nothing).slopes[1:]
+                slopes = tape.prove(_balls((*at, *rest)), self._negligible).slopes[1:]
                 column = 0 if plan.elementwise else j
                 moved = zip(_balls(along), slopes, strict=True)
                 return _sum(t * row[column] for t, row in moved) * arb(weight) / divisor

@@ -224,19 +224,19 @@ def _traced(
         for i in variables:
             if m.inputs[i].node not in reached:
                 continue
-            slope = m.tangent(value, i)
+            slope = m.derivative(value, i)
             if m.constants.get(slope) != 0:
                 of.append(j)
                 by.append(i)
                 slopes.append(slope)
     if order == 2:
         # How a slope moves is, as ∂²y/∂x_i∂x_k is symmetric, the tangent's slope by its input.
-        moved = [m.tangent(slope, ALONG) for slope in slopes]
+        moved = [m.derivative(slope, ALONG) for slope in slopes]
         place = dict(zip(variables, tangents, strict=True))
         first = [place[i] for i in by]
         of += [j + len(values) for j in (*of, *of)]
         by += [*first, *by]
-        values += [m.tangent(value, ALONG) for value in values]
+        values += [m.derivative(value, ALONG) for value in values]
         slopes += [*slopes, *moved]
     kept = [k for k, slope in enumerate(slopes) if m.constants.get(slope) != 0]
     outputs = [*values, *(slopes[k] for k in kept)]

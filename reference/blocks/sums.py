@@ -15,7 +15,7 @@ import numpy.typing as npt
 from flint import arb
 
 from reference.arithmetic.balls import Ball, precision
-from reference.arithmetic.columns import wide
+from reference.arithmetic.evaluation import wide
 from reference.arithmetic.split import split_product, two_sum, within_range
 from reference.rounding import RoundingUnit
 
@@ -174,12 +174,16 @@ class SumCheck:
     def allowed(self, unit: RoundingUnit) -> Array:
         """Return how far each sum may be off."""
         with np.errstate(all="ignore"):
-            allowed = unit.total(self.terms[:, None, None], self.magnitude)
+            allowed = unit.sum_rounding(self.terms[:, None, None], self.magnitude)
             if unit.model.flush:
                 allowed = allowed + self._flushed(unit.tiny)
             if unit.low:
-                allowed = allowed + unit.inputs(self.magnitude) + unit.end(np.abs(self.truth))
-            return np.asarray(unit.bounded(allowed, self.magnitude))
+                allowed = (
+                    allowed
+                    + unit.input_rounding(self.magnitude)
+                    + unit.result_rounding(np.abs(self.truth))
+                )
+            return np.asarray(unit.allow_overflow(allowed, self.magnitude))
 
     def _flushed(self, tiny: float) -> Array:
         """Return what is lost where factors below the normal range are taken for zero."""

@@ -4,23 +4,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from manual_backprop.operation import Activation, Loss, Operation
-from reference.arithmetic.tape import GIVEN_APART, Tape, Tracer, trace
+from reference.arithmetic.tape import CONSTANT_TARGETS, Tape, Tracer, trace
 
 Pattern = tuple[float | None, ...]
-"""The targets of a column: what stands in the tape as a constant, None where it is an input."""
+"""The targets of a row: a number where the target is a constant of the tape, None where it is an
+input. Example: the targets 0.3, 1.0, 0.7 have the pattern (None, 1.0, None)."""
 
 _tapes: dict[tuple[Any, ...], tuple[Operation, Tape]] = {}
 
 
 def pattern_of(targets: list[float]) -> Pattern:
-    """Return which of some targets are constants of the tape."""
-    return tuple(t if t in GIVEN_APART else None for t in targets)
+    """Return the pattern of some targets."""
+    return tuple(t if t in CONSTANT_TARGETS else None for t in targets)
 
 
 def activation_tape(
     operation: Activation, options: Mapping[str, float], width: int | None, order: int = 1
 ) -> Tape:
-    """Return the tape of an activation; `width` of a row, None where it is elementwise."""
+    """Return the tape of an activation; `width` is the length of a row, None if elementwise."""
     key = (id(operation), tuple(options.items()), width, order)
     return _kept(key, operation, lambda: _trace(operation, options, width, None, (), order))
 
@@ -33,11 +34,11 @@ def loss_tape(
     arrays: tuple[str, ...],
     order: int = 1,
 ) -> Tape:
-    """Return the tape of a loss: for a label, or for a pattern of targets.
+    """Return the tape of a loss; `targets` is a label, or a pattern of targets.
 
-    Its inputs: the prediction, the targets that are not constants, and the array arguments.
-    Where the classes of a loss may be permuted, the tapes for all labels, or for all orders of one
-    pattern, are one tape with its inputs renamed.
+    Its inputs are the prediction, the targets that are not constants, and the array arguments.
+    If the classes of a loss may be permuted (`symmetric`), only one tape is traced for all labels,
+    or for all orders of one pattern. The others are the same tape with other names of its inputs.
     """
     key = (id(operation), tuple(options.items()), width, targets, arrays, order)
 
@@ -72,7 +73,10 @@ def _sorted_classes(width: int, targets: Pattern | int, ignored: float | None) -
 
 
 def _renamed_inputs(classes: list[int], count: int, arrays: int) -> list[int]:
-    """Return for each input of the traced tape the input that it is: the free targets stay."""
+    """Return for each input of the traced tape the input that takes its place.
+
+    Predictions and array arguments follow the order `classes`. The targets stay in their places.
+    """
     width = len(classes)
     start = count - arrays * width
     return [
@@ -84,7 +88,7 @@ def _renamed_inputs(classes: list[int], count: int, arrays: int) -> list[int]:
 
 def _kept(key: tuple[Any, ...], operation: Operation, make: Callable[[], Tape]) -> Tape:
     if key not in _tapes:
-        _tapes[key] = operation, make()  # the operation is kept: its id is not given away
+        _tapes[key] = operation, make()  # keep the operation, so that no other gets its id
     return _tapes[key][1]
 
 

@@ -1,7 +1,7 @@
 """Compares every tensor of every answer in a block with the models of rounding, one by one.
 
-Entries inside the first model are right and are not looked at again. Of the rest, the worst entry
-of each tensor is kept, with the first model that contains it, or none.
+Entries inside the first model (*strict*) are right and are not compared again. Of the others, the
+worst entry of each tensor is recorded, with the first model that allows its error, or none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,13 +33,15 @@ Array = npt.NDArray[Any]
 _WithTensors = tuple[Columns, list[Array]]  # columns, and other tensors of the answers there
 
 _LAYERS_AT_ONCE = 1 << 16  # numbers in a stack of dense layers: they stay in the cache
-_APART = 1e-3  # of what a tie admits: choices nearer than this are one
+_APART = 1e-3  # slopes at a kink that differ by less than this share of the interval are equal
 
 
 class TensorFinding(NamedTuple):
-    """One tensor of one answer outside *strict*: the model that holds it, or None, and its worst.
+    """The worst entry of one tensor of one answer, if it is outside *strict*.
 
-    `error` is the distance of the entry from its certified value, `allowed` the widest bound.
+    `model` is the first model that allows its error, None if none does. `error` is the distance of
+    the entry from its certified value, `allowed` the largest error that a tried model allows.
+    `reason` says what else is wrong, for example a missing tensor.
     """
 
     oracle: str
@@ -50,9 +52,17 @@ class TensorFinding(NamedTuple):
     allowed: float
     reason: str = ""
 
+    @property
+    def is_wrong(self) -> bool:
+        """Whether no model of rounding allows the error."""
+        return self.model is None
 
-class Choice(NamedTuple):
-    """An entry where a kink was met exactly, and which of the admitted slopes it took, 0 to 1."""
+
+class KinkSlope(NamedTuple):
+    """The slope that an answer took at an entry where a kink was met exactly.
+
+    `taken` is 0 for the lower of the two one-sided slopes, 1 for the upper, 0.5 for their mean.
+    """
 
     oracle: str
     tensor: str
@@ -62,10 +72,13 @@ class Choice(NamedTuple):
 
 @dataclass
 class Weighed:
-    """What was found of each answer, by its number; and of each problem where choices differ."""
+    """The findings of each answer, by the answer's number; the slopes at kinks of each problem.
+
+    `entries`: how many numbers were compared.
+    """
 
     findings: dict[int, list[TensorFinding]] = field(default_factory=dict)
-    choices: dict[int, list[Choice]] = field(default_factory=dict)
+    kink_slopes: dict[int, list[KinkSlope]] = field(default_factory=dict)
     entries: int = 0
 
 
@@ -74,14 +87,14 @@ def weigh(
     answers: Sequence[tuple[int, Answer]],
     models: Sequence[Rounding],
     subject: str,
-    kept: float,
+    max_lost_share: float,
 ) -> Weighed:
-    """Judge whole answers, each beside the index of its problem.
+    """Compare complete answers, each given with the index of its problem, with `models`.
 
-    The subject is excused no flush to zero (NumPy does not flush), and by convention it may lose
-    digits, but not more than a share `kept` of a number.
+    `subject` is the side under test. No model with flush to zero excuses it (NumPy does not flush).
+    Under the textbook model its error must stay below `max_lost_share` of the number itself.
     """
-    return Weighing(problems, answers, models, subject, kept).weighed
+    return Weighing(problems, answers, models, subject, max_lost_share).weighed
 
 
 class Weighing:
@@ -95,12 +108,13 @@ class Weighing:
         answers: Sequence[tuple[int, Answer]],
         models: Sequence[Rounding],
         subject: str,
-        kept: float,
+        max_lost_share: float,
     ) -> None:
-        self.kept = kept
+        self.max_lost_share = max_lost_share
         self.problems, self.answers, self.models = problems, answers, models
         self.weighed = Weighed()
         self._units_of: dict[Any, list[RoundingUnit]] = {}
+        # True for the other sides: to them the models without `applies_to_manual` apply, too.
         self.excused = np.array([answer.oracle != subject for _, answer in answers], bool)
         self.gathered = self.gather(problems, answers)
         for number, tensor, reason in self.gathered.malformed:
@@ -141,7 +155,7 @@ class Weighing:
         return f"{'forward ' if kind == 'z' else ''}layers.{layer}.{kind}"
 
     def _sum(self, check: SumCheck, units: list[RoundingUnit]) -> None:
-        """Weigh the sums that are outside *strict*, and keep the worst of each tensor."""
+        """Compare the sums that are outside *strict*; record the worst entry of each tensor."""
         self.weighed.entries += int(np.count_nonzero(check.inside))
         which = check.suspects(units[0])
         if not len(which):
@@ -154,12 +168,12 @@ class Weighing:
             return
         check, at = check.take(which), np.nonzero(outside[which])
         owner = np.array([layer.chunk for layer in check.layers])
-        usable = [k for k, unit in enumerate(units) if unit.of_sums]
+        usable = [k for k, unit in enumerate(units) if unit.applies_to_sums]
         bounds = np.array([check.allowed(units[k])[at] for k in usable], np.float64)
         subject = ~self.excused[owner[at[0]]]
-        kept = bounds[0] + self.kept * check.magnitude[at]
+        limit = bounds[0] + self.max_lost_share * check.magnitude[at]
         for row, k in enumerate(usable[1:], 1):
-            most = kept if units[k].model.everybody else 0.0
+            most = limit if units[k].model.applies_to_manual else 0.0
             bounds[row] = np.where(subject, np.minimum(bounds[row], most), bounds[row])
         error, levels = check.levels(at, bounds)
         for entry in _worst(levels, error, at[0]):
@@ -198,14 +212,14 @@ class Weighing:
             self._losses(dtype, [job for job in scaled if job[0].dtype == dtype])
 
     def _left_by_tables(self, columns: Columns, tensors: list[Array]) -> _WithTensors:
-        """Return what a quick look in float64 leaves open, where a wider type takes longer."""
+        """Return the columns that a quick evaluation in float64 does not show to be right."""
         if not columns.elementwise or columns.dtype != np.float64:
             return columns, tensors
         open_ = open_by_tables(columns, self._units(columns.dtype)[0], *tensors)
         return self._left(columns, tensors, open_)
 
     def _at_a_glance(self, columns: Columns, tensors: list[Array]) -> _WithTensors:
-        """Return what is not inside *strict* at one glance, a column with its value and slope."""
+        """Return the columns whose value and slope `inside_at_a_glance` does not show right."""
         if not columns.elementwise:
             return columns, tensors
         inside = inside_at_a_glance(columns, self._units(columns.dtype)[0], *tensors)
@@ -218,7 +232,7 @@ class Weighing:
         return columns.take(open_), [tensor[:, open_] for tensor in tensors]
 
     def _weigh_rest(self, rest: Sequence[tuple[Check, Array, str]]) -> None:
-        """Weigh what is outside *strict*."""
+        """Compare what is outside *strict* with the other models."""
         parts = [part for part, _, _ in rest]
         moved = conditioning(parts)
         joined = conditioning(parts, joined=True) if self._any_low() else moved
@@ -230,13 +244,13 @@ class Weighing:
         return any(format_of(problem.dtype).low for problem in self.problems)
 
     def _strict(self, check: Check, name: str) -> Iterator[tuple[Check, Array, str]]:
-        """Judge one kind of number; yield what is outside *strict*, to be weighed."""
+        """Compare one kind of number with *strict*; yield what is outside, and where it is."""
         unit = self._units(check.columns.dtype)[0]
         check = check.settled(unit)
         self.weighed.entries += check.given.size
         outside = check.outside(unit)
         if isinstance(check, SlopeCheck) and check.tied.any():
-            self._choices(check, unit, name)
+            self._record_kink_slopes(check, unit, name)
         which = np.flatnonzero(outside.any(axis=0))
         if len(which):
             yield check.of(check.columns.take(which), which), outside[:, which], name
@@ -244,7 +258,7 @@ class Weighing:
     def _rest(
         self, part: Check, outside: Array, moved: Sequence[Array], flushed: Check, name: str
     ) -> None:
-        """Weigh what is outside *strict*, and keep the worst of each tensor."""
+        """Compare what is outside *strict*; record the worst entry of each tensor."""
         levels, bound = self._levels(part, outside, moved, flushed)
         with np.errstate(all="ignore"):
             ratio = np.where(outside, np.nan_to_num(part.error / bound, nan=np.inf), -1.0)
@@ -260,9 +274,10 @@ class Weighing:
     def _levels(
         self, part: Check, outside: Array, moved: Sequence[Array], flushed: Check
     ) -> tuple[Array, Array]:
-        """Return the first model that holds each number, and the widest bound that was tried.
+        """Return the index of the first model that allows each error, and the largest bound tried.
 
-        `moved`: by an ulp of the type that is computed in, and by one of the dtype.
+        The index is the number of the models where none does. `moved` says how far each truth moves
+        with its inputs: by an ulp of the type that is computed in, and by one of the dtype.
         """
         dtype = part.columns.dtype
         units = self._units(dtype)
@@ -274,28 +289,27 @@ class Weighing:
             open_ = levels == len(units)
             if not open_.any():
                 break
-            if unit.idle:
+            if unit.has_no_effect:
                 continue
             if not unit.model.flush:
                 part = part.settled(unit)
-            by = moved[unit.of_inputs == dtype]
+            by = moved[unit.input_dtype == dtype]
             allowed = part.allowed(unit) + by
             with np.errstate(all="ignore"):
                 inside = ~part.judged | (part.error <= allowed)
                 if unit.model.flush:
                     inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit) + by)
-                if not unit.model.everybody:
+                if not unit.model.applies_to_manual:
                     inside &= excused
-                elif unit.model.conventional:
-                    inside &= (
-                        excused | ~part.judged | (part.error <= strict + self.kept * part.size)
-                    )
+                elif unit.model.textbook:
+                    limit = strict + self.max_lost_share * part.magnitude_to_keep
+                    inside &= excused | ~part.judged | (part.error <= limit)
             levels = np.where(open_ & inside, k, levels)
-            bound = np.where(excused | unit.model.everybody, np.fmax(bound, allowed), bound)
+            bound = np.where(excused | unit.model.applies_to_manual, np.fmax(bound, allowed), bound)
         return levels, bound
 
     def _flushed(self, parts: Sequence[Check]) -> list[Check]:
-        """Return the same checks with every input below the normal range at zero."""
+        """Return the same checks with every input below the normal range replaced by zero."""
         columns = [part.columns.flushed(self._units(part.columns.dtype)[0].tiny) for part in parts]
         small = [np.flatnonzero((part.columns.inputs != one.inputs).any(axis=0))
                  for part, one in zip(parts, columns, strict=True)]  # fmt: skip
@@ -319,23 +333,23 @@ class Weighing:
         entry = divmod(row, network.layers[layer].width) if columns.elementwise else (row, j)
         return name.format(f"layers.{layer}"), entry
 
-    def _choices(self, check: SlopeCheck, unit: RoundingUnit, name: str) -> None:
-        """Keep which slope was taken where a kink leaves the choice."""
+    def _record_kink_slopes(self, check: SlopeCheck, unit: RoundingUnit, name: str) -> None:
+        """Record which slope each answer took where a kink allows more than one."""
         columns, found = check.columns, check.columns.found
         assert found is not None
         wide_ = check.judged & check.tied & (check.radius > check.allowed(unit))
         for j, m in np.argwhere(wide_).tolist():
             low, half = check.truth[j, m] - check.radius[j, m], check.radius[j, m]
             given = check.given[j, m]
-            if len(check.da) == 1:  # by the slope: of another sign of da the order is another
+            if len(check.da) == 1:  # divide by da: a negative da would swap lower and upper
                 da = check.da[0, m]
                 low = found.slope[0, 0, m] - found.slope_radius[0, 0, m]
                 half, given = found.slope_radius[0, 0, m], given / da
             number = int(self.answer_of[columns.chunk[m]])
             problem, answer = self.answers[number]
-            choice = Choice(answer.oracle, *self._place(columns, j, m, name),
-                            float((given - low) / (2 * half)))  # fmt: skip
-            self.weighed.choices.setdefault(problem, []).append(choice)
+            taken = float((given - low) / (2 * half))
+            slope = KinkSlope(answer.oracle, *self._place(columns, j, m, name), taken)
+            self.weighed.kink_slopes.setdefault(problem, []).append(slope)
 
     # -- the loss -----------------------------------------------------------------------------
 
@@ -360,21 +374,21 @@ class Weighing:
             self._loss(check, other, units)
 
     def _loss(self, check: LossCheck, flushed: LossCheck, units: list[RoundingUnit]) -> None:
-        """Weigh the losses that are outside *strict*, and keep the worst of each answer."""
+        """Compare the losses that are outside *strict*; record the worst entry of each answer."""
         strict = check.allowed(units[0])
         levels = np.where(check.outside(units[0]), len(units), 0)
         bound, excused = strict, self.excused[check.answer]
         for k, unit in enumerate(units[1:], 1):
-            if unit.idle:
+            if unit.has_no_effect:
                 continue
             allowed = check.allowed(unit)
             inside = check.error <= allowed
-            if unit.model.conventional:
-                keeps = check.error <= strict + check.moved + self.kept * check.size
-                inside &= excused | keeps
+            if unit.model.textbook:
+                limit = strict + check.moved + self.max_lost_share * check.magnitude_to_keep
+                inside &= excused | (check.error <= limit)
             if unit.model.flush:
                 inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit))
-            if not unit.model.everybody:
+            if not unit.model.applies_to_manual:
                 inside &= excused
             levels = np.where((levels == len(units)) & inside, k, levels)
             bound = np.fmax(bound, allowed)
@@ -403,19 +417,22 @@ class Weighing:
 
 
 def _worst(levels: Array, error: Array, owner: Array) -> list[int]:
-    """Return where the worst of each owner's numbers stands, if its level is not 0."""
+    """Return the index of each owner's worst number: largest level, then largest error.
+
+    Numbers of level 0 (*strict*) are left out.
+    """
     at = np.flatnonzero(levels)
     at = at[np.lexsort((error[at], levels[at], owner[at]))]
     last = np.diff(owner[at], append=-1) != 0
     return at[last].tolist()  # type: ignore[no-any-return]
 
 
-def choices_differ(choices: Sequence[Choice]) -> Iterator[Choice]:
-    """Yield the choices at entries where the answers took different slopes."""
-    at: dict[tuple[str, tuple[int, ...]], list[Choice]] = {}
-    for choice in choices:
-        at.setdefault((choice.tensor, choice.entry), []).append(choice)
+def differing_slopes(slopes: Sequence[KinkSlope]) -> Iterator[KinkSlope]:
+    """Yield the slopes at entries where not all answers took the same slope."""
+    at: dict[tuple[str, tuple[int, ...]], list[KinkSlope]] = {}
+    for slope in slopes:
+        at.setdefault((slope.tensor, slope.entry), []).append(slope)
     for group in at.values():
-        taken = [choice.taken for choice in group]
+        taken = [slope.taken for slope in group]
         if len(group) > 1 and max(taken) - min(taken) > _APART:
             yield from group

@@ -17,7 +17,7 @@ from reference.conventions.uses import by_framework, by_hand, draw, problem_of, 
 from reference.drawing.regimes import kinks, one_sided
 from reference.evidence import gather
 from reference.formats import DTYPES
-from reference.judge import CONVENTIONAL, allowed_alone, judge
+from reference.judge import TEXTBOOK, allowed_alone, judge
 from reference.oracles.manual import Manual
 from reference.trials.accuracy import measure
 from reports.book import BookAccuracy, KinkRow
@@ -92,7 +92,7 @@ def _kink_row(
     high = max(float(s.upper()) for s in [*slopes, below, above])
     answers = {name: float(one.slopes[n, 0]) for name, one in replies.items()}
     ends, inputs = np.array([low, high]), np.array([abs(at), abs(target or 0.0)]).max()
-    pad = float(allowed_alone(ends, inputs, "slope", "float64", CONVENTIONAL).max())
+    pad = float(allowed_alone(ends, inputs, "slope", "float64", TEXTBOOK).max())
     where = f"{'y' if target is not None else 'x'} = {at:.6g}"
     return KinkRow(
         where=where if target is None else f"{where}, t = {target:g}",

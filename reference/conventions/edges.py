@@ -173,7 +173,7 @@ def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> Co
         outside = {
             f.oracle: _deviation(f, answers[f.oracle])
             for f in reversed(judgement.findings)
-            if f.oracle in judgement.who and (f.model is None or lost)
+            if f.oracle in judgement.who and (f.is_wrong or lost)
         }
     if evidence is None:
         return None

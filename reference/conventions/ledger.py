@@ -36,7 +36,7 @@ from reference.conventions.pointwise import (
 )
 from reference.conventions.situations import SWEEP, Situations, situations
 from reference.formats import DTYPES, Array
-from reference.judge import CONVENTIONAL, allowed_alone
+from reference.judge import TEXTBOOK, allowed_alone
 from reference.oracles import load
 from reports.records import Convention
 
@@ -209,7 +209,7 @@ def _row(
     }
     middle = np.array([float(t.mid()) for t in truths])
     undefined = quantity == "value" and bool(np.isnan(batch.x[n]).any())
-    allowed = allowed_alone(middle, np.asarray(point.inputs), quantity, dtype, CONVENTIONAL)
+    allowed = allowed_alone(middle, np.asarray(point.inputs), quantity, dtype, TEXTBOOK)
     if quantity == "slope" and len(truths) > 1:
         allowed = allowed * np.abs(np.resize(COTANGENT, len(truths))).sum()
     admissible, deviation, off = {}, {}, {}

@@ -74,13 +74,17 @@ class _EnclosedWalk:
 
     def _summed(self, balls: list[Ball], n: int, magnitude: Doubles | float) -> list[Ball]:
         unit = self.unit
-        by = unit.bounded(unit.total(n, magnitude) + unit.inputs(magnitude), magnitude)
-        return self._widened(balls, by + unit.k * unit.floor + unit.end(magnitude, _ENDS))
+        by = unit.allow_overflow(
+            unit.sum_rounding(n, magnitude) + unit.input_rounding(magnitude), magnitude
+        )
+        return self._widened(
+            balls, by + unit.k * unit.floor + unit.result_rounding(magnitude, _ENDS)
+        )
 
     def _value(self, balls: list[Ball], sizes: Doubles) -> Doubles:
         values = _sizes(balls)
-        allowed = self.unit.value(values, sizes) + self.unit.end(values)
-        found: Doubles = self.unit.bounded(allowed, values)
+        allowed = self.unit.value(values, sizes) + self.unit.result_rounding(values)
+        found: Doubles = self.unit.allow_overflow(allowed, values)
         return found
 
     def _slopes(self, local: Locals, across: Doubles, inputs: list[Ball]) -> None:
@@ -130,8 +134,8 @@ class _EnclosedWalk:
         else:
             whole = [sum(parts[1:], parts[0])]
             undivided = sizes.sum() * max(1.0, abs(float(divisor)))
-            by = unit.bounded(unit.total(len(parts) + 1, sizes.sum()), undivided)
-            by = by + unit.end(sizes.sum())
+            by = unit.allow_overflow(unit.sum_rounding(len(parts) + 1, sizes.sum()), undivided)
+            by = by + unit.result_rounding(sizes.sum())
             self.leaves["loss"] = CertifiedTensor((), self._widened(whole, by))
         self._slopes(losses, np.zeros(1), a)
         return losses, scales

@@ -1,10 +1,15 @@
-"""The derivatives that are asked of JAX, each of any loss with probes and taps.
+"""The ways in which JAX is asked for derivatives, each for any loss function with probes and taps.
 
-`loss(inputs, probes, taps)` returns (what is differentiated, (the loss that is shown, the value of
-every step)). A probe is a zero added at a step: the derivative by it is the step's cotangent. A tap
-is a zero added to the step's cotangent. Each derivative is a function of the loss, its inputs, the
-probes and a direction of the inputs; it returns what is differentiated, the loss, then the parts of
-an answer: gradients, values and, at second order, tangents and products.
+JAX returns derivatives by inputs only. Two kinds of zeros are added to get the others:
+
+- A *probe* is a zero added to the value of a step. The derivative by it is the step's cotangent.
+- A *tap* is a zero added to the cotangent of a step (`jax_padded.tap`). The derivative of
+  ⟨gradient, direction⟩ by it is the step's tangent.
+
+`loss(inputs, probes, taps)` returns a `LossResult`. Each function here takes a loss, its inputs,
+the probes and a direction of the inputs. It returns the number that is differentiated, the loss
+that is shown, then the parts of an answer: gradients, values and, at second order, tangents and
+products.
 """
 
 from collections.abc import Callable
@@ -17,8 +22,9 @@ if TYPE_CHECKING:
     import jax
 
 Tree = dict[str, Any]
-Lost: TypeAlias = "tuple[jax.Array, tuple[jax.Array, Tree]]"
-Loss = Callable[[Tree, Tree, Tree], Lost]
+LossResult: TypeAlias = "tuple[jax.Array, tuple[jax.Array, Tree]]"
+"""(the number that is differentiated, (the loss that is shown, the value of every step))."""
+Loss = Callable[[Tree, Tree, Tree], LossResult]
 Found = tuple[Any, ...]
 Derivative = Callable[[Loss, Tree, Tree, Tree], Found]
 PARTS = ("gradients", "values", "tangents", "products")
@@ -26,7 +32,7 @@ PARTS = ("gradients", "values", "tangents", "products")
 
 
 def first_order(loss: Loss, inputs: Tree, probes: Tree, direction: Tree) -> Found:
-    """Return gradients and values by `jax.grad`; the direction is not read."""
+    """Return gradients and values by `jax.grad`; the direction is not used."""
     import jax
 
     gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
@@ -42,7 +48,7 @@ def forward_over_reverse(loss: Loss, inputs: Tree, probes: Tree, direction: Tree
     primal, tangent = jax.jvp(
         lambda inputs, probes: gradient(inputs, probes, {}),
         (inputs, probes),
-        (direction, probes),  # the probes are zeros, and do not move
+        (direction, probes),  # the probes are zeros, and so are their tangents
     )
     ((total, (shown, values)), first), ((_, (_, tangents)), second) = primal, tangent
     return total, shown, first[0] | first[1], values, tangents, second[0] | second[1]
@@ -51,7 +57,7 @@ def forward_over_reverse(loss: Loss, inputs: Tree, probes: Tree, direction: Tree
 def reverse_over_reverse(loss: Loss, inputs: Tree, probes: Tree, direction: Tree) -> Found:
     """Return all four parts by `jax.grad` of ⟨`jax.grad`, direction⟩.
 
-    It has no tangents of its own: they are the derivatives by the taps.
+    The tangents of the steps are the derivatives by the taps.
     """
     import jax
 
@@ -68,7 +74,7 @@ def reverse_over_reverse(loss: Loss, inputs: Tree, probes: Tree, direction: Tree
 
 
 def probed(probes: ByName, taps: ByName) -> "At[jax.Array]":
-    """Return the hook that adds a step's probe and its tap, where there are such."""
+    """Return the hook that adds a step's probe and its tap, if it has them."""
     from reference.oracles.jax_padded import tap
 
     def at(value: "jax.Array", step: str) -> "jax.Array":

@@ -1,11 +1,12 @@
 """JAX's grad as an oracle: one compiled padded program for small networks, else one per network.
 
-Compiling `jit(grad)` costs about 300 ms for each new network, a thousand times its run. So what
-fits goes through the program of `jax_padded`, compiled once for each (dtype, size); the rest is
-compiled by itself. Both are JAX's derivative of JAX's functions and agree to rounding.
+Compiling `jit(grad)` takes about 300 ms for each new network, a thousand times as long as running
+it. So networks that fit use the program of `jax_padded`, which is compiled once for each dtype and
+size; each of the others is compiled by itself. Both are JAX's derivative of JAX's functions, and
+agree to rounding.
 
-The process's own JAX settings are not touched: 64-bit numbers are switched on inside the oracle
-only. (Without them JAX silently makes float64 into float32.)
+JAX's settings of the process do not change: 64-bit numbers are enabled only inside the oracle.
+(Without them JAX silently converts float64 to float32.)
 """
 
 import importlib
@@ -28,7 +29,7 @@ from reference.oracles.jax_derivatives import (
     PARTS,
     Derivative,
     Found,
-    Lost,
+    LossResult,
     Tree,
     first_order,
     probed,
@@ -46,9 +47,9 @@ _KEPT = 64  # compiled networks kept for more values of the same structure
 class JaxGrad:
     """Differentiates the same network, built of JAX's own functions.
 
-    With `padded=False` every network is compiled alone: for comparison, and what a program of a
-    fixed size cannot hold goes there in any case. With `compiled=False` that route runs JAX op by
-    op, which for a network met once is several times faster than compiling it.
+    With `padded=False` every network is compiled by itself, as networks are that do not fit a
+    padded program. With `compiled=False` these networks are not compiled; for a network that is
+    used once this is several times faster.
     """
 
     name = "jax"
@@ -98,11 +99,11 @@ class JaxGrad:
             else:
                 places.setdefault(id(program), (program, []))[1].append(place)
         programs = list(places.values())
-        # Two workers that begin at different ends compile one program each, and find the other's
-        # in the cache. What is computed does not depend on the order.
-        for program, all_of_it in programs[:: 1 if os.getpid() % 2 else -1]:
-            for start in range(0, len(all_of_it), program.size.block):
-                part = all_of_it[start : start + program.size.block]
+        # Two workers that begin at different ends each compile one program and read the other from
+        # the cache. The results do not depend on the order.
+        for program, its_places in programs[:: 1 if os.getpid() % 2 else -1]:
+            for start in range(0, len(its_places), program.size.block):
+                part = its_places[start : start + program.size.block]
                 block = [problems[place] for place in part]
                 found = program.run(block, [divisor(problem) for problem in block])
                 for place, (loss, numbers) in zip(part, found, strict=True):
@@ -147,7 +148,7 @@ class JaxGrad:
             of_data = loss_function(problem)
 
             def function(inputs: Tree, probes: Tree, data: Tree, direction: Tree) -> Found:
-                def loss(inputs: Tree, probes: Tree, taps: Tree) -> Lost:
+                def loss(inputs: Tree, probes: Tree, taps: Tree) -> LossResult:
                     return of_data(inputs, probes, {**data, "taps": taps})
 
                 return self.derivative(loss, inputs, probes, direction)[1:]
@@ -173,20 +174,19 @@ def arguments_of(problem: Problem) -> tuple[Tree, Tree, Tree]:
 
 
 def registered() -> tuple[int, ...]:
-    """Return by identity what a program is made of: the operations, and JAX's functions of them.
+    """Return the identities of all operations of a program, and of JAX's functions for them.
 
-    An operation that is registered again under its name is another one; so is one whose function
-    was replaced to see whether this is noticed.
+    They change if an operation is registered again, or if a test replaces one of JAX's functions.
     """
     operations = (*ACTIVATIONS.values(), *LOSSES.values(), LAYERS["dense"])
     return tuple(id(part) for one in operations for part in (one, resolve(one, "jax")))
 
 
 def divisor(problem: Problem) -> np.floating:
-    """Return what the weighted sum of the losses is divided by, in the problem's dtype.
+    """Return the divisor of the weighted sum of the losses, in the problem's dtype.
 
-    It depends on shapes, labels and class weights alone, and JAX has none of its own; torch's
-    reductions and the certificate's own count check it.
+    It depends only on shapes, labels and class weights. JAX has no reductions of its own; torch's
+    reductions and the certificate's own count check this one.
     """
     inside, shape = computed_in(problem), (problem.batch, problem.network.widths[-1])
     elementwise = problem.network.loss_operation.elementwise
@@ -194,22 +194,22 @@ def divisor(problem: Problem) -> np.floating:
     return problem.dtype.type(loss_divisor(inside, losses, np.dtype(float)))
 
 
-def loss_function(problem: Problem) -> Callable[[ByName, ByName, ByName], Lost]:
+def loss_function(problem: Problem) -> Callable[[ByName, ByName, ByName], LossResult]:
     """Return f(inputs, probes, data) -> (Σ w L / divisor, (loss, every step's value)).
 
     What the probes and the taps in `data` are: see `jax_derivatives`.
     """
     network, operation = problem.network, problem.network.loss_operation
-    of_x, lose = chain(network, "jax"), resolve(operation, "jax")
+    of_x, apply_loss = chain(network, "jax"), resolve(operation, "jax")
 
-    def function(inputs: ByName, probes: ByName, data: ByName) -> Lost:
+    def function(inputs: ByName, probes: ByName, data: ByName) -> LossResult:
         a, values = of_x(inputs, probed(probes, data.get("taps", {})))
-        losses = lose(a, data["targets"], **network.loss_parameters, **data["arrays"])
+        losses = apply_loss(a, data["targets"], **network.loss_parameters, **data["arrays"])
         weights = data["weights"]
         if weights is not None:
             losses = losses * (weights[:, None] if operation.elementwise else weights)
         total = losses.sum() / data["divisor"]
-        # What is differentiated is shown: a wrong divisor shows in losses that are not reduced too.
+        # The losses are divided too, so that a wrong divisor is seen also without a reduction.
         return total, (losses / data["divisor"] if network.reduction == "none" else total, values)
 
     return function

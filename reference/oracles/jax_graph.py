@@ -14,7 +14,7 @@ from manual_backprop.graph import Graph, GraphProblem
 from manual_backprop.operation import ByName
 from reference.oracles import Answer, unless_lacking
 from reference.oracles.forwards import graph_sum
-from reference.oracles.jax_derivatives import PARTS, Derivative, Found, Lost, Tree, probed
+from reference.oracles.jax_derivatives import PARTS, Derivative, Found, LossResult, Tree, probed
 from reference.problems import DirectedGraph
 
 _KEPT = 128  # compiled structures
@@ -90,7 +90,7 @@ def _program_of(graph: Graph, derivative: Derivative) -> Callable[..., Found]:
     value = graph_sum(graph, "jax")
 
     def answer(floats: Tree, others: Tree, cotangents: Tree, direction: Tree) -> Found:
-        def loss(floats: Tree, probes: Tree, taps: Tree) -> Lost:
+        def loss(floats: Tree, probes: Tree, taps: Tree) -> LossResult:
             total, made = value({**floats, **others}, cotangents, probed(probes, taps))
             return total, (total, made)
 

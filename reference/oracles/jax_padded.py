@@ -1,15 +1,15 @@
 """Many dense networks through one compiled JAX program, each padded to one size.
 
-Widths and batch are padded with zeros, the depth with layers that pass their input on; a scan
-walks the layers, a switch picks the activation and the loss, a loop walks the block of networks.
-So that padding changes nothing but the speed:
+Widths and batch are padded with zeros, and the depth with layers that pass their input on. A scan
+goes through the layers, a switch chooses the activation and the loss, and a loop goes through the
+block of networks. Padding changes only the speed, not the numbers, for these reasons:
 
 - Everything in the padding is an exact zero, forward and backward: a mask after each
   pre-activation and each activation ensures this (otherwise 0 · ∞ in the padding would give NaN).
 - Operations on whole rows (softmax, cross-entropy) have a branch for each width, which cuts the
   row to that width and applies JAX's own function to it.
-- Nothing is vectorised over networks (`vmap` turns a switch into "compute all and select", where
-  a branch not taken can leak NaN), so a network's bits depend on the network alone.
+- Nothing is vectorised over networks: `vmap` computes all branches of a switch and selects one,
+  and a branch that is not selected can still give NaN. So a network's bits depend only on it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ from manual_backprop.operation import ByName, FloatArray, Loss, Operation
 from reference.drawing.builder import LARGE_ROWS
 from reference.oracles import jax_cache
 from reference.oracles.counterparts import resolve
-from reference.oracles.jax_derivatives import PARTS, Derivative, Lost, Tree
+from reference.oracles.jax_derivatives import PARTS, Derivative, LossResult, Tree
 from reference.problems import DirectedProblem
 
 INPUTS = ("x", "weight", "bias")
@@ -38,11 +38,14 @@ INPUTS = ("x", "weight", "bias")
 
 Branch = Callable[[Any, Tree], jax.Array]
 Switch = Callable[[jax.Array, Any, Tree], jax.Array]
-"""Of the number of a branch, and what that branch takes."""
+"""switch(k, x, rest) returns branches[k](x, rest)."""
 
 
 class Size(NamedTuple):
-    """What one program holds: layers, units a layer, samples, and networks at once."""
+    """How large a problem may be: layers, units in a layer, samples; and networks in a block.
+
+    Each of `row_widths` has a branch in every operation on rows; rows of other widths do not fit.
+    """
 
     depth: int
     width: int
@@ -56,17 +59,17 @@ SIZES = (
     Size(12, 64, 8, 8, (*range(1, 6), *LARGE_ROWS)),
     Size(4, 32, 32, 16, (*range(1, 11), 12, 16, 20, 24, 32)),
 )
-"""In the order in which they are tried; each is compiled when a problem needs it. Each row width
-is a branch of every operation that takes rows. The second holds what is drawn large: rows of up to
-5 numbers are drawn so in the regime special."""
+"""In the order in which they are tried; each is compiled when a problem needs it. The second is for
+problems that are drawn large: in the regime special they have rows of up to 5 numbers."""
 
 _PASS_ON = 0  # the activation branch of the layers that pad the depth
 
 
 class PaddedProgram:
-    """The compiled program of one dtype and size, with the tables that say which branch is what.
+    """The compiled program of one dtype and size.
 
-    `derivative` is one of `jax_derivatives`; `switch_order` says how often it goes in reverse.
+    `derivative` is a function of `jax_derivatives`; `switch_order` says how many times it
+    differentiates in reverse mode.
     """
 
     def __init__(
@@ -82,15 +85,17 @@ class PaddedProgram:
             name: extent for op in LOSSES.values() for name, extent in op.arrays.items()
         }
         branches = self._activation_branches(), self._loss_branches()
-        activate, lose = (switch_of(some, switch_order) for some in branches)
-        self._over_block = jax.jit(_over_block(self._answer(_loss_function(size, activate, lose))))
+        activate, apply_loss = (switch_of(some, switch_order) for some in branches)
+        self._over_block = jax.jit(
+            _over_block(self._answer(_loss_function(size, activate, apply_loss)))
+        )
         self._compiled: Callable[[Tree, int], Tree] | None = None
 
-    def _answer(self, of_data: Callable[[Tree, Tree], Lost]) -> Callable[[Tree, Tree], Tree]:
-        """Return f(probes, data) -> the arrays of one answer, by the names of `_unpacked`."""
+    def _answer(self, of_data: Callable[[Tree, Tree], LossResult]) -> Callable[[Tree, Tree], Tree]:
+        """Return f(probes, data) -> the arrays of one answer, which `_unpacked` reads."""
 
         def answer(probes: Tree, data: Tree) -> Tree:
-            def loss(inputs: Tree, probes: Tree, taps: Tree) -> Lost:
+            def loss(inputs: Tree, probes: Tree, taps: Tree) -> LossResult:
                 tapped = {f"tap.{name}": value for name, value in taps.items()}
                 return of_data({**inputs, **probes}, {**data, **tapped})
 
@@ -223,16 +228,17 @@ def padded_program(
     switch_order: int,
     operations: tuple[int, ...],
 ) -> PaddedProgram:
-    """Return the program that all oracles of the process share: to trace one takes seconds.
+    """Return a program, kept for all oracles of the process, because tracing it takes seconds.
 
-    `operations` is what `registered` returned. The program refers to all of it, so nothing else
-    takes the identity of a part.
+    `operations` is used only as part of the cache's key: it has the identities of the operations
+    from `jax_grad.registered`. If one is registered again, another program is made. The cached
+    program keeps the old operations alive, so that no new one gets an old identity.
     """
     return PaddedProgram(dtype, size, derivative, switch_order)
 
 
 def _pack_inputs(block: Tree, prefix: str, k: int, problem: Problem, given: ByName) -> None:
-    """Lay x and the parameters, or their tangents, into the k-th place of a block."""
+    """Copy x and the parameters, or their tangents, into the k-th place of a block."""
     widths = problem.network.widths
     block[f"{prefix}x"][k, : problem.batch, : widths[0]] = given["x"]
     for i, layer in enumerate(problem.network.layers):
@@ -277,7 +283,7 @@ def _loss_branch(
 
 
 def _keywords(operation: Operation, values: jax.Array) -> Tree:
-    """Return the parameters as traced numbers; one whose choices are whole numbers stays one."""
+    """Return the parameters by name, as integers if all their choices are integers."""
     keywords = {}
     for j, (name, parameter) in enumerate(operation.parameters.items()):
         whole = all(isinstance(choice, int) for choice in parameter.choices)
@@ -286,7 +292,7 @@ def _keywords(operation: Operation, values: jax.Array) -> Tree:
 
 
 def _wide(value: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return the value with columns of zeros up to the padded shape."""
+    """Return the value padded to a shape with columns of zeros."""
     missing = shape[1] - value.shape[1]
     return jnp.pad(value, ((0, 0), (0, missing))) if missing else value
 
@@ -295,12 +301,17 @@ def _wide(value: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def switch_of(branches: list[Branch], order: int = 1) -> Switch:
-    """Return f(branch, x, rest) -> branches[branch](x, rest), differentiable by x.
+    """Return switch(k, x, rest) = branches[k](x, rest), differentiable by x.
 
-    The derivative is JAX's of the branch, taken inside the branch: that of a plain `lax.switch`
-    keeps what each of the other branches would need too, some hundred arrays a layer. At order 2
-    the same holds of the derivative's own derivative in reverse; at order 1 it may be
-    differentiated forward, which knows no custom rules.
+    The formula: its vjp is pullbacks[k]((x, dy), rest), where pullbacks[k] is JAX's vjp of
+    branches[k]. So it is JAX's own derivative, but with one switch for it.
+
+    The reason: JAX's derivative of a plain `lax.switch` stores what the vjp of every branch would
+    need, about a hundred arrays for each layer.
+
+    `order` is how many times reverse mode is applied. At order 2 the switch over the pullbacks gets
+    its own such rule. At order 1 it stays a plain `lax.switch`, so that forward mode, which cannot
+    differentiate a function with a custom vjp, can be applied to it.
     """
 
     def pullback(branch: Branch) -> Branch:
@@ -336,51 +347,58 @@ def switch_of(branches: list[Branch], order: int = 1) -> Switch:
 
 
 @jax.custom_vjp
-def tap(value: jax.Array, probe: jax.Array) -> jax.Array:
-    """Return the value; its cotangent has the probe, a zero, added to it.
+def tap(value: jax.Array, added: jax.Array) -> jax.Array:
+    """Return the value unchanged. The vjp adds a zero, `added`, to the cotangent: dy -> dy + added.
 
-    So what the cotangent does downstream is the derivative by the probe.
+    So the gradient of the loss depends on `added`, and ∂⟨gradient, direction⟩/∂added is the tangent
+    of the value: the gradient is linear in dy, with the transposed Jacobian as its matrix.
     """
     return value
 
 
-tap.defvjp(lambda value, probe: (value, probe), lambda probe, dy: (dy + probe, None))
+tap.defvjp(lambda value, added: (value, added), lambda added, dy: (dy + added, None))
 
 
-def _loss_function(size: Size, activate: Switch, lose: Switch) -> Callable[[Tree, Tree], Lost]:
-    """Return f(inputs and probes, data) -> (Σ w L / divisor, (w L, every z and a)), padded."""
+def _loss_function(
+    size: Size, activate: Switch, apply_loss: Switch
+) -> Callable[[Tree, Tree], LossResult]:
+    """Return f(inputs and probes, data) -> (Σ w L / divisor, (w L, every z and a)), padded.
+
+    The probes are zeros added to each z and a: the derivatives by them are the cotangents.
+    """
     dense = resolve(LAYERS["dense"], "jax")
     rows, columns = jnp.arange(size.batch)[:, None], jnp.arange(size.width)[None, :]
 
-    def function(differentiated: Tree, data: Tree) -> Lost:
+    def function(differentiated: Tree, data: Tree) -> LossResult:
         def walk(a: jax.Array, layer: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             real = (rows < data["batch"]) & (columns < layer["width"])
             z = jnp.where(layer["branch"] == _PASS_ON, a, dense(a, layer["weight"], layer["bias"]))
-            z = jnp.where(real, z, 0) + layer["z"]
+            z = jnp.where(real, z, 0) + layer["probe.z"]
             z = tap(z, layer["tap.z"]) if "tap.z" in layer else z
             a = activate(layer["branch"], z, {"parameters": layer["parameters"]})
-            a = jnp.where(real, a, 0) + layer["a"]
+            a = jnp.where(real, a, 0) + layer["probe.a"]
             a = tap(a, layer["tap.a"]) if "tap.a" in layer else a
             return a, (z, a)
 
-        layers = {name: differentiated[name] for name in ("weight", "bias", "z", "a")}
+        layers = {name: differentiated[name] for name in ("weight", "bias")}
+        layers |= {f"probe.{name}": differentiated[name] for name in "za"}
         layers |= {name: data[name] for name in ("tap.z", "tap.a") if name in data}
         layers |= {name: data[name] for name in ("width", "branch", "parameters")}
         prediction, (z, a) = lax.scan(walk, differentiated["x"], layers)
         rest = {name: v for name, v in data.items() if name.startswith("array.")}
         rest |= {"parameters": data["loss_parameters"]}
         rest |= {name: data[name] for name in ("labels", "targets")}
-        losses = lose(data["loss"], prediction, rest)
+        losses = apply_loss(data["loss"], prediction, rest)
         real = (rows < data["batch"]) & (columns < data["columns"])
         weighted = jnp.where(real, losses, 0) * data["weights"][:, None]
-        # What is differentiated is shown: a wrong divisor shows in unreduced losses too.
+        # The losses are divided too, so that a wrong divisor is seen also without a reduction.
         return weighted.sum() / data["divisor"], (weighted / data["divisor"], {"z": z, "a": a})
 
     return function
 
 
 def _over_block(one: Callable[[Tree, Tree], Tree]) -> Callable[[Tree, int], Tree]:
-    """Return f(block, count): the first `count` networks one after another, in one loop."""
+    """Return f(block, count), which answers the first `count` networks in one loop."""
 
     def answer(block: Tree, k: jax.Array) -> Tree:
         data = {n: lax.dynamic_index_in_dim(v, k, keepdims=False) for n, v in block.items()}
@@ -407,7 +425,7 @@ def _over_block(one: Callable[[Tree, Tree], Tree]) -> Callable[[Tree, int], Tree
 def _unpacked(
     problem: Problem, k: int, found: Mapping[str, np.ndarray]
 ) -> tuple[FloatArray, dict[str, Tree]]:
-    """Cut one problem's answer out of the padding: the loss; cotangents, values and the like."""
+    """Return one problem's answer without the padding: its loss, and {part: {name: array}}."""
     network, batch = problem.network, problem.batch
     widths = network.widths
     loss = found["total"][k].copy()

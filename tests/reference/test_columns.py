@@ -16,7 +16,7 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.operation import Loss
 from reference.arithmetic import tabulated
 from reference.arithmetic.balls import precision
-from reference.arithmetic.columns import (
+from reference.arithmetic.evaluation import (
     EXTENDED,
     ColumnValues,
     Extended,

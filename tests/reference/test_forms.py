@@ -13,7 +13,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.operation import FORMS, Form, Operation
-from reference.judge import CONVENTIONAL, STRICT, judge
+from reference.judge import STRICT, TEXTBOOK, judge
 from reference.oracles import Answer
 from reference.problems import draw
 from reference.rounding import Rounding
@@ -75,7 +75,7 @@ def test_saturated_the_stable_form_is_strict_and_the_textbook_s_is_not(
 ) -> None:
     problem = saturated(operation, dtype)
     assert models_of(problem, "stable") == set()
-    assert models_of(problem, "textbook") == {CONVENTIONAL}
+    assert models_of(problem, "textbook") == {TEXTBOOK}
 
 
 def digits_kept(found: float, truth: Any) -> float:

@@ -37,7 +37,7 @@ from reference.drawing.graphs import (
 )
 from reference.drawing.regimes import REGIMES
 from reference.evidence import gather
-from reference.judge import CONVENTIONAL, STRICT, judge, judge_all, operation_at
+from reference.judge import STRICT, TEXTBOOK, judge, judge_all, operation_at
 from reference.oracles import Answer, load
 from reference.oracles.jax_derivatives import first_order
 from reference.oracles.jax_graph import GraphPrograms
@@ -465,7 +465,7 @@ def test_the_error_of_a_formula_covers_its_evaluation_in_float32() -> None:
         arrays = {"x": np.ones((2, d)), "weight": np.ones(d), "bias": np.ones(d)}
         plan = plan_of(step, arrays, (2, d))
         inputs = draw_.standard_normal((plan.index.shape[1], 200)).astype(np.float32)
-        unit = RoundingUnit(np.float32, CONVENTIONAL)
+        unit = RoundingUnit(np.float32, TEXTBOOK)
         allowed = formula_errors(plan.row.tape, inputs.astype(np.float64), unit)
         x, w, b = inputs[:d].T, inputs[d : 2 * d].T, inputs[2 * d :].T
         eps = step.options["eps"]
@@ -491,7 +491,7 @@ def test_a_variance_that_is_multiplied_out_is_covered_for_nested_forward_mode_al
     found = (x - x.mean(axis=0)) / np.sqrt(variance) * inputs[d : 2 * d] + inputs[2 * d :]
     w, b = (part.T.astype(np.float64) for part in (inputs[d : 2 * d], inputs[2 * d :]))
     right = LAYERS["layer_norm"].composition(np, x.T.astype(np.float64), w, b, eps=2.0**-16).T
-    unit = RoundingUnit(np.float32, CONVENTIONAL)
+    unit = RoundingUnit(np.float32, TEXTBOOK)
     wide = inputs.astype(np.float64)
     plain, out = (
         formula_errors(plan.row.tape, wide, unit, multiplied_out=way)[:d] for way in (False, True)

@@ -135,7 +135,7 @@ def test_a_wrong_value_is_named_where_it_is_made(step: str) -> None:
     answers["torch"] = replace(answers["torch"], values=values)
     found = verdict_of(problem, answers)
     assert found.verdict == "DEVIATES(torch)"
-    assert f"forward {step}" in {f.tensor for f in found.findings if f.model is None}
+    assert f"forward {step}" in {f.tensor for f in found.findings if f.is_wrong}
     operation = operation_at(problem, f"forward {step}")
     assert operation == ("tanh" if step.endswith("a") else "dense")
 
@@ -472,7 +472,7 @@ def test_an_advisory_oracle_makes_no_convention() -> None:
                                                   ("sigmoid", "binary_cross_entropy")])  # fmt: skip
 @pytest.mark.parametrize("wrong", [2.0, -1.0, 0.0, np.nan])
 def test_near_a_pole_a_wrong_gradient_is_told(activation: str, loss: str, wrong: float) -> None:
-    """log p, with p so small that a conventional error of p holds 0."""
+    """log p, with p so small that the error which the textbook model allows holds 0."""
     problem = problem_of("tanh", "mse", widths=(2, 3, 2), dtype=np.float32)
     layers = (problem.network.layers[0], Layer(2, activation))
     steep = np.array([0, -14], np.float32)

@@ -265,12 +265,12 @@ def test_a_value_is_judged_where_its_slope_is_unknown() -> None:
 
 def test_what_an_end_adds_and_where_it_is_open() -> None:
     strict, accumulated = (RoundingUnit("float16", m) for m in (STRICT, ACCUMULATED))
-    assert strict.end(np.array([1.0, 65504.0, 65505.0])).tolist() == [
+    assert strict.result_rounding(np.array([1.0, 65504.0, 65505.0])).tolist() == [
         2.0**-11 + 2.0**-24, 32 - 2.0**-6 + 2.0**-24, np.inf,
     ]  # fmt: skip
     assert strict.u == 2.0**-24
     assert accumulated.u == 2.0**-11
-    assert not RoundingUnit("float32", STRICT).end(np.ones(2)).any()
+    assert not RoundingUnit("float32", STRICT).result_rounding(np.ones(2)).any()
 
 
 def test_a_mean_is_not_spoilt_by_an_infinite_neighbour() -> None:

@@ -67,7 +67,7 @@ def bounds(
     allowed: dict[str, Any] = {}
     judged: dict[str, Any] = {}
     for model in MODELS:
-        if not model.everybody:
+        if not model.applies_to_manual:
             continue
         for tensor in truths.tensors(RoundingUnit(stack.dtype, model), moved=True):
             half = slice(0, tensor.given.shape[1] // 2)  # the products stand before the cotangents

@@ -9,7 +9,7 @@ from flint import arb
 
 from reference.arithmetic import tabulated
 from reference.arithmetic.balls import precision
-from reference.arithmetic.columns import EXTENDED
+from reference.arithmetic.evaluation import EXTENDED
 from reference.arithmetic.tabulated import FUNCTIONS, UNITS
 from reference.arithmetic.tape import _OVER_ARB
 

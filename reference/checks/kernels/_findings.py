@@ -78,7 +78,7 @@ class OperationSize(NamedTuple):
         for model in MODELS:
             unit = model.unit.value(self.result, None)
             if self.terms is not None:
-                unit = unit + model.sums.total(1.0, self.terms)
+                unit = unit + model.sums.sum_rounding(1.0, self.terms)
             if not self.correct:
                 unit = unit + FUNCTION_ULPS * model.inside.value(self.result, None)
             columns.append(np.ravel(unit))

@@ -1,10 +1,11 @@
-"""Tapes evaluated over columns of arrays, every number with a rigorous error bound.
+"""Evaluates tapes for many inputs at once, every number with a rigorous error bound.
 
-A number is a midpoint and a radius in one floating type: long double for problems in float64,
-float64 for all others. Elementwise columns of float64 are first evaluated in float64 with the
-functions of `tabulated`; long doubles are for what that leaves open. All nodes of all tapes that
-stand on one level and are one primitive are one call on arrays. What precision cannot decide comes
-out as NaN, and is for arb.
+A *column* is one evaluation of one tape, at its own inputs. A number is a midpoint and a radius in
+one floating type: long double for problems in float64, float64 for all others. Elementwise columns
+of float64 are first evaluated in float64 with the functions of `tabulated`, and only those that
+this leaves undecided in long double. All nodes of all tapes that have one level (`tape.Table`) and
+are one primitive are computed by one call on arrays. A decision that the precision leaves open
+gives NaN; such columns are evaluated with arb.
 
 The proof: sums carry their exact rounding error (`two_sum`), so that what is exact stays exact; a
 product or a quotient is off by one unit at most, a library function by a stated number (`UNITS`,
@@ -29,7 +30,7 @@ from reference.arithmetic.tape import CODE, OPCODES, Table, Tape
 
 Extended = np.longdouble
 EXTENDED = np.finfo(Extended).nmant >= 63
-"""Whether long doubles are longer than doubles here; where not, arb does float64's work."""
+"""Whether long doubles are longer than doubles here; if not, arb certifies float64 problems."""
 
 SLACK = 1 + 2.0**-20
 
@@ -37,26 +38,26 @@ UNITS = {
     np.dtype(np.float64): {"ERFC": 2048.0, "ERF": 32.0},
     np.dtype(Extended): {"ERFC": 4096.0, "ERF": 256.0},
 }
-"""How many units of rounding a library function may be off by, where it is not `OTHER_UNITS`."""
+"""How many units of rounding a library function may be off; others may be off `OTHER_UNITS`."""
 
 OTHER_UNITS = 16.0
 
 _NEAR = 2.0**-10
-"""A decision variable below this share of the largest input is near: no ulp of an input turns the
-others."""
+"""A column is near a decision (c > 0 in WHERE or PICK) if |c| is below this share of its largest
+input. No change of an input by one ulp changes any other decision."""
 
 AT_ONCE = 1 << 13
-"""Numbers that a primitive is applied to at once: what is between stays in the cache."""
+"""Numbers that a primitive is applied to at once, so that intermediate arrays stay in the cache."""
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
 class ColumnValues:
-    """Values (outputs, M) and slopes (outputs, variables, M), each with its radius.
+    """Values (outputs, M) and slopes (outputs, variables, M), each with its error bound.
 
-    A column is `tied` (M,) where its numbers met a kink exactly: its slope is all that lies
-    between. It is `near` a decision where that is small beside the inputs.
+    A column is `tied` (M,) where it is exactly at a kink: slope ± slope_radius is then the interval
+    between the two one-sided slopes. It is `near` a decision where that is small beside the inputs.
     """
 
     value: Array
@@ -73,9 +74,10 @@ def wide(dtype: np.dtype) -> np.dtype:
 
 
 class Job(NamedTuple):
-    """Columns of tapes with equally many outputs and slopes: `counts` of each tape, in order.
+    """Columns of tapes with equally many outputs and slopes.
 
-    `inputs` is (K, M); a tape that takes fewer than K leaves the last rows alone.
+    The first `counts[0]` columns are of `tapes[0]`, the next `counts[1]` of `tapes[1]`, and so on.
+    `inputs` is (K, M); a tape that takes fewer than K inputs ignores the last rows.
     """
 
     tapes: Sequence[Tape]
@@ -84,7 +86,7 @@ class Job(NamedTuple):
 
     @staticmethod
     def of(tape: Tape, inputs: Array) -> "Job":
-        """Return the columns of one tape."""
+        """Return a job for the columns of one tape, `inputs` (K, M)."""
         return Job([tape], np.array([inputs.shape[1]]), inputs)
 
 
@@ -93,9 +95,11 @@ def evaluate(
 ) -> list[ColumnValues]:
     """Evaluate all columns of all jobs at once, in the given floating type.
 
-    `tables`: in float64 and with the functions of `tabulated`, where there are long doubles.
-    Without `radii` these are zeros, and the numbers of a column that is `near` a decision are
-    those of one of its branches.
+    `tables`: use the functions of `tabulated` (dtype float64, and only if `EXTENDED`). If `radii`
+    is False no error bounds are computed: they are returned as zeros, and a column that is `near` a
+    decision has the numbers of one of its branches.
+
+    Example: `evaluate([Job.of(tape_of_tanh, x[None])], np.dtype(np.float64))[0].value` is (1, M).
     """
     if not jobs:
         return []
@@ -104,19 +108,21 @@ def evaluate(
 
 
 class _Chunk(NamedTuple):
-    """The columns of one tape in one job: among which nodes they stand, and where."""
+    """The columns of one tape in one job, and their places in the registers of `_Evaluation`."""
 
     table: Table
     inputs: Array
-    nodes: int  # the first node
-    before: int  # columns of the same nodes before it
-    column: int  # its first column, those of the same nodes side by side
+    nodes: int  # index of the tape's first node
+    before: int  # how many columns of the same tape come before these
+    column: int  # index of the first of these among all columns
 
 
 class _Evaluation:
-    """One evaluation: registers of all nodes of all tapes, those of one call side by side.
+    """One evaluation. `mid` and `radius` are registers: the numbers of all nodes of all tapes.
 
-    Tapes that differ only in the names of their inputs have the same nodes.
+    Node k of a tape with n columns has n adjacent numbers, from `start[k]` on. Nodes that are
+    computed by one call are adjacent. Tapes that differ only in the order of their inputs
+    (`Tape.renamed`) share their nodes.
     """
 
     def __init__(self, jobs: Sequence[Job], primitives: "_Primitives", radii: bool) -> None:
@@ -146,7 +152,7 @@ class _Evaluation:
                 self._apply(OPCODES[code[group[0]]], group)
 
     def _chunked(self) -> tuple[list[Table], Array]:
-        """Lay out the chunks of each job; return a table for each set of nodes, and its columns."""
+        """Make the chunks of each job; return the distinct tables and how many columns each has."""
         tables: dict[int, Table] = {}
         counts: dict[int, int] = {}
         found: list[tuple[int, Table, Array, int]] = []
@@ -418,7 +424,10 @@ class _Primitives:
     def choose(
         self, name: str, c: Array, rc: Array, a: Array, ra: Array, b: Array, rb: Array
     ) -> tuple[Array, Array, Array | None]:
-        """Return the branch that c picks, NaN where it is open; of a tied slope the hull."""
+        """Return midpoint and radius of WHERE or PICK, NaN where the decision is open.
+
+        Also returned for PICK: where c is exactly 0, and the result is the interval from a to b.
+        """
         first, second = c > rc * SLACK, c < -rc * SLACK
         zero = (c == 0) & (rc == 0)
         if name == "WHERE":
