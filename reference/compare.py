@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -57,15 +57,12 @@ def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distanc
         ours = [np.asarray(left.loss), *mine.values()]
         theirs = [np.asarray(right.loss), *map(other.get, mine)]
         dtype = ours[0].dtype
-        if all(
-            b is not None and b.dtype == a.dtype == dtype and b.shape == a.shape
-            for a, b in zip(ours, theirs, strict=True)
-        ):
+        if _alike(theirs, ours):
             if dtype not in sweeps:
                 sweeps[dtype] = _Sweep([], [], [], [])
             sweeps[dtype].pairs.append(k)
             sweeps[dtype].ours.extend(ours)
-            sweeps[dtype].theirs.extend(b for b in theirs if b is not None)
+            sweeps[dtype].theirs.extend(theirs)
             sweeps[dtype].ends.append(len(sweeps[dtype].ours))
         else:
             each = [
@@ -81,6 +78,14 @@ def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distanc
             names = ["loss", *compared(lefts[k])]
             found[k] = Distances(names, differences[start:end], scales[start:end])
     return [found[k] for k in range(len(lefts))]
+
+
+def _alike(theirs: list[FloatArray | None], ours: list[FloatArray]) -> TypeGuard[list[FloatArray]]:
+    """Return whether theirs are all there, of the shapes of ours and all of one dtype."""
+    there = [b for b in theirs if b is not None]
+    return [a.shape for a in ours] == [b.shape for b in there] and (
+        len({array.dtype for array in (*ours, *there)}) == 1
+    )
 
 
 def compared(answer: Answer) -> Mapping[str, FloatArray]:

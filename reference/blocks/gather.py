@@ -115,10 +115,10 @@ class Gathered:
                 plan = plans[p] = self._plan(problems[p])
             self.divisors.append(plan.loss.divisor)
             tensors = plan.tensors(answer)
-            wrong = list(plan.malformed(number, tensors))
-            self.malformed += wrong
-            if not wrong:
+            if plan.fits(tensors):
                 self._add(number, plan, tensors)
+            else:
+                self.malformed += plan.malformed(number, tensors)
 
     def activations(self, *names: str) -> Iterator[tuple[Columns, list[Array]]]:
         """Yield the columns of the activations of one kind with the tensors of some names."""
@@ -149,13 +149,15 @@ class Gathered:
         loss = LossPlan(problem, self.order)
         width = None if loss.elementwise else d_in
         kind = _collected(self._losses, dtype, width)
+        expected = expected_tensors(problem, self.order)
         return AnswerLayout(
             problem,
             dtype,
             [(kind.parts(tape), at, scale, given) for tape, at, scale, given in loss.groups],
             layers,
             loss,
-            expected_tensors(problem, self.order),
+            expected,
+            [shape for *_, shape in expected[1:]],
         )
 
     def _add(self, number: int, plan: "AnswerLayout", tensors: list[Any]) -> None:
@@ -216,6 +218,7 @@ class AnswerLayout(NamedTuple):
     layers: list[_LayerSlots]
     loss: "LossPlan"
     expected: list[tuple[str, str, tuple[int, ...]]]
+    shapes: list[tuple[int, ...]]  # of what is expected after the loss
 
     def tensors(self, answer: Answer) -> list[Any]:
         """Return the tensors of an answer as they are expected, None for what it lacks."""
@@ -224,6 +227,16 @@ class AnswerLayout(NamedTuple):
             "tangent": answer.tangents, "product": answer.products,
         }  # fmt: skip
         return [answer.loss, *(kinds[kind].get(name) for kind, name, _ in self.expected[1:])]
+
+    def fits(self, tensors: list[Any]) -> bool:
+        """Return whether every tensor is an array of the shape and dtype that is expected."""
+        loss, *arrays = tensors
+        return (
+            set(map(type, arrays)) == {np.ndarray}
+            and [array.shape for array in arrays] == self.shapes
+            and {array.dtype for array in arrays} == {self.dtype}
+            and not mismatch(loss, self.dtype, self.expected[0][2])
+        )
 
     def malformed(self, number: int, tensors: list[Any]) -> Iterator[Malformed]:
         """Yield what an answer lacks or has in another shape or dtype."""
@@ -259,11 +272,11 @@ class LossPlan:
         # At |y - t| = δ a slope bends, and y - t is rounded: there t must be an input, not 1.
         bends = self.order == 2 and "real" in operation.targets
         constant = [(value, t == value) for value in CONSTANT_TARGETS if not bends]
-        rest = np.ones(len(t), bool)
-        for _, alike in constant:
-            rest &= ~alike
-        kinds = [(value, np.flatnonzero(alike)) for value, alike in [(None, rest), *constant]]
-        for value, entries in kinds:
+        constant = [(value, alike) for value, alike in constant if alike.any()]
+        kinds = [(value, np.flatnonzero(alike)) for value, alike in constant]
+        rest = ~np.logical_or.reduce([alike for _, alike in constant]) if constant else None
+        free_entries = np.arange(len(t)) if rest is None else np.flatnonzero(rest)
+        for value, entries in [(None, free_entries), *kinds]:
             if not len(entries):
                 continue
             tape = loss_tape(operation, options, None, (value,), tuple(arrays), self.order)
