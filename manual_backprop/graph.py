@@ -32,8 +32,8 @@ Arrays = Mapping[str, np.ndarray]
 class Step(NamedTuple):
     """One application of an operation; its value has the step's name.
 
-    `inputs` maps the operation's arguments to names of values: of earlier steps, or of what is
-    given. `options` are numbers and words: eps, stride, axis.
+    `inputs` maps the operation's arguments to names of values: of earlier steps, or of given
+    arrays. `options` are numbers and words: eps, stride, axis.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Step(NamedTuple):
         """Return the operation's arrays by the names of its arguments."""
         return {argument: values[name] for argument, name in self.inputs.items()}
 
-    def moving(self, moves: ByName) -> dict[str, FloatArray]:
+    def tangents_of(self, tangents: ByName) -> dict[str, FloatArray]:
         """Return the tangents of the arguments that have one, by the names of the arguments.
 
-        `moves` has the tangents of values, by the names of the values.
+        `tangents` has the tangents of values, by the names of the values.
         """
-        return {a: moves[name] for a, name in self.inputs.items() if name in moves}
+        return {a: tangents[name] for a, name in self.inputs.items() if name in tangents}
 
 
 def operation_named(name: str) -> Operation:
@@ -110,15 +110,12 @@ class Graph:
 
 
 def apply_step(step: Step, arrays: ByName, form: Form) -> FloatArray:
-    """Return a step's value: the default for the argument `apply` of `forward`.
-
-    Other arithmetics pass another function.
-    """
+    """Return a step's value. It is the default of the argument `apply` of `forward`."""
     return step.record.apply(form, arrays, step.options)
 
 
 def pull_back_step(step: Step, arrays: ByName, y: FloatArray, dy: FloatArray, form: Form) -> ByName:
-    """Return the cotangents of a step's arguments."""
+    """Return the cotangents of a step's arguments, from dy, that of its value (JAX: vjp)."""
     return step.record.pull_back(form, arrays, y, dy, step.options)
 
 
@@ -166,9 +163,9 @@ def backward(
     return found
 
 
-def push_forward_step(step: Step, arrays: ByName, y: FloatArray, moving: ByName) -> FloatArray:
-    """Return the tangent of a step's value, as its arguments move by `moving`."""
-    return step.record.push_forward(arrays, y, moving, step.options)
+def push_forward_step(step: Step, arrays: ByName, y: FloatArray, tangents: ByName) -> FloatArray:
+    """Return the tangent of a step's value, from those of its arguments (JAX: jvp)."""
+    return step.record.push_forward(arrays, y, tangents, step.options)
 
 
 def pull_back_step_along(
@@ -176,9 +173,11 @@ def pull_back_step_along(
     arrays: ByName,
     y: FloatArray,
     cotangents: tuple[FloatArray, FloatArray | None],
-    moving: ByName,
+    tangents: ByName,
 ) -> ByName:
     """Return the directional derivatives of the cotangents of a step's arguments.
+
+    `tangents` are those of the arguments that change.
 
     `cotangents` is the pair of dy and its derivative tdy, which is None where dy is constant. A
     step of `backward` is linear in dy, so the derivative has two parts, which are added: the step
@@ -188,9 +187,9 @@ def pull_back_step_along(
     found: dict[str, FloatArray] = {}
     if tdy is not None:
         found |= record.pull_back("stable", arrays, y, tdy, step.options)
-    if moving:
-        gained = record.pull_back_along(arrays, y, dy, moving, step.options)
-        found |= {a: found[a] + gain if a in found else gain for a, gain in gained.items()}
+    if tangents:
+        second = record.pull_back_along(arrays, y, dy, tangents, step.options)
+        found |= {a: found[a] + part if a in found else part for a, part in second.items()}
     return found
 
 
@@ -206,12 +205,12 @@ def tangents(
     `direction` has the tangents of the given arrays that change. With y = f(a, b, …),
     ty = Σ ∂f/∂a ta over the arguments, each with its own tangent ta.
     """
-    values, moves = {**given, **made}, dict(direction)
+    values, known = {**given, **made}, dict(direction)
     for step in graph.steps:
-        moving = step.moving(moves)
-        if moving and not isinstance(step.record, Loss):
-            moves[step.name] = push(step, step.arrays(values), values[step.name], moving)
-    return {step.name: moves[step.name] for step in graph.steps if step.name in moves}
+        of_arguments = step.tangents_of(known)
+        if of_arguments and not isinstance(step.record, Loss):
+            known[step.name] = push(step, step.arrays(values), values[step.name], of_arguments)
+    return {step.name: known[step.name] for step in graph.steps if step.name in known}
 
 
 def products(
@@ -219,14 +218,14 @@ def products(
     given: ByName,
     made: ByName,
     cotangents: ByName,
-    moves: ByName,
-    move: Callable[..., ByName] = pull_back_step_along,
+    tangents: ByName,
+    pull_along: Callable[..., ByName] = pull_back_step_along,
 ) -> dict[str, FloatArray]:
     """Return the Hessian-vector products: the directional derivatives of the cotangents.
 
     Those that are zero are left out; the cotangents of the outputs are constant. `cotangents` is
-    what `backward` returned, `moves` has the direction and the tangents of the steps. As in
-    `backward`, if several steps contribute to the same value, their contributions are added.
+    what `backward` returned, `tangents` has those of the given arrays (the direction) and of the
+    steps. As in `backward`, if several steps contribute to a value, their contributions are added.
     """
     values = {**given, **made}
     found: dict[str, FloatArray] = {}
@@ -234,8 +233,9 @@ def products(
         if step.name not in cotangents:
             continue
         pair = cotangents[step.name], found.get(step.name)
-        moved = move(step, step.arrays(values), values[step.name], pair, step.moving(moves))
-        for argument, part in moved.items():
+        arrays, of_arguments = step.arrays(values), step.tangents_of(tangents)
+        parts = pull_along(step, arrays, values[step.name], pair, of_arguments)
+        for argument, part in parts.items():
             name = step.inputs[argument]
             found[name] = found[name] + part if name in found else part
     return found

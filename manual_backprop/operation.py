@@ -22,7 +22,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating]
 
 ByName = Mapping[str, Any]
-"""Arrays by name: NumPy's, or what computes as they do (traced, balls); or options by name."""
+"""Arrays by name: NumPy arrays, or objects that compute like them (traced numbers, balls); or
+options by name."""
 
 Domain = Literal["real", "unit", "simplex", "log_simplex"]
 """Where values live: all reals, [0, 1], rows that sum to 1, logarithms of such rows."""
@@ -140,6 +141,8 @@ class Operation(Formulas):
     change and the cotangent is constant. One step of a Hessian-vector product is the sum of two
     parts: `backward`, applied to the derivative of the cotangent, and the result of `second`.
 
+    If the class has no `second`, `has_second_order` is False, and `second` raises InvalidInput.
+
     Its own formulas are the stable ones. `textbook` has the textbook's if they differ: a class may
     define `textbook_forward`, `textbook_backward`, both or neither.
     """
@@ -150,6 +153,7 @@ class Operation(Formulas):
     definition: Callable[..., Any]
     composition: Callable[..., object] | None
     second: Callable[..., Any]
+    has_second_order: bool
     torch: Counterpart
     jax: Counterpart
     parameters: Mapping[str, Parameter]
@@ -162,11 +166,6 @@ class Operation(Formulas):
             raise InvalidInput(f"form={form!r}: expected one of {', '.join(FORMS)}")
         return self.textbook or self
 
-    @property
-    def has_second_order(self) -> bool:
-        """Whether the class gives `second`."""
-        return not isinstance(self.second, partial)
-
     def apply(self, form: Form, arrays: ByName, options: ByName) -> FloatArray:
         """Return the operation's value; arrays by the names of its arguments."""
         raise NotImplementedError
@@ -174,13 +173,16 @@ class Operation(Formulas):
     def pull_back(
         self, form: Form, arrays: ByName, y: FloatArray, dy: FloatArray, options: ByName
     ) -> ByName:
-        """Return the cotangents of the arguments from that of the value, by name."""
+        """Return the cotangents of the arguments, by name, from that of the value (JAX: vjp)."""
         raise NotImplementedError
 
     def push_forward(
         self, arrays: ByName, y: FloatArray, tangents: ByName, options: ByName
     ) -> FloatArray:
-        """Return the tangent of the value; `tangents` has those of the arguments that change."""
+        """Return the tangent of the value (JAX: jvp).
+
+        `tangents` has the tangents of the arguments that change.
+        """
         raise NotImplementedError
 
     def pull_back_along(
@@ -282,11 +284,16 @@ class Loss(Operation):
 class Rows(NamedTuple):
     """Which entries of which arrays make each row of a layer, and where its outputs go.
 
-    `inputs` has for each argument an array of R rows of indices into the flattened argument, of
-    whatever shape the definition takes (R, …); −1 is a zero that belongs to no array (padding).
-    `output` are the indices of the flattened output, (R, J): each index exactly once.
-    `numbers` are what the definition takes besides, by name and (R, …): a count, which places of
-    a window are inside. They depend only on the shapes and masks, so they have no gradient.
+    `inputs` has for each argument R rows of indices into the flattened argument; −1 is a zero that
+    belongs to no array (padding). A row has the shape that the definition takes, so the whole is
+    (R, …). `output` are the indices of the flattened output, (R, J), each index exactly once.
+    `numbers` are other numbers that the definition takes, by name, (R, …): for example a count, or
+    which places of a window are inside. They depend only on the shapes and masks, so they have no
+    gradient.
+
+    Example: max_pool2d with windows of 2×2 on x of shape (1, 1, 2, 4), whose flat indices are
+    [[0, 1, 2, 3], [4, 5, 6, 7]]. There are R = 2 windows of four numbers, with one output each:
+    `Rows({"x": [[0, 1, 4, 5], [2, 3, 6, 7]]}, [[0], [1]])`.
     """
 
     inputs: Mapping[str, npt.NDArray[np.integer]]
@@ -354,14 +361,14 @@ class LayerOperation(Operation):
         self, arrays: ByName, y: FloatArray, tangents: ByName, options: ByName
     ) -> FloatArray:
         """Return ty."""
-        known = {**arrays, "y": y, **_moving(tangents)}
+        known = {**arrays, "y": y, **_with_t(tangents)}
         return self.tangent(*map(known.get, self.tangent_needs), **options)
 
     def pull_back_along(
         self, arrays: ByName, y: FloatArray, dy: FloatArray, tangents: ByName, options: ByName
     ) -> ByName:
         """Return the directional derivatives of the cotangents, without those that are zero."""
-        known = {**arrays, "y": y, "dy": dy, **_moving(tangents)}
+        known = {**arrays, "y": y, "dy": dy, **_with_t(tangents)}
         found: ByName = self.second(*map(known.get, self.second_needs), **options)
         return found
 
@@ -416,7 +423,23 @@ def activation(
     range: Domain = "real",
     registry: Registry[Activation] = ACTIVATIONS,
 ) -> Callable[[type], Activation]:
-    """Register a class as an activation."""
+    """Register a class as an activation; the class becomes a record (`Activation`).
+
+    torch, jax: the framework's function, as a dotted name or a `counterpart`; or COMPOSED.
+    parameters: the operation's numbers, such as α, with their defaults.
+    rowwise: whether it works on the last axis (softmax), not on each number.
+    range: where its values lie; a loss that takes probabilities needs "unit" or "simplex".
+
+    Example; a class has at least these three methods (write @staticmethod above each):
+
+        @activation(torch="torch.nn.functional.softsign", jax="jax.nn.soft_sign")
+        class Softsign:
+            "y = x / (1 + |x|).   dy/dx = 1 / (1 + |x|)²."
+
+            def forward(x): return x / (1.0 + np.abs(x))
+            def backward(x, y, dy): return dy / (1.0 + np.abs(x)) ** 2
+            def definition(m, x): return x / (1 + m.abs(x))
+    """
 
     def register(cls: type) -> Activation:
         common = _common("activation", cls, torch, jax, parameters)
@@ -440,7 +463,27 @@ def loss(
     arrays: Mapping[str, Extent] | None = None,
     registry: Registry[Loss] = LOSSES,
 ) -> Callable[[type], Loss]:
-    """Register a class as a loss."""
+    """Register a class as a loss; the class becomes a record (`Loss`).
+
+    torch, jax, parameters: as for `activation`.
+    targets: the kinds of targets that it takes.
+    elementwise: whether L has the shape of y, or one number for each sample.
+    symmetric: whether L stays the same if the classes are permuted.
+    predictions: where y lies; "simplex", for example, needs rows that sum to 1.
+    arrays: other array arguments, such as class weights, with their shapes.
+
+    Example; a class has at least these three methods (write @staticmethod above each):
+
+        @loss(torch="torch.nn.functional.mse_loss", jax=COMPOSED,
+              targets=("real",), elementwise=True)
+        class Mse:
+            "L = (y - t)².   ∂L/∂y = 2 (y - t)."
+
+            def forward(y, t): return (y - t) ** 2
+            def backward(y, t, dL): return 2 * (y - t) * dL
+            def definition(m, y, t): return (y - t) * (y - t)
+            def composition(xp, y, t): return (y - t) ** 2
+    """
 
     def register(cls: type) -> Loss:
         common = _common("loss", cls, torch, jax, parameters)
@@ -475,12 +518,15 @@ def layer(
 ) -> Callable[[type], LayerOperation]:
     """Register a class as a layer: an operation of one or more arrays.
 
+    structure: how it is judged and certified (`Structure`). torch, jax: as for `activation`.
+    takes: the shape of its first array (`Takes`). trainable: which arrays are parameters.
+
     The arrays and the options are read from the signature of `forward`: arrays come first, those
     with the default None may be left out, options are keywords with defaults. Beside `forward`,
     `backward` and `definition` the class gives `sample(draw, shape)` and `rows`; without `rows`
     each entry of the value is a row, made of one entry of each array, broadcast. `with_torch` and
     `with_jax` call a counterpart that takes its arguments in another way: they get the
-    framework's function and what forward takes.
+    framework's function and the arguments of forward. See `Dense` for an example.
     """
 
     def register(cls: type) -> LayerOperation:
@@ -532,8 +578,8 @@ def _signature(function: Callable[..., object]) -> tuple[dict[str, bool], dict[s
     return arrays, options
 
 
-def _moving(tangents: ByName) -> ByName:
-    """Return the tangents under the names by which a layer's methods take them."""
+def _with_t(tangents: ByName) -> ByName:
+    """Return the tangents under the names by which a layer's methods take them: "x" as "tx"."""
     return {f"t{name}": tangent for name, tangent in tangents.items()}
 
 
@@ -577,6 +623,7 @@ def _common(
         "definition": cls.definition,  # type: ignore[attr-defined]
         "composition": getattr(cls, "composition", None),
         "second": getattr(cls, "second", partial(_lacks, kind, name, "second")),
+        "has_second_order": hasattr(cls, "second"),
         "parameters": MappingProxyType(dict(parameters or {})),
         **counterparts,
     }

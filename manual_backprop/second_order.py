@@ -1,12 +1,12 @@
-"""Second order by hand: how every number of the two walks moves along a direction.
+"""Second order by hand: the directional derivative of every number of the two walks.
 
-A direction v gives a tangent to each parameter and to x: x moves by ε v_x, a weight by ε v_W. Each
-step of the forward walk then moves by ε times its own tangent, and each cotangent of the backward
-walk by ε times its product. The products of the parameters and of x are the Hessian times v, in one
-more pass of each walk; the Hessian itself is never made. Pearlmutter, 1994.
+A direction v has a tangent for each parameter and for x. The derivative of each value along v is
+its *tangent*; that of each cotangent is its *product*. The products of the parameters and of x are
+the Hessian times v. They need one more pass of each walk, and the Hessian itself is never computed.
+Pearlmutter, 1994.
 
-The names are those of `network` or of the graph's steps: with `values`, `cotangents`, `tangents`
-and `products` every intermediate number is there under its step.
+`values`, `cotangents`, `tangents` and `products` have every intermediate number, under the names of
+`network` or of the graph's steps.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -27,16 +27,16 @@ from manual_backprop.network import (
 from manual_backprop.operation import ByName, FloatArray, InvalidInput
 
 Direction = Mapping[str, FloatArray]
-"""Tangents by name, of parameters and of "x", each in the shape of what it moves."""
+"""Tangents by name, of parameters and of "x", each in the shape of its array."""
 
 
 @dataclass(frozen=True)
 class HessianProduct:
-    """What the two walks and their tangents leave behind.
+    """The Hessian times v, and every number that was computed for it.
 
     `values` has the value of every step, `cotangents` is what `network.backward` or
-    `graph.gradients` returns; `tangents` say how each value moves, `products` how each cotangent
-    does: under the name of a parameter or another input stands its part of H v.
+    `graph.gradients` returns. `tangents` has the derivative of each value along v, `products` that
+    of each cotangent. The product of a parameter, or of another input, is its part of H v.
     """
 
     loss: FloatArray
@@ -51,11 +51,11 @@ def hessian_vector_product(problem: Problem | GraphProblem, direction: Direction
 
     H holds the second derivatives of the loss by all parameters and by x. The loss is, for the
     reduction "none", the sum of the weighted losses; of a graph it is Σ cotangent · output, by
-    every array of floats. What the direction does not name does not move.
+    every array of floats. Arrays that the direction does not name have the tangent 0.
 
-    At a kink there is no second derivative, and what comes out is that of the side which `backward`
-    takes. Raises InvalidInput for a name, shape or dtype that is not the problem's, and where an
-    operation has no `tangent` or no `second`. Like `forward`, it does not check the problem.
+    At a kink there is no second derivative, and the result is that of the side which `backward`
+    takes. Raises InvalidInput for a name, shape or dtype that is not the problem's, and for an
+    operation without `tangent` or `second`. Like `forward`, it does not check the problem.
     """
     complete = complete_direction(problem, direction)
     if isinstance(problem, GraphProblem):
@@ -67,34 +67,34 @@ def product_along(
     problem: Problem,
     direction: Direction,
     push: Callable[..., FloatArray] = graphs.push_forward_step,
-    move: Callable[..., ByName] = graphs.pull_back_step_along,
+    pull_along: Callable[..., ByName] = graphs.pull_back_step_along,
 ) -> HessianProduct:
-    """Walk along a direction of x and every parameter, which is not checked and may be traced.
+    """Return the product for a direction of x and every parameter, which is not checked.
 
-    `push` and `move` say how one step moves forward and backward.
+    `push` and `pull_along` are the rules of one step; see `graph.tangents` and `graph.products`.
     """
     graph, given = network_graph(problem)
     trace = forward(problem)
     cotangents = backward(problem, trace)
     made = trace.steps | {LOSSES_STEP: trace.losses}
     tangents = graphs.tangents(graph, given, made, direction, push)
-    dL = losses_cotangent(problem, trace.losses)  # w/divisor: it does not move
+    dL = losses_cotangent(problem, trace.losses)  # w/divisor: it is constant
     back = cotangents | {LOSSES_STEP: dL}
-    products = graphs.products(graph, given, made, back, {**direction, **tangents}, move)
+    products = graphs.products(graph, given, made, back, {**direction, **tangents}, pull_along)
     return HessianProduct(trace.loss, trace.steps, cotangents, tangents, products)
 
 
 def _graph_product(problem: GraphProblem, direction: Direction) -> HessianProduct:
-    """Walk over a graph; what nothing depends on has a cotangent of zeros, which does not move."""
+    """Return the product of a graph, with zeros for arrays that no output depends on."""
     graph, given = problem.graph, problem.arrays
     made = graphs.forward(graph, given)
     reached = graphs.backward(graph, given, made, problem.cotangents)
     tangents = graphs.tangents(graph, given, made, direction)
-    moved = graphs.products(graph, given, made, reached, {**direction, **tangents})
+    along = graphs.products(graph, given, made, reached, {**direction, **tangents})
     asked = {**variables(problem), **made}
     cotangents, products = (
         {n: found[n] if n in found else np.zeros_like(a) for n, a in asked.items()}
-        for found in (reached, moved)
+        for found in (reached, along)
     )
     loss = np.asarray(sum((c * made[n]).sum() for n, c in problem.cotangents.items()))
     return HessianProduct(loss, made, cotangents, tangents, products)

@@ -1,9 +1,12 @@
 """A campaign: a plan, one function for a block of it, and the merge of the blocks' results.
 
-A plan may be restricted to some activations, losses or regimes. The problems that remain are
-numbered by position, and a block is a range of positions; the index of a problem is its number
-among all problems. The result of a block depends only on the plan and that range, and results merge
-in any order. So workers, interruptions and resumption do not change the report.
+A plan may be restricted to some activations, losses or regimes. Then only some of all problems
+remain. The *index* of a problem is its number among all problems, its *position* its number among
+those that remain; a block is a range of positions. Example: if every third problem remains, the
+positions 0, 1, 2 have the indices 0, 3, 6.
+
+The result of a block depends only on the plan and its range, and results merge in any order. So
+workers, interruptions and resumption do not change the report.
 """
 
 import math
@@ -38,28 +41,30 @@ from reference.translation import settle_translation
 from reports.records import Cell, Coverage, Finding, OracleStatus, decade
 
 MAX_PROBLEMS = 10**9
-"""Problems in one run; its blocks are listed in memory, some 150 bytes each."""
+"""Problems in one run; the list of its blocks is in memory, about 150 bytes for each block."""
 
 BLOCK = 512
-"""Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
+"""Problems in a block: many, so that saving a result is cheap; few, so that an interruption loses
+little."""
 
 LONG_RUN = 16
-"""A run of more blocks than this has half as many, of twice the size: a problem costs less."""
+"""A run of more than this many blocks has blocks of twice the size, so half as many. In a larger
+block each problem needs less time."""
 
 MAX_UNSOUND = 20
-"""How many addresses are kept of problems for which judge and enclosure contradict each other."""
+"""How many addresses are kept of problems for which the judge and the enclosure disagree."""
 
 AUDIT = 1 / 100
-"""The share of dense networks (only at order 1) whose final gradients must also lie in the
-enclosure of the whole network, which does not use the answers' own steps: a check of the judge."""
+"""The share of dense networks (only at order 1) whose final gradients are also compared with the
+enclosure of the whole network. It does not use the answers' own steps, so it checks the judge."""
 
 AGAIN = 1 / 32
-"""The share of problems that every side is asked twice, the second time in the opposite order: an
+"""The share of problems that every side answers twice, the second time in the opposite order. An
 answer must not depend on earlier calls."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be run, as plain data: it travels to workers and into the store."""
+    """What to run, as plain data: it is sent to workers and saved in the store."""
 
     seed: int = 0
     problems: int = 2000
@@ -70,7 +75,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     architectures: tuple[str, ...] = ()
     oracles: tuple[str, ...] = ("manual", "torch", "jax")
     order: int = 1  # 2: Hessian-vector products
-    sections: tuple[str, ...] = ()  # what the report holds beside the run: `running.sections`
+    sections: tuple[str, ...] = ()  # further parts of the report: `running.sections`
 
     def __post_init__(self) -> None:
         if not 1 <= self.problems <= MAX_PROBLEMS:
@@ -116,7 +121,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What a worker does at once: a block, or the full evidence for some problems, by index."""
+    """One task of a worker: a block of positions, or full evidence for the problems `proofs`.
+
+    `proofs` are indices.
+    """
 
     start: int
     stop: int
@@ -267,7 +275,7 @@ def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> l
 
 
 def merge_results(parts: list[BlockResult]) -> BlockResult:
-    """Put the parts of a block, in order, together again."""
+    """Return the result of a block from those of its parts, given in order."""
     coverage: dict[str, int] = {}
     for part in parts:
         _add_counts(coverage, part.coverage)
@@ -279,7 +287,7 @@ def merge_results(parts: list[BlockResult]) -> BlockResult:
         sum(part.audited for part in parts),
         sum(part.entries for part in parts),
         coverage,
-        [address for part in parts for address in part.unsound],
+        [unsound for part in parts for unsound in part.unsound],
     )
 
 
@@ -297,7 +305,7 @@ def audited(plan: Plan, index: int) -> bool:
 
 
 def statuses(oracles: Mapping[str, Oracle], versions: Mapping[str, str]) -> list[OracleStatus]:
-    """Return which oracles could answer here, and why the others could not."""
+    """Return for each oracle whether it could answer here, or why not."""
     rows = []
     for name, oracle in oracles.items():
         reason = oracle.unavailable()
@@ -319,7 +327,7 @@ class RunStatistics:
         self.problems = self.audited = self.entries = 0
         self.unsound: list[str] = []
         self.verdicts: dict[str, int] = {}
-        # Packed: an example as objects takes five times its size, and a long run has thousands.
+        # Packed, because a finding as objects takes five times the memory.
         self._findings: dict[tuple[str, ...], bytes] = {}
         self._coverage: dict[str, int] = {}
         self._cells: dict[tuple[str, ...], CellCounter] = {}
@@ -337,9 +345,9 @@ class RunStatistics:
             _add_counts(self.verdicts, {outcome.verdict: 1})
             self._cells.setdefault(cell(outcome.index), CellCounter()).add(outcome)
 
-    def complete(self, worked_out: Iterable[Finding]) -> None:
-        """Replace findings by the same ones with full evidence."""
-        for finding in worked_out:
+    def add_evidence(self, findings: Iterable[Finding]) -> None:
+        """Replace findings by the same findings with full evidence."""
+        for finding in findings:
             key = fingerprint(finding)
             if key in self._findings:
                 known = _unpacked(self._findings[key])
@@ -400,9 +408,10 @@ class CellCounter:
         self.worst: Outcome | None = None
 
     def add(self, outcome: Outcome) -> None:
-        """Count one problem; the worst is the larger error, then the smaller index.
+        """Count one problem and keep the worst, of the largest distance.
 
-        Where all agree and the difference is not finite, the truth leaves the range: no error.
+        Ties go to the smaller index. ∞ or NaN in an AGREE problem is overflow of the true value,
+        and is not counted as worst.
         """
         self.n += 1
         _add_counts(self.verdicts, {outcome.verdict: 1})
@@ -437,7 +446,7 @@ def _coverage_keys(one: AnyDrawn) -> list[str]:
         "cotangent/" + ("uniform" if one.problem.weights is None else "random"),
         f"batch/{one.problem.batch}",
     ]
-    # Each once, in the order of the layers. A set would have another order in each process.
+    # Each only once, in the order of the layers; the order of a set differs between processes.
     keys += dict.fromkeys(f"activation/{layer.activation}" for layer in network.layers)
     return [*keys, f"loss/{network.loss}"]
 
@@ -454,7 +463,7 @@ def _graph_keys(one: DrawnGraph) -> list[str]:
 
 
 def _answers(oracle: Oracle, drawn: Sequence[AnyDrawn]) -> list[Answer]:
-    """Ask a block at once; where that fails, one by one, so that one failure costs one answer."""
+    """Ask for all answers of a block at once; if that fails, for one after the other."""
     reason = oracle.unavailable()
     if reason:
         return [skipped(oracle.name, reason)] * len(drawn)
@@ -464,7 +473,7 @@ def _answers(oracle: Oracle, drawn: Sequence[AnyDrawn]) -> list[Answer]:
         return [next(chains) if isinstance(one, Drawn) else none for one in drawn]
     try:
         return oracle.answers([one.problem for one in drawn])
-    except Exception:  # an oracle may fail in any way; the answers say how
+    except Exception:  # an oracle may fail in any way; `_one_answer` records how
         return [_one_answer(oracle, one) for one in drawn]
 
 

@@ -268,12 +268,12 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
     return f"{off}; rounding in {evidence.operation} allows {finding.allowed:.3g}."
 
 
-def outside_enclosure(leaves: Mapping[str, CertifiedTensor], answer: Answer) -> str | None:
+def outside_enclosure(enclosure: Mapping[str, CertifiedTensor], answer: Answer) -> str | None:
     """Return the first final gradient of an answer outside the enclosure of the whole network."""
     for name in ("loss", *answer.gradients):
         value = tensor_of(answer, name)
-        if name in leaves and value is not None:
-            inside = leaves[name].contains(value) | ~np.isfinite(leaves[name].radius)
+        if name in enclosure and value is not None:
+            inside = enclosure[name].contains(value) | ~np.isfinite(enclosure[name].radius)
             if not inside.all():
                 return name
     return None

@@ -193,32 +193,16 @@ def judge_all(
     answers of an oracle to some of them, by place. `count` is called with how many numbers were
     compared. For problems with a direction the derivatives along the direction are judged.
     """
-    with_steps: list[tuple[int, Answer]] = []
-    final_only: list[tuple[int, Answer]] = []
-    for name, of_all in answers.items():
-        if name in ADVISORY:
-            continue
-        given = [*enumerate(of_all), *(again or {}).get(name, {}).items()]
-        for k, answer in given:
-            if answer.status == "ok":
-                # Our own oracles give every step: a missing one is wrong.
-                required = isinstance(problems[k], DirectedProblem | GraphProblem)
-                steps = bool(answer.values) or answer.oracle in ORACLES or required
-                (with_steps if steps else final_only).append((k, answer))
+    with_steps, final_only = _by_what_they_have(problems, answers, again or {})
     findings: list[list[TensorFinding]] = [[] for _ in problems]
     kink_slopes: dict[int, list[KinkSlope]] = {}
     chains, graphs = _apart(problems, with_steps)
     directed = any(isinstance(problem, DirectedProblem) for problem in chains.problems)
     weigh_chains = weigh_second if directed else weigh
-    of_graphs = (*MODELS, NESTED)
+    of_graphs, share = (*MODELS, NESTED), MAX_LOST_SHARE
     for some, weighed in (
-        (chains, weigh_chains(chains.problems, chains.answers, MODELS, subject, MAX_LOST_SHARE)),
-        (
-            graphs,
-            weigh_graphs(
-                graphs.problems, graphs.answers, of_graphs, subject, MAX_LOST_SHARE, DOUBT
-            ),
-        ),
+        (chains, weigh_chains(chains.problems, chains.answers, MODELS, subject, share)),
+        (graphs, weigh_graphs(graphs.problems, graphs.answers, of_graphs, subject, share, DOUBT)),
     ):
         count(weighed.entries)
         kink_slopes |= {some.places[p]: made for p, made in weighed.kink_slopes.items()}
@@ -235,6 +219,29 @@ def judge_all(
                    findings[k], kink_slopes.get(k, []), subject)
         for k, problem in enumerate(problems)
     ]  # fmt: skip
+
+
+_Numbered = list[tuple[int, Answer]]  # answers with the places of their problems
+
+
+def _by_what_they_have(
+    problems: Sequence[AnyProblem],
+    answers: Mapping[str, Sequence[Answer]],
+    again: Mapping[str, Mapping[int, Answer]],
+) -> tuple[_Numbered, _Numbered]:
+    """Return the answers that are judged step by step, and those that have only final gradients."""
+    with_steps: _Numbered = []
+    final_only: _Numbered = []
+    for name, of_all in answers.items():
+        if name in ADVISORY:
+            continue
+        for k, answer in [*enumerate(of_all), *again.get(name, {}).items()]:
+            if answer.status == "ok":
+                # Our own oracles give every step: a missing one is wrong.
+                required = isinstance(problems[k], DirectedProblem | GraphProblem)
+                steps = bool(answer.values) or answer.oracle in ORACLES or required
+                (with_steps if steps else final_only).append((k, answer))
+    return with_steps, final_only
 
 
 @dataclass
@@ -285,16 +292,16 @@ def judge_final_gradients(
         unit = RoundingUnit(problem.dtype, model)
         if unit.has_no_effect or not (framework_models or model.applies_to_manual):
             continue
-        leaves = enclose(problem, unit)
+        enclosure = enclose(problem, unit)
         outside = {}
-        for name in [name for name in leaves if name in left]:
-            distance = leaves[name].distance(left[name])
-            inside = leaves[name].contains(left[name]) | ~np.isfinite(leaves[name].radius)
+        for name in [name for name in enclosure if name in left]:
+            distance = enclosure[name].distance(left[name])
+            inside = enclosure[name].contains(left[name]) | ~np.isfinite(enclosure[name].radius)
             if not inside.all():
-                outside[name] = np.where(inside, -1.0, distance), leaves[name].radius
+                outside[name] = np.where(inside, -1.0, distance), enclosure[name].radius
             elif model is not STRICT:
-                entry = _worst(distance, leaves[name].radius)
-                error, allowed = float(distance[entry]), float(leaves[name].radius[entry])
+                entry = _worst(distance, enclosure[name].radius)
+                error, allowed = float(distance[entry]), float(enclosure[name].radius[entry])
                 yield TensorFinding(answer.oracle, name, model, entry, error, allowed)
         left = {name: left[name] for name in outside}
         if not left:

@@ -5,7 +5,7 @@ Shapes: y (N, C); labels are integers (N,), soft labels are rows of probabilitie
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -41,10 +41,9 @@ class BceWithLogits:
         L = c |y| + log(1 + e^-|y|),    c = 1 - t if y > 0, else t
 
     whose terms are never negative; the usual L = max(y, 0) - t y + log(1 + e^-|y|) cancels for t
-    near 1. The slope σ(y) - 1 has no digit left at y = 40, well classified, so where y > 0 the
-    slope is taken from the other side: σ(y) - t = (1 - t) - σ(-y). Near 0 the sum
-    σ(y) = 1/2 + tanh(y/2)/2 keeps little of a small y; for |y| < 1 the slope is
-    ∂L/∂y = tanh(y/2)/2 + (1/2 - t).
+    near 1. The slope σ(y) - 1 has no right digit at y = 40, so for y > 0 the other form is used:
+    σ(y) - t = (1 - t) - σ(-y). Near 0 the sum σ(y) = 1/2 + tanh(y/2)/2 loses the digits of a small
+    y; for |y| < 1 the slope is ∂L/∂y = tanh(y/2)/2 + (1/2 - t).
     """
 
     @staticmethod
@@ -66,9 +65,9 @@ class BceWithLogits:
     def textbook_forward(y: FloatArray, t: FloatArray) -> FloatArray:
         """Return max(y, 0) - t y + log(1 + e^-|y|).
 
-        Loses the small value of what is well classified: max(y, 0) - t y is right to u y and only
-        (1 - t) y large, so for t = 1 - 2^-40 and y > 25, where log(1 + e^-y) is no larger, twelve
-        of float64's 16 digits are gone.
+        Loses digits of the small loss of a well classified sample: max(y, 0) - t y has an error of
+        about u y, but its value is only (1 - t) y. For t = 1 - 2^-40 and y > 25, where
+        log(1 + e^-y) is no larger, twelve of float64's 16 digits are lost.
         """
         return np.maximum(y, 0.0) - t * y + np.log1p(np.exp(-np.maximum(y, -y)))
 
@@ -76,8 +75,8 @@ class BceWithLogits:
     def textbook_backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy = (σ(y) - t) dL.
 
-        Loses the small slope of what is well classified above 0: σ(y) - 1 is right to about u and
-        only e^-y large, 0 from y = 37 (float64) or 17 (float32) on.
+        Loses digits of the small slope of a well classified sample with y > 0: σ(y) - 1 has an
+        error of about u, but its value is only e^-y. It is 0 from y = 37 (float64) or 17 (float32).
         """
         e = np.exp(-np.maximum(y, -y))
         return (np.where(y > 0.0, 1.0, e) / (1.0 + e) - t) * dL
@@ -121,17 +120,17 @@ class CrossEntropy:
     """L = -Σ_k a_k log p_k with p = softmax(y) and a_k = w_k ((1 - ε) t_k + ε/C).
 
     t is a row of probabilities or the one-hot row of a label, w the class weights, ε the label
-    smoothing; a row whose label is `ignore_index` has no masses. From q_k = -log p_k with
-    ∂q_k/∂y_j = p_j - [j = k],
+    smoothing. The numbers a_k are called the masses of the classes; all are 0 in a row whose label
+    is `ignore_index`. From q_k = -log p_k with ∂q_k/∂y_j = p_j - [j = k],
 
         L = Σ_k a_k q_k
         ∂L/∂y_j = Σ_k a_k (p_j - [j = k]) = p_j Σ_{k≠j} a_k - a_j Σ_{k≠j} p_k
 
-    The last form is used because 1 - p_j is computed as the sum of the other p: where p_j rounds
-    to 1, p_j - 1 has no digit left. In the value, with M = max_k y_k, q_j = M - y_j + log(S) and
-    S = Σ_k e^{y_k - M}; that logarithm is log1p of the sum without the largest term, for the same
-    reason. For a label t alone this becomes, with the rival odds r = Σ_{k≠t} e^{y_k - M} and the
-    gap g = y_t - M,
+    The last form is used because it has the sum of the other p in place of 1 - p_j: where p_j
+    rounds to 1, p_j - 1 has no right digit. In the value, with M = max_k y_k, q_j = M - y_j +
+    log(S) and S = Σ_k e^{y_k - M}; for the same reason that logarithm is log1p of the sum without
+    its largest term. For a label t alone this becomes, with the rival odds r = Σ_{k≠t} e^{y_k - M}
+    and the gap g = y_t - M,
 
         L = log(r + e^g) - g for ε = 0 and w_t = 1
         ∂L/∂y_j = e^{y_j - M}/(r + e^g) for j ≠ t and ε = 0 and w_t = 1
@@ -150,13 +149,13 @@ class CrossEntropy:
     ) -> FloatArray:
         """Return -Σ_k a_k log p_k, shape (N,)."""
         if is_labels(t) and label_smoothing == 0.0 and class_weight is None:
-            gap, _, excess, _ = _label_odds(y, t)
-            loss: FloatArray = (np.log1p(excess) - gap)[..., 0]
+            odds = _label_odds(y, t)
+            loss: FloatArray = (np.log1p(odds.excess) - odds.gap)[..., 0]
             return loss * counted(y, t, ignore_index)
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         top = np.max(y, axis=-1, keepdims=True)
         _, others = _odds_of_others(y, top)
-        # By halves, so that only the loss itself can overflow and not the gap before its factor.
+        # Half of q: a gap may overflow although the loss, its product with a, does not.
         half = (0.5 * top - 0.5 * y) + 0.5 * np.log1p(others)
         return cast(FloatArray, np.sum((2.0 * a) * half, axis=-1))
 
@@ -171,9 +170,9 @@ class CrossEntropy:
     ) -> FloatArray:
         """Return dy_j = (p_j Σ_{k≠j} a_k - a_j Σ_{k≠j} p_k) dL."""
         if is_labels(t) and label_smoothing == 0.0 and class_weight is None:
-            _, rival, excess, rivals = _label_odds(y, t)
-            scale = counted(y, t, ignore_index) * dL
-            return np.where(hits(y, t), -rival, rivals) * (scale[..., None] / (1.0 + excess))
+            label = _label_odds(y, t)
+            scale = (counted(y, t, ignore_index) * dL)[..., None] / (1.0 + label.excess)
+            return np.where(hits(y, t), -label.rival_sum, label.rival_terms) * scale
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         top = np.max(y, axis=-1, keepdims=True)
         odds, others = _odds_of_others(y, top)
@@ -191,9 +190,9 @@ class CrossEntropy:
     ) -> FloatArray:
         """Return Σ_k a_k (log S - s_k) with s = y - max y and S = Σ_k e^{s_k}.
 
-        Loses the value of a label that has nearly all: log S, S = 1 + r with the rival odds r, is
-        right to u, and r is smaller from the gap 37 (float64) or 17 (float32) on. A gap beyond the
-        largest float makes it NaN.
+        Loses digits where the label's probability is near 1: log S, with S = 1 + r and the rival
+        odds r, has an error of about u, and its value r is smaller than u from the gap 37 (float64)
+        or 17 (float32) on. A gap beyond the largest float makes it NaN.
         """
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         s, _, total = _exponentials(y)
@@ -208,16 +207,16 @@ class CrossEntropy:
         ignore_index: float = -100,
         class_weight: FloatArray | None = None,
     ) -> FloatArray:
-        """Return dy_j = (p_j Σ_k a_k - a_j) dL, the sum over the bracket p_j - [j = k] carried out.
+        """Return dy_j = (p_j Σ_k a_k - a_j) dL, the sum of a_k (p_j - [j = k]) multiplied out.
 
-        Loses the slope of a label that has nearly all: p - 1 is right to about u and only as large
-        as the rival odds, so from the gap 37 (float64) or 17 (float32) on it is 0. The slopes of
-        the others lose what s has lost by rounding, up to u g at a gap g.
+        Loses digits where the label's probability is near 1: p - 1 has an error of about u, but its
+        value is only as large as the rival odds. From the gap 37 (float64) or 17 (float32) on it is
+        0. The slopes of the other classes have the rounding error of s, up to u g at a gap g.
         """
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         _, e, total = _exponentials(y)
         if is_labels(t) and class_weight is None:
-            mass = counted(y, t, ignore_index)[..., None]  # 1 or 0; the mean counts these, too
+            mass = counted(y, t, ignore_index)[..., None]  # Σ_k a_k: 1, or 0 if ignored
         else:
             mass = row_sums(a)
         return (e * (mass / total) - a) * dL[..., None]
@@ -234,9 +233,9 @@ class CrossEntropy:
     ) -> FloatArray:
         """Return A p_j (ty_j - Σ_k p_k ty_k) dL with A = Σ_k a_k.
 
-        The slope is p_j A - a_j, of which p alone depends on y: the Hessian is A (diag(p) - p pᵀ).
-        ty is counted from that of a class with more than half, whose term is then exactly 0; a row
-        that is ignored has A = 0.
+        The slope is p_j A - a_j, in which only p depends on y: the Hessian is A (diag(p) - p pᵀ).
+        The bracket does not change if a constant is subtracted from all ty. If one class has
+        p > 1/2, its ty is subtracted, so that its large term is exactly 0. A is 0 for ignored rows.
         """
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         odds, others = _odds_of_others(y, np.max(y, axis=-1, keepdims=True))
@@ -308,7 +307,7 @@ class CrossEntropy:
         class_weight: Sequence[Fraction] | None = None,
         **_: object,
     ) -> Fraction | int:
-        """Return the same, label by label."""
+        """Return the same as an exact number."""
         return label_count_definition(t, ignore_index, class_weight)
 
 
@@ -322,18 +321,18 @@ def _exponentials(y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 def _odds(y: FloatArray, top: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return (y - top)/2 and e^(y - top) for top = max(y).
 
-    y - top is rounded, and at a gap of 700 that alone is 250 ulp of e^(y - top). The rounding
-    error of a difference is itself a float, found by Knuth's TwoSum, and enters as a factor.
-    Halves, squared at last, keep a gap between the largest floats of both signs from overflowing.
-    At y = -inf, a class that is masked, the error is NaN and the odds are an exact 0.
+    The rounding of y - top alone changes e^(y - top) by 250 ulp at a gap of 700. The rounding error
+    of a difference is itself a float, found by Knuth's TwoSum, and corrects the result as a factor.
+    Half the gap is used, and its exponential squared, because the gap between the largest floats of
+    both signs would overflow. At y = -inf (a masked class) the error is NaN and the odds are 0.
     """
     half, half_top = 0.5 * y, 0.5 * top
-    gap = half - half_top
-    shadow = gap - half
-    error = (half - (gap - shadow)) - (half_top + shadow)
-    root: FloatArray = np.exp(gap)
+    half_gap = half - half_top
+    shadow = half_gap - half
+    error = (half - (half_gap - shadow)) - (half_top + shadow)
+    root: FloatArray = np.exp(half_gap)
     root = root + np.where(root == 0.0, root, root * error)
-    return gap, root * root
+    return half_gap, root * root
 
 
 def _odds_of_others(y: FloatArray, top: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -344,24 +343,33 @@ def _odds_of_others(y: FloatArray, top: FloatArray) -> tuple[FloatArray, FloatAr
     return odds, (ties - 1.0) + np.sum(np.where(largest, 0.0, odds), axis=-1, keepdims=True)
 
 
-def _label_odds(y: FloatArray, t: Labels) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return the gap g, the rival odds r, r + e^g - 1 without cancelling, and r's terms.
+class _LabelOdds(NamedTuple):
+    """The odds of a label t, with M = max(y): (…, 1) each, but `rival_terms` (…, C)."""
 
-    r + e^g is 1 or more, and next to 1 only if the label has the largest logit; g is then 0 and
-    the small r comes through whole.
+    gap: FloatArray  # g = y_t - M
+    rival_sum: FloatArray  # r = Σ_{k≠t} e^{y_k - M}
+    rival_terms: FloatArray  # the terms of r, and 0 for the label
+    excess: FloatArray  # r + e^g - 1
+
+
+def _label_odds(y: FloatArray, t: Labels) -> _LabelOdds:
+    """Return the odds of labels.
+
+    r + e^g is at least 1. It is near 1 only if the label has the largest logit; then g = 0, and the
+    excess is exactly r, without cancellation.
     """
     hit = hits(y, t)
     half_gaps, odds = _odds(y, np.max(y, axis=-1, keepdims=True))
     rivals = np.where(hit, 0.0, odds)
-    gap, rival = 2.0 * row_sums(np.where(hit, half_gaps, 0.0)), row_sums(rivals)
-    return gap, rival, rival + np.expm1(gap), rivals
+    gap, rival_sum = 2.0 * row_sums(np.where(hit, half_gaps, 0.0)), row_sums(rivals)
+    return _LabelOdds(gap, rival_sum, rivals, rival_sum + np.expm1(gap))
 
 
 def _without_self(a: FloatArray) -> FloatArray:
     """Return Σ_{k≠j} a_k of a row a >= 0.
 
-    Subtracting a_j from the sum loses digits only where a_j is most of it, so the largest entry
-    has a sum of its own.
+    Subtracting a_j from the sum loses digits only where a_j is most of it, so for the largest
+    entry the others are added up.
     """
     top = np.max(a, axis=-1, keepdims=True)
     largest = a == top

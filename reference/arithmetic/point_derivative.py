@@ -21,15 +21,18 @@ Definition = Callable[Concatenate[Math[Term], ...], Any]
 
 
 def constants(arguments: ByName) -> ByName:
-    """Return an operation's arguments for a definition: floats as exact balls, the rest as it is.
+    """Return an operation's arguments for a definition, with floats as exact balls.
 
-    A plain float would do its own arithmetic, and round: 1/0.1 is not 10 in floats.
+    The arithmetic of plain floats would round: 1/0.1 is not exactly 10 in floats.
     """
     return {name: exact(v) if isinstance(v, float) else v for name, v in arguments.items()}
 
 
 class PointDerivative:
-    """Value, slopes and decisions of one operation at one point."""
+    """Value, slopes and decisions of one operation at one point.
+
+    `slope` is a ball, or for a row a list with the slope by each of its numbers.
+    """
 
     __slots__ = ("decisions", "slope", "value")
 
@@ -47,7 +50,10 @@ def at_number(
     joined: Collection[int] = (),
     forced: dict[int, bool] | None = None,
 ) -> PointDerivative:
-    """Evaluate a function of one number; `before` holds the targets of a loss."""
+    """Return value and slope of a function of one number; `before` has the targets of a loss.
+
+    `joined`, `forced`: see `DefinitionArithmetic`.
+    """
     m = DefinitionArithmetic(joined, forced)
     y = definition(m, m.variable(x), *before, **(arguments or {}))
     if type(y) is not Dual:  # the definition did not use x
@@ -63,7 +69,7 @@ def at_row(
     joined: Collection[int] = (),
     forced: dict[int, bool] | None = None,
 ) -> list[PointDerivative]:
-    """Evaluate a function of a row: one Local for each output (a loss has one)."""
+    """Return value and slopes for each output of a function of a row (a loss has one output)."""
     m = DefinitionArithmetic(joined, forced)
     y = definition(m, m.variables(row), *before, **(arguments or {}))
     zero = arb(0)

@@ -1,9 +1,10 @@
 """Products of stacks of float64 matrices with nearly twice the digits, by float64 products alone.
 
-A factor is split at a share of its row's largest number, A = A_h + A_l: A_h keeps so few bits that
-A_h B_h is added up without rounding, whatever the order. What is left, A_h B_l + A_l B, is 2^-β of
-the whole, and so is its rounding. (Ozaki, Ogita, Oishi, Rump: Error-free transformations of matrix
-multiplication, Numerical Algorithms 59, 2012; here with two parts.)
+Each factor is split, A = A_h + A_l: A_h has the leading bits of each number, counted from its row's
+largest number. They are so few that the sums in A_h B_h are exact, in any order. The rest,
+A_h B_l + A_l B, is 2^-β of the whole, and its rounding error is small accordingly. (Ozaki, Ogita,
+Oishi, Rump: Error-free transformations of matrix multiplication, Numerical Algorithms 59, 2012;
+here with two parts.)
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ Array = np.ndarray
 
 _EPS = float(np.finfo(np.float64).eps)
 _RANGE = 2.0**900
-"""Where |a b| lies between 1/this and this, no product and no part of one leaves the range."""
+"""If |a b| lies between 1/this and this, no product and no part of one overflows or underflows."""
 
 
 class SplitProduct(NamedTuple):
@@ -34,7 +35,7 @@ def within_range(left: Array, right: Array) -> npt.NDArray[np.bool_]:
 
 
 def _sizes(factor: Array) -> tuple[Array, Array]:
-    """Return a lower and an upper bound of the sizes in each matrix, zeros left out, around 1."""
+    """Return bounds below and above 1 of the magnitudes in each matrix, without zeros."""
     size = np.abs(factor)
     high = size.max(axis=(1, 2))
     low = np.where(size == 0, 1.0, size).min(axis=(1, 2))
@@ -55,14 +56,14 @@ def split_product(left: Array, right: Array) -> SplitProduct:
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return a + b and what its rounding lost, exactly (Knuth, TAOCP 2, 4.2.2, theorem B)."""
+    """Return a + b and its exact rounding error (Knuth, TAOCP 2, 4.2.2, theorem B)."""
     total: Array = a + b
     of_a = total - b
     return total, (a - of_a) + (b - (total - of_a))
 
 
 def _split(factor: Array, kept: int, axis: int) -> tuple[Array, Array, Array]:
-    """Return what `kept` bits hold of each row or column, the rest, and the unit of the bits."""
+    """Return the leading `kept` bits of each row or column, the rest, and the unit of that bit."""
     largest = np.abs(factor).max(axis=axis, keepdims=True)
     unit = np.ldexp((largest > 0).astype(np.float64), np.frexp(largest)[1] - kept)
     shift = 1.5 * 2.0**52 * unit

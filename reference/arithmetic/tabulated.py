@@ -1,15 +1,15 @@
-"""Functions of float64 numbers, from tables: they are off by little more than one rounding.
+"""Functions of float64 numbers from tables, with an error of little more than one rounding.
 
 x = c + r, where c is the nearest multiple of 1/128: both are exact, and |r| <= 2^-8. A table has
 f(c) = f_h + f_l, with nearly twice the digits. An addition theorem gives f(x) = f_h + rest, or
-f_h + r + rest where f(0) = 0; there f_h + r is added up without loss. (P. T. P. Tang, Table-driven
+f_h + r + rest if f(0) = 0; then f_h + r is computed without error. (P. T. P. Tang, Table-driven
 implementation of the exponential function, ACM TOMS 15, 1989; of the expm1 function, 18, 1992.)
 
 The proof, with u = 2^-53: `rest` is at most 2^-6.5 of f(x), and its roundings add up to at most
-12 u of it, 0.14 u of f(x). What the polynomials leave out is below 0.05 u, the error of the table
-below 0.02 u, and the last sum rounds once: 1.25 u hold. log1p has v = r/(1 + c) in the place of r,
-which is rounded itself and may be as large as f(x): 2.25 u. Out of range (|c| > 64, for log1p also
-c < 0) the result is NaN.
+12 u of it, which is 0.14 u of f(x). The truncation of the polynomials is below 0.05 u, the error of
+the table below 0.02 u, and the last sum is rounded once. Together this is below 1.25 u. log1p has
+v = r/(1 + c) in place of r, which is itself rounded and may be as large as f(x): 2.25 u. Outside
+the table (|c| > 64, for log1p also c < 0) the result is NaN.
 """
 
 from collections.abc import Callable
@@ -33,15 +33,15 @@ LIBRARY: dict[str, Callable[[Array], Array]] = {
     "EXP": np.exp, "EXPM1": np.expm1, "TANH": np.tanh, "SECH": lambda x: 1 / np.cosh(x),
     "LOG1P": np.log1p,
 }  # fmt: skip
-"""NumPy's own, of any floating type."""
+"""The same functions of NumPy, for any floating type."""
 
 
 @cache
 def _table(name: str) -> tuple[Array, Array]:
     """Return f at -64 to 64 in steps of 1/128, as f_h and f_l, and NaN beyond both ends.
 
-    They are NumPy's functions of long doubles, assumed to be off by at most 16 units of 2^-64, as
-    where problems in float64 are certified with them (`columns.OTHER_UNITS`).
+    They are computed by NumPy in long double, with an assumed error of at most 16 units of 2^-64
+    (`evaluation.OTHER_UNITS`).
     """
     c = np.arange(-_END * _STEPS - 1, _END * _STEPS + 2).astype(np.longdouble) / _STEPS
     with np.errstate(all="ignore"):
@@ -54,7 +54,7 @@ def _table(name: str) -> tuple[Array, Array]:
 
 
 def _parts(x: Array) -> tuple[Array, npt.NDArray[np.intp]]:
-    """Return r, and where c stands in a table; what is out of range comes to stand at its ends."""
+    """Return r and the index of c in a table; the index of the end for numbers outside."""
     steps = np.rint(x * _STEPS)
     place = steps.astype(np.intp)
     place += int(_END * _STEPS) + 1

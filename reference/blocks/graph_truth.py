@@ -399,7 +399,11 @@ def _lossy_structures(unit: RoundingUnit) -> set[str]:
 
 
 class _Slack:
-    """How far the values and the slopes of a step's rows may be rounded: (J, M) and (S, M)."""
+    """How far the values and the slopes of a step's rows may be rounded: (J, M) and (S, M).
+
+    `through` is Σ |slope · input| of each value: what relative errors of the inputs change in it.
+    `moved`, `most`: see `Truths.tensors`.
+    """
 
     def __init__(self, r: StepRows, unit: RoundingUnit, moved: bool, most: bool) -> None:
         self.r, self.unit, self.row = r, unit, r.plan.row
@@ -434,11 +438,7 @@ class _Slack:
         if self.row.tangents:
             self._second_slopes(slopes, inputs)
         if moved:
-            if unit.input_dtype not in r.moves:
-                r.moves[unit.input_dtype] = np.zeros_like(r.values), np.zeros_like(r.values)
-                _move(r, unit.input_dtype, r.wanted)
-            surely, unsure = r.moves[unit.input_dtype]
-            by = terms / 2 * (surely + unsure if most else surely)
+            by = terms / 2 * self._moves(most)
             self.value = np.where(np.isnan(through), own + by[:j], self.value)
             self.slope = self.slope + by[j:]
         self._tangents(inputs)
@@ -447,6 +447,15 @@ class _Slack:
         if unit.model.formula and layer:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
+
+    def _moves(self, most: bool) -> Array:
+        """Return how far values and slopes move with an ulp of each input, (J + S, M)."""
+        r, dtype = self.r, self.unit.input_dtype
+        if dtype not in r.moves:
+            r.moves[dtype] = np.zeros_like(r.values), np.zeros_like(r.values)
+            _move(r, dtype, r.wanted)
+        surely, unsure = r.moves[dtype]
+        return surely + unsure if most else surely
 
     def _underflow(self, sizes: Array) -> Array | float:
         """Return what x σ(z) loses where σ(z) underflows and a large x multiplies it."""

@@ -171,9 +171,7 @@ class _Group:
 
     def judge(self) -> None:
         """Record the entries outside *strict*, and the slopes that were chosen at ties."""
-        rows = rows_of_stack(self.stack)
-        certify_rows(rows, self.stack.dtype)
-        strict = self._tensors(Truths(self.stack, rows), self.units[0])
+        strict = self._tensors(_certified(self.stack), self.units[0])
         self.weighed.entries += sum(t.given.size for t in strict)
         for tensor in strict:
             self._record_kink_slopes(tensor)
@@ -218,29 +216,11 @@ class _Group:
         return found
 
     def _suspects(self, which: npt.NDArray[np.intp]) -> None:
-        """Judge the answers `which` by every model, and certify their doubtful rows with arb.
-
-        An error of one ulp in an input changes a slope. How much it does is known approximately:
-        `strict` uses a lower estimate of this change, `most` an upper one. If an entry is outside
-        with the lower estimate and inside with the upper one, the change is computed with arb.
-        """
+        """Compare the answers `which` with every model; record the worst entry of each tensor."""
         stack = self.stack.at(which)
-        rows = rows_of_stack(stack)
-        certify_rows(rows, stack.dtype)
-        truths = Truths(stack, rows)
+        truths = _certified(stack)
         first = truths.tensors(self.units[0])
-        judged = self._judged(first)
-        truths.suspect(self._whole(first, [_outside(t) for t in judged]))
-        strict = self._tensors(truths, self.units[0], moved=True)
-        doubtful = [_outside(t) & (t.radius > self.doubt * t.allowed) for t in strict]
-        if any(entries.any() for entries in doubtful):
-            truths.prove(self._whole(first, doubtful))
-            strict = self._tensors(truths, self.units[0], moved=True)
-        most = self._judged(truths.tensors(self.units[0], moved=True, most=True))
-        between = [_outside(t) & ~_outside(more) for t, more in zip(strict, most, strict=True)]
-        if any(entries.any() for entries in between):
-            truths.prove_moves(self._whole(first, between))
-            strict = self._tensors(truths, self.units[0], moved=True)
+        strict = self._strict(truths, first)
         outside = [_outside(t) for t in strict]
         wanted = self._whole(first, outside)
         levels = [np.where(o, len(self.units), 0) for o in outside]
@@ -258,10 +238,7 @@ class _Group:
             others: list[TensorTruth] | None = None
             if unit.model.flush:
                 if flushed is None:
-                    small = stack.at(np.arange(len(which)), unit.tiny)
-                    small_rows = rows_of_stack(small)
-                    certify_rows(small_rows, small.dtype)
-                    flushed = Truths(small, small_rows)
+                    flushed = _certified(stack.at(np.arange(len(which)), unit.tiny))
                     flushed.suspect(wanted)
                 others = self._tensors(flushed, unit, moved=True)
             for i, tensor in enumerate(tensors):
@@ -273,6 +250,26 @@ class _Group:
                 bounds[i] = np.fmax(bounds[i], np.where(tried, tensor.allowed, 0))
         for tensor, level, bound in zip(strict, levels, bounds, strict=True):
             self._keep(which, tensor, level, bound)
+
+    def _strict(self, truths: Truths, first: Sequence[TensorTruth]) -> list[TensorTruth]:
+        """Return the tensors under *strict*, where arb certified the doubtful rows.
+
+        `first` has the tensors without the changes of slopes that an ulp of each input makes. Such
+        a change is known between two bounds, of which *strict* uses the lower. If an entry is
+        outside with the lower bound and inside with the upper one (`most`), arb computes it.
+        """
+        truths.suspect(self._whole(first, [_outside(t) for t in self._judged(first)]))
+        strict = self._tensors(truths, self.units[0], moved=True)
+        doubtful = [_outside(t) & (t.radius > self.doubt * t.allowed) for t in strict]
+        if any(entries.any() for entries in doubtful):
+            truths.prove(self._whole(first, doubtful))
+            strict = self._tensors(truths, self.units[0], moved=True)
+        most = self._judged(truths.tensors(self.units[0], moved=True, most=True))
+        between = [_outside(t) & ~_outside(more) for t, more in zip(strict, most, strict=True)]
+        if any(entries.any() for entries in between):
+            truths.prove_moves(self._whole(first, between))
+            strict = self._tensors(truths, self.units[0], moved=True)
+        return strict
 
     def _inside(
         self,
@@ -377,6 +374,12 @@ class _Group:
         return [
             u for u in self.units if u.applies_to_sums and (excused or u.model.applies_to_manual)
         ]
+
+
+def _certified(stack: Stack) -> Truths:
+    rows = rows_of_stack(stack)
+    certify_rows(rows, stack.dtype)
+    return Truths(stack, rows)
 
 
 def _second_order_half(tensor: TensorTruth) -> slice:

@@ -1,8 +1,8 @@
-"""The tape of one step of a graph: a row's values and slopes, and where they belong.
+"""The tape of one step of a graph: a row's values and slopes, and to which entries they belong.
 
-A step falls into rows, each a small function of some entries of its arrays (`Rows`). The function
-is traced once for each operation, options and sizes of a row; its slopes are kept where they are
-not zero by structure. One row of one answer is one column of the tape.
+A step consists of rows, each a small function of some entries of its arrays (`operation.Rows`). The
+function is traced once for each operation, options and sizes of a row. Slopes that are always zero
+are left out. One row of one answer is one column of the tape.
 """
 
 from collections import OrderedDict
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +34,13 @@ _KEPT = 4096  # index plans of steps; a plan is some kilobytes
 
 @dataclass(frozen=True)
 class RowTape:
-    """The tape of a row: J values, then the S slopes ∂(value `of`)/∂(input `by`).
+    """The tape of a row. Its outputs are J values, then S slopes ∂(value of[s])/∂(input by[s]).
 
-    At order 2 the tangents follow the values, and those of the variables are inputs, too, from
-    `tangents` on: a tangent's slopes by these are the first ones, by the variables the second.
+    Example: y = [a b, a] has J = 2 and the slopes [b, a, 1], with of = [0, 0, 1], by = [0, 1, 0].
+
+    At order 2 the values are [y, ty], and the tangents of the variables are the inputs `tangents`.
+    The slopes of ty by these inputs are the first derivatives of y, those by the variables the
+    second derivatives along the tangents.
     """
 
     tape: Tape
@@ -47,14 +51,18 @@ class RowTape:
 
     @cached_property
     def adds_up_products(self) -> bool:
-        """Whether nothing but sums and products is computed: x W z, any two of them first."""
+        """Whether it computes only sums and products, such as x W z."""
         names = {OPCODES[code] for code in self.tape.code}
         return names <= {"INPUT", "CONST", "ADD", "SUB", "MUL", "NEG"}
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """Adds what belongs to one entry: slopes `which` (of R·S, sorted by entry), cut at `starts`."""
+    """Adds up the terms of all rows that belong to one entry of an argument.
+
+    There are R·S terms, one for each slope of each row; those of `entries[k]` are adjacent in
+    `which`, from `starts[k]` on.
+    """
 
     argument: str
     which: npt.NDArray[np.intp]
@@ -62,7 +70,7 @@ class Scatter:
     entries: npt.NDArray[np.intp]
 
     def sums(self, terms: Array, size: int) -> Array:
-        """Return (B, size) from terms (B, R·S)."""
+        """Return the sums, (B, size), from terms (B, R·S)."""
         total: Array = np.zeros((len(terms), size), terms.dtype)
         total[:, self.entries] = np.add.reduceat(terms[:, self.which], self.starts, axis=1)
         return total
@@ -70,21 +78,21 @@ class Scatter:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """How one step is certified: its rows, its tape, and where slopes are added up."""
+    """How one step is certified: its R rows, their tape, and where cotangents are added up."""
 
     step: Step
     structure: str
     row: RowTape
     arguments: tuple[str, ...]
     index: npt.NDArray[np.intp]  # (R, K), −1 for a zero
-    owner: npt.NDArray[np.intp]  # (K,): which argument an input is of
-    numbers: Array  # (R, …): what the tape takes besides, after the inputs
+    owner: npt.NDArray[np.intp]  # (K,): the number of the argument that an input belongs to
+    numbers: Array  # (R, …): other inputs of the tape, after those of the arguments
     output: npt.NDArray[np.intp]  # (R, J)
     floats: frozenset[str]
 
     @cached_property
     def scatters(self) -> list[Scatter]:
-        """One for each argument that a slope is taken by."""
+        """One for each argument that has a gradient."""
         found = []
         entries = self.index[:, self.row.by]  # (R, S)
         for k, argument in enumerate(self.arguments):
@@ -99,7 +107,7 @@ class StepPlan:
 
     @property
     def rows(self) -> int:
-        """R."""
+        """The number of rows, R."""
         return len(self.index)
 
 
@@ -110,9 +118,11 @@ _plans: OrderedDict[object, StepPlan] = OrderedDict()
 def plan_of(
     step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...], order: int = 1
 ) -> StepPlan:
-    """Return the plan of a step for its arrays; those of integers also by their numbers.
+    """Return the plan of a step, which is kept.
 
-    At order 2 every array of floats has its tangent behind it, as twice as many numbers.
+    It depends on the shapes of the float arrays, and on the numbers of the integer arrays.
+
+    At order 2 each array of floats is followed by its tangent, as an array of twice the size.
     """
     key = (
         order, id(step.record), step.name, tuple(step.inputs.items()), repr(step.options), shape,
@@ -143,9 +153,9 @@ def _plan(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...], order
         structure = "rows"
     index = [flat[n] for n in names]
     if order == 2:
-        moving = tuple(n for n in names if n in floats)
-        index += [np.where(flat[n] < 0, -1, flat[n] + arrays[n].size) for n in moving]
-        names += moving
+        with_tangents = tuple(n for n in names if n in floats)
+        index += [np.where(flat[n] < 0, -1, flat[n] + arrays[n].size) for n in with_tangents]
+        names += with_tangents
         output = np.concatenate([output, output + prod(shape)], axis=1)
     return StepPlan(
         step, structure, row_tape(step, sizes, besides, floats, order), names,
@@ -157,7 +167,7 @@ def _plan(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...], order
 
 
 def rows_of(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Rows:
-    """Return the rows of a step; of what is elementwise each entry of the value is one."""
+    """Return the rows of a step; for an elementwise operation each entry of the value is a row."""
     operation = step.record
     size = prod(shape)
     if isinstance(operation, LayerOperation) and operation.rows is not None:
@@ -188,36 +198,41 @@ def row_tape(
     return _tapes[key][1]
 
 
-def _traced(
-    step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str], order: int
-) -> RowTape:
-    operation = step.record
+class _Symbols(NamedTuple):
+    """The inputs of a row's tape: those of its arguments, then tangents, then other numbers."""
+
+    tracer: Tracer
+    arguments: dict[str, object]  # by name, nested lists of traced numbers
+    numbers: dict[str, object]
+    variables: list[int]  # the inputs that have a slope
+    tangents: range  # at order 2 the inputs that are the tangents of the variables
+
+
+def _symbols(sizes: Sizes, besides: Sizes, floats: frozenset[str], order: int) -> _Symbols:
     count = sum(map(prod, sizes.values()))
     tangents = range(count, count + (order == 2) * sum(prod(sizes[name]) for name in floats))
     m = Tracer(tangents.stop + sum(map(prod, besides.values())))
-    symbols = iter(m.inputs[:count])
-    given: dict[str, object] = {}
+    inputs = iter(m.inputs[:count])
+    arguments: dict[str, object] = {}
     variables: list[int] = []
     start = 0
     for name, size in sizes.items():
-        given[name] = _nested(symbols, size)
+        arguments[name] = _nested(inputs, size)
         variables += range(start, start + prod(size)) if name in floats else ()
         start += prod(size)
     m.direction = {m.inputs[i].node: m.inputs[t].node
                    for i, t in zip(variables, tangents, strict=False)}  # fmt: skip
-    symbols = iter(m.inputs[tangents.stop :])
-    numbers = {name: _nested(symbols, size) for name, size in besides.items()}
-    defaults = operation.options if isinstance(operation, LayerOperation) else {}
-    options = {
-        name: m.number(value) if isinstance(value, float) else value
-        for name, value in {**defaults, **step.options}.items()
-    }
-    if isinstance(operation, LayerOperation):
-        ordered = [given.get(n) for n in operation.arguments]
-        made = operation.definition(m, *ordered, **numbers, **options)
-    else:
-        made = operation.definition(m, given["x"], **options)
-    values = [m.node(y) for y in (made if isinstance(made, list) else [made])]
+    inputs = iter(m.inputs[tangents.stop :])
+    numbers = {name: _nested(inputs, size) for name, size in besides.items()}
+    return _Symbols(m, arguments, numbers, variables, tangents)
+
+
+def _traced(
+    step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str], order: int
+) -> RowTape:
+    symbols = _symbols(sizes, besides, floats, order)
+    m, variables = symbols.tracer, symbols.variables
+    values = _values(step, symbols)
     of, by, slopes = [], [], []
     for j, value in enumerate(values):
         reached = _reached(m, value)
@@ -230,19 +245,35 @@ def _traced(
                 by.append(i)
                 slopes.append(slope)
     if order == 2:
-        # How a slope moves is, as ∂²y/∂x_i∂x_k is symmetric, the tangent's slope by its input.
-        moved = [m.derivative(slope, ALONG) for slope in slopes]
-        place = dict(zip(variables, tangents, strict=True))
+        # ∂²y/∂x_i∂x_k is symmetric: the tangent of a slope is the tangent's slope by its input.
+        along = [m.derivative(slope, ALONG) for slope in slopes]
+        place = dict(zip(variables, symbols.tangents, strict=True))
         first = [place[i] for i in by]
         of += [j + len(values) for j in (*of, *of)]
         by += [*first, *by]
         values += [m.derivative(value, ALONG) for value in values]
-        slopes += [*slopes, *moved]
+        slopes += [*slopes, *along]
     kept = [k for k, slope in enumerate(slopes) if m.constants.get(slope) != 0]
     outputs = [*values, *(slopes[k] for k in kept)]
     tape = Tape(m, outputs, [[] for _ in outputs])
     which = np.array(of, np.intp)[kept], np.array(by, np.intp)[kept]
-    return RowTape(tape, len(values), *which, tangents)
+    return RowTape(tape, len(values), *which, symbols.tangents)
+
+
+def _values(step: Step, symbols: _Symbols) -> list[int]:
+    """Return the nodes of the values of a row."""
+    m, operation, given = symbols.tracer, step.record, symbols.arguments
+    defaults = operation.options if isinstance(operation, LayerOperation) else {}
+    options = {
+        name: m.number(value) if isinstance(value, float) else value
+        for name, value in {**defaults, **step.options}.items()
+    }
+    if isinstance(operation, LayerOperation):
+        ordered = [given.get(n) for n in operation.arguments]
+        made = operation.definition(m, *ordered, **symbols.numbers, **options)
+    else:
+        made = operation.definition(m, given["x"], **options)
+    return [m.node(y) for y in (made if isinstance(made, list) else [made])]
 
 
 def _nested(symbols: Iterator[TracedNumber], size: Sequence[int]) -> object:

@@ -1,16 +1,17 @@
-"""The edges of layers: what each implementation answers at the places where layers break.
+"""The edges of layers: what each implementation answers for special arrays.
 
-A layer brings its own uses (`sample`) and its own edge. To these come what any array may hold:
-equal numbers, zeros, what is huge, tiny or not finite, a mask that hides a row, one index alone.
-No layer is named.
+A layer gives its own uses (`sample`) and its own special array (`edge`). Added to these are special
+arrays for any layer: equal numbers, zeros, huge or tiny numbers, NaN and infinity, a mask that
+hides a whole row, an index array of one number. No layer is named here.
 
-Last, what elementwise operations answer to one number alone, and to the same number among others.
-Vector code takes several numbers at once and the last few one by one. Where the two compare in
-another way, a NaN takes another branch, and the answer depends on the length of the tensor.
+`discover_lengths` compares what elementwise operations answer for one number alone and for the same
+number in a long tensor. Vector code computes several numbers at once, and other code the last few.
+If the two treat NaN differently, the answer depends on the length of the tensor.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
@@ -29,9 +30,9 @@ from reference.oracles import Answer, load
 from reports.records import Convention, Enclosure
 
 SEEDS = range(64)
-"""The uses that the smallest and the fullest are taken from."""
-ORDINARY, LOST = "ordinary numbers", "digits"
-"""The situation of a use as it was drawn; how what is off by rounding alone is called."""
+"""Seeds of the uses from which the smallest and the fullest are chosen."""
+ORDINARY = "ordinary numbers"
+"""The situation of a use without a special array."""
 _FLOATS: Mapping[str, Callable[[Array], Array]] = {
     "equal numbers": lambda a: np.ones_like(a),
     "zeros": lambda a: np.zeros_like(a),
@@ -45,11 +46,35 @@ _FLOATS: Mapping[str, Callable[[Array], Array]] = {
 
 
 class _Edge(NamedTuple):
-    """A use of a layer with something special in it, and what that is."""
+    """A use of a layer with a special array; `situation` says which."""
 
     situation: str
     use: LayerUse
     problem: GraphProblem
+
+
+class _Way(Enum):
+    """In which way an answer deviates."""
+
+    NOT_FINITE = "not finite"
+    DIGITS = "digits"  # only rounding: some of its digits are right
+    OFF = "off"
+
+
+class _EdgeRow(NamedTuple):
+    """A row of the ledger, and the way in which each side deviates."""
+
+    row: Convention
+    ways: Mapping[str, _Way]
+
+    def pattern(self, situation: str) -> tuple[object, ...]:
+        """Return what the row shows: who deviates in what way, and where.
+
+        If only digits are lost the situation does not count, because this happens everywhere.
+        """
+        lost = bool(self.ways) and set(self.ways.values()) == {_Way.DIGITS}
+        ways = frozenset(self.ways.items())
+        return self.row.operation, "" if lost else situation, self.row.quantity, ways
 
 
 def discover_edges(
@@ -60,30 +85,24 @@ def discover_edges(
     edges = [edge for group in groups for edge in group]
     answers = _answers(groups, implementations)
     judged = judge_all([edge.problem for edge in edges], answers)
-    seen: set[tuple[str, ...]] = set()
+    seen: set[tuple[object, ...]] = set()
     for k, (edge, judgement) in enumerate(zip(edges, judged, strict=True)):
-        row = _row(edge, {name: of_all[k] for name, of_all in answers.items()}, judgement)
-        if row is not None:
-            pattern = _pattern(row, row.situation)
-            always = _pattern(row, ORDINARY) if row.deviation else pattern
+        found = _row(edge, {name: of_all[k] for name, of_all in answers.items()}, judgement)
+        if found is not None:
+            pattern = found.pattern(found.row.situation)
+            # A side that deviates for ordinary numbers deviates at edges too: no row for these.
+            always = found.pattern(ORDINARY) if found.ways else pattern
             if not {always, pattern} & seen:
-                yield row
+                yield found.row
             seen.add(pattern)
 
 
-def _pattern(row: Convention, situation: str) -> tuple[str, ...]:
-    """Return what a row shows; who is off in ordinary numbers, or has lost digits, always is."""
-    ways = [f"{name} {text.split()[0]}" for name, text in row.deviation.items()]
-    lost = ways and all(text.startswith(LOST) for text in row.deviation.values())
-    return row.operation, "" if lost else situation, row.quantity, *sorted(ways)
-
-
 def _edges(operation: LayerOperation, dtype: str) -> Iterator[Iterator[_Edge]]:
-    """Yield the edges of the smallest, the fullest and the first use that a layer draws."""
+    """Yield the edges of three uses of a layer: the smallest, the fullest and the first."""
     uses = [draw(operation, seed, dtype) for seed in SEEDS if seed % 4 != 3]
     smallest = min(uses, key=lambda use: sum(a.size for a in use.arrays.values()))
     usual = operation.options.items()
-    # The most arrays, and options that are not what they usually are.
+    # The fullest has the most arrays, and options that differ from their defaults.
     fullest = max(uses, key=lambda u: len(u.arrays) + sum(u.options[n] != v for n, v in usual))
     for use in {id(use): use for use in (smallest, fullest, uses[0])}.values():
         yield _edges_of(operation, use)
@@ -139,7 +158,7 @@ def _answers(
 
 
 def _jax(groups: Sequence[Sequence[_Edge]]) -> list[Answer]:
-    """Answer with a program for each use, which walks through its edges."""
+    """Return JAX's answers; one program is compiled for all edges of a use."""
     found: list[Answer] = []
     for group in groups:
         operation = group[0].problem.graph.steps[0].record
@@ -154,13 +173,13 @@ def _jax(groups: Sequence[Sequence[_Edge]]) -> list[Answer]:
     return found
 
 
-def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> Convention | None:
-    """Return the row of an edge, None where all are right and take the same slopes."""
+def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> _EdgeRow | None:
+    """Return the row of an edge, None if all sides are right and take the same slopes."""
     finite = all(np.isfinite(a).all() for a in edge.use.arrays.values() if a.dtype.kind == "f")
     if not finite:
         place = _differing(edge, answers)
         evidence = None if place is None else Evidence(*place, "")
-        outside: dict[str, str] = {}
+        found: dict[str, tuple[_Way, str]] = {}
     else:
         if judgement.kind == "PRECISION":
             most = float(np.abs(edge.use.dy).max())
@@ -170,13 +189,27 @@ def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> Co
         if not lost and judgement.kind not in ("DEVIATES", "CONVENTION"):
             return None
         evidence = gather(edge.problem, answers, judgement)
-        outside = {
+        found = {
             f.oracle: _deviation(f, answers[f.oracle])
             for f in reversed(judgement.findings)
             if f.oracle in judgement.who and (f.is_wrong or lost)
         }
     if evidence is None:
         return None
+    wrong = () if not finite or judgement.kind == "PRECISION" else tuple(found)
+    deviation = {name: text for name, (_, text) in found.items()}
+    row = _convention(edge, answers, evidence, deviation, wrong)
+    return _EdgeRow(row, {name: way for name, (way, _) in found.items()})
+
+
+def _convention(
+    edge: _Edge,
+    answers: Mapping[str, Answer],
+    evidence: Evidence,
+    deviation: dict[str, str],
+    wrong: Sequence[str],
+) -> Convention:
+    """Return the row of the ledger; the answers of the sides `wrong` are not admissible."""
     values = {name: tensor_of(answer, evidence.tensor) for name, answer in answers.items()}
     forward = evidence.tensor.startswith("forward ") or evidence.tensor == "loss"
     place_text = f"{evidence.tensor.removeprefix('forward ')}{list(evidence.entry)}"
@@ -189,26 +222,24 @@ def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> Co
         dtype=str(edge.problem.dtype),
         answers={name: f"{float(a[evidence.entry]):.6g}" for name, a in values.items()},
         truth=_truth(evidence.enclosure),
-        admissible={
-            name: not finite or judgement.kind == "PRECISION" or name not in outside
-            for name in answers
-        },
-        deviation=outside,
+        admissible={name: name not in wrong for name in answers},
+        deviation=deviation,
     )
 
 
-def _deviation(finding: TensorFinding, answer: Answer) -> str:
-    """Return how far an answer is outside, or that it has only lost digits."""
+def _deviation(finding: TensorFinding, answer: Answer) -> tuple[_Way, str]:
+    """Return in which way an answer deviates, and by how much, in words."""
     if not np.isfinite(finding.error):
-        return "not finite"
-    how = LOST if finding.error <= SOME_DIGITS * _size(answer, finding.tensor) else "off"
-    return f"{how} by {finding.error:.2g}"
+        return _Way.NOT_FINITE, _Way.NOT_FINITE.value
+    few = finding.error <= SOME_DIGITS * _size(answer, finding.tensor)
+    way = _Way.DIGITS if few else _Way.OFF
+    return way, f"{way.value} by {finding.error:.2g}"
 
 
 def _all_lost(finding: TensorFinding, answer: Answer, most: float) -> bool:
-    """Say whether a tensor that is right by convention has no digit that is, and is not small.
+    """Say whether a tensor that the textbook model allows has no right digit, and is not small.
 
-    `most` is the largest cotangent: beside it, what is left of a sum that cancels is small.
+    `most` is the largest cotangent. Sums that cancel are small compared with it, and do not count.
     """
     return finding.error >= _size(answer, finding.tensor) >= SOME_DIGITS * most
 
@@ -227,13 +258,13 @@ def _truth(enclosure: Enclosure | None) -> str:
 
 
 def interval_text(low: float, high: float) -> str:
-    """Spell an interval; a ball's radius has 30 bits, so that an end of 0 may be 1e-10."""
+    """Return an interval as text; an end below 1e-8 of the other is 0 (a radius has 30 bits)."""
     ends = [0.0 if abs(a) < 1e-8 * abs(b) else a for a, b in ((low, high), (high, low))]
     return f"[{ends[0]:.6g}, {ends[1]:.6g}]"
 
 
 def _differing(edge: _Edge, answers: Mapping[str, Answer]) -> tuple[str, tuple[int, ...]] | None:
-    """Return the first entry that is finite for some and not, or otherwise, for others."""
+    """Return the first entry at which some are finite and others are NaN or infinite."""
     names = [n for n in back_from_the_loss(edge.problem) if n not in ("loss", "y")]
     for tensor in (n for n in names if not n.startswith(("tangent ", "product "))):
         kinds = np.stack([_kind(np.asarray(tensor_of(a, tensor))) for a in answers.values()])
@@ -252,11 +283,11 @@ def _kind(array: Array) -> Array:
 # -- the length of a tensor ------------------------------------------------------------------------
 
 AMONG = 64
-"""Equal numbers in the long tensor: more than any vector unit takes at once."""
+"""Equal numbers in the long tensor: more than any vector instruction takes at once."""
 
 
 def discover_lengths(operations: Sequence[Activation], dtype: str) -> Iterator[Convention]:
-    """Yield a row for each number that an elementwise operation answers by a tensor's length."""
+    """Yield a row for each number at which an answer depends on the length of the tensor."""
     chosen = [operation for operation in operations if not operation.rowwise]
     special = [(name, x) for name, xs in numbers(dtype).items() for x in xs if not np.isfinite(x)]
     points = [(operation, *one) for operation in chosen for one in special]
@@ -294,6 +325,6 @@ def discover_lengths(operations: Sequence[Activation], dtype: str) -> Iterator[C
 
 
 def _spelled(answers: PointAnswers, quantity: str) -> str:
-    """Return an answer as text; of the long tensor the first, which vector code made."""
+    """Return the first answer as text; in a long tensor it is computed by vector code."""
     found = answers.values if quantity == "value" else answers.slopes
     return f"{float(found.flat[0]):.6g}"

@@ -1,17 +1,19 @@
 """The convention ledger: what NumPy, PyTorch and JAX answer where they may differ.
 
-A directed sweep over every operation finds it. Each answer is compared with the certified value:
-inside the ball of one-sided slopes it is admissible, outside it deviates. The ledger is data, one
-JSON file for each pair of framework versions and vector unit; when a framework's answer changes,
-the comparison says where.
+`discover` evaluates every operation at chosen special inputs: kinks, ties, the ends of the range,
+infinities, NaN. Each answer is compared with the certified value. At a kink every slope between the
+one-sided slopes is admissible; an answer outside deviates. The ledger is data, one JSON file for
+each pair of framework versions and CPU instruction set (AVX2, AVX-512). When a framework's answer
+changes, `differences` says where.
 
-The vector unit counts because PyTorch hands some operations to oneDNN, which has other code for
-each: its float32 gelu(∞) is NaN with AVX-512 and ∞ with AVX2.
+The instruction set matters because PyTorch uses oneDNN for some operations, which has other code
+for each set: its float32 gelu(∞) is NaN with AVX-512 and ∞ with AVX2.
 """
 
 import importlib.metadata
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum, auto
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -44,9 +46,12 @@ FOLDER = Path(__file__).parent / "ledgers"
 Quantity = Literal["value", "slope"]
 QUANTITIES: tuple[Quantity, ...] = ("value", "slope")
 
+_INTERVAL_BITS, _INTERVAL_RADIUS = 64, 1e-200
+"""A ball with fewer bits and a larger radius is an interval of slopes, not one number."""
+
 
 def path() -> Path:
-    """Return where the ledger of the installed versions on this vector unit is kept."""
+    """Return the file of the ledger for the installed versions and this instruction set."""
     import torch
 
     unit = torch.backends.cpu.get_cpu_capability().lower()
@@ -54,7 +59,7 @@ def path() -> Path:
 
 
 def nearest() -> Path | None:
-    """Return the kept ledger of the installed versions: this vector unit's, or another's."""
+    """Return the saved ledger of the installed versions, if need be of another instruction set."""
     if (own := path()).exists():
         return own
     return next(iter(sorted(FOLDER.glob(f"{_versions()}_*.json"))), None)
@@ -71,7 +76,7 @@ def read(file: Path) -> list[Convention]:
 
 
 def write(rows: Sequence[Convention], file: Path) -> None:
-    """Write a ledger, one row a line, so that a change is a line's difference."""
+    """Write a ledger with one row in each line, so that a diff shows the changed rows."""
     lines = (json.dumps(msgspec.to_builtins(row), ensure_ascii=False) for row in rows)
     file.parent.mkdir(exist_ok=True)
     file.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
@@ -94,7 +99,7 @@ def summary(rows: Sequence[Convention]) -> str:
 def discover(
     operations: Sequence[Activation | Loss | LayerOperation] = (), dtypes: Sequence[str] = DTYPES
 ) -> list[Convention]:
-    """Sweep the operations (all, if none is named) and return the rows worth keeping."""
+    """Evaluate operations (or all) at special inputs; return the rows that show a difference."""
     every = operations or [*ACTIVATIONS.values(), *LOSSES.values(), *LAYERS.values()]
     layers = [operation for operation in every if isinstance(operation, LayerOperation)]
     chosen = [operation for operation in every if not isinstance(operation, LayerOperation)]
@@ -114,10 +119,10 @@ def discover(
             kept = list(_worth_keeping(rows_of_one))
             shown = usual.setdefault(one.operation.name, set())
             if one.arguments != one.operation.defaults():
-                # Another parameter gets a row only for what the usual one does not show.
-                kept = [row for row in kept if _pattern(row) not in shown]
-            shown |= {_pattern(row) for row in kept}
-            rows += kept
+                # Another parameter has a row only for what is not seen with the defaults.
+                kept = [row for row in kept if row.pattern not in shown]
+            shown |= {row.pattern for row in kept}
+            rows += [row.row for row in kept]
         rows += _all_ignored([o for o in chosen if isinstance(o, Loss)], dtype)
         elementwise = [operation for operation in chosen if isinstance(operation, Activation)]
         rows += discover_lengths(elementwise, dtype)
@@ -126,7 +131,7 @@ def discover(
 
 
 def differences(before: Iterable[Convention], after: Iterable[Convention]) -> list[str]:
-    """Return, in words, where two ledgers part."""
+    """Return sentences that say where two ledgers differ."""
     old, new = ({_key(row): row for row in rows} for rows in (before, after))
     lines = []
     for key in [*old, *(key for key in new if key not in old)]:
@@ -147,50 +152,71 @@ def _key(row: Convention) -> tuple[str, ...]:
     return row.operation, row.dtype, row.quantity, row.kind, row.situation, row.input
 
 
-def _pattern(row: Convention) -> tuple[object, ...]:
-    """Return what a row shows, apart from its numbers: where, and who is off in what way."""
-    ways = tuple(sorted((name, text.split()[0]) for name, text in row.deviation.items()))
-    return row.situation, row.quantity, ways
-
-
 def _spelled(row: Convention) -> str:
     return ", ".join(f"{name} {answer}" for name, answer in row.answers.items())
 
 
+class DeviationKind(Enum):
+    """In which way an answer differs from the certified value."""
+
+    NONE = auto()
+    NUMBER_FOR_NAN = auto()  # a number where the input is NaN
+    NOT_FINITE = auto()  # NaN or infinity in place of a number, or the reverse
+    FLUSHED = auto()  # 0 in place of a number below the normal range; this is admissible
+    ERROR = auto()  # a number that differs by more than rounding
+
+
+class _Deviation(NamedTuple):
+    """How one answer differs from the certified value."""
+
+    kind: DeviationKind = DeviationKind.NONE
+    distance: float = 0.0  # how far outside it is; 0 if it is admissible
+    text: str = ""
+    answer: str = ""  # only for NOT_FINITE
+
+
 class _Row(NamedTuple):
-    """A row in the making: the answers, and whether they are worth keeping."""
+    """A row of the ledger, and what decides whether it is worth keeping."""
 
     row: Convention
-    off: dict[str, float]  # name -> how far outside, inf for NaN
-    far: bool  # the answers differ by more than rounding
-    gone: dict[str, float]  # name -> the number for which it answers 0
+    deviations: dict[str, _Deviation]  # by the name of the side
+    answers_differ: bool  # by more than rounding
+    zero_instead_of: dict[str, float]  # name of a side that answers 0 -> the true value
+
+    @property
+    def pattern(self) -> tuple[object, ...]:
+        """What the row shows apart from its numbers: where, and who deviates in what way."""
+        ways = ((name, d.kind, d.answer) for name, d in self.deviations.items() if d.text)
+        return self.row.situation, self.row.quantity, frozenset(ways)
 
 
-def _worth_keeping(rows: Iterable[_Row]) -> Iterator[Convention]:
-    """Keep kinks, differences and deviations; of points anywhere, each one's worst deviation.
+def _worth_keeping(rows: Iterable[_Row]) -> Iterator[_Row]:
+    """Yield the rows with a difference or a deviation; of the sweep only the worst of each side.
 
-    Of points at which some sides answer 0 for a number that others have, the largest number is
-    kept: by convention that is a loss of digits, and here it is of all.
+    If one side returns 0 and others do not, the point with the largest true value is kept as well:
+    there all digits are lost.
     """
     worst: dict[tuple[str, Quantity], _Row] = {}
     zero: dict[tuple[str, Quantity], _Row] = {}
     for row in rows:
         if row.row.situation == SWEEP:
-            for name, off in row.off.items():
-                key = (name, row.row.quantity)
-                if off > 0 and (key not in worst or off > worst[key].off[name]):
+            for name, deviation in row.deviations.items():
+                key, distance = (name, row.row.quantity), deviation.distance
+                if distance > 0 and (
+                    key not in worst or distance > worst[key].deviations[name].distance
+                ):
                     worst[key] = row
-            for name, number in row.gone.items():
+            for name, number in row.zero_instead_of.items():
                 key = (name, row.row.quantity)
-                if key not in zero or number > zero[key].gone[name]:
+                if key not in zero or number > zero[key].zero_instead_of[name]:
                     zero[key] = row
-        elif row.far or any(off > 0 for off in row.off.values()):
-            yield row.row
+        elif row.answers_differ or any(d.distance > 0 for d in row.deviations.values()):
+            yield row
     seen: set[int] = set()
     for row in (*worst.values(), *zero.values()):
         if id(row) not in seen:
             seen.add(id(row))
-            yield row.row
+            yield row
 
 
 def _row(
@@ -202,6 +228,7 @@ def _row(
     point: Point,
     quantity: Quantity,
 ) -> _Row:
+    """Compare the answers at point n with the certified value or slope."""
     truths = point.values if quantity == "value" else point.slopes
     given = {
         name: np.atleast_1d(reply.values[n] if quantity == "value" else reply.slopes[n])
@@ -212,25 +239,14 @@ def _row(
     allowed = allowed_alone(middle, np.asarray(point.inputs), quantity, dtype, TEXTBOOK)
     if quantity == "slope" and len(truths) > 1:
         allowed = allowed * np.abs(np.resize(COTANGENT, len(truths))).sum()
-    admissible, deviation, off = {}, {}, {}
-    for name, values in given.items():
-        outside = [
-            _outside(float(v), t, float(a), dtype, undefined)
+    deviations = {
+        name: _worst(
+            _deviation(float(v), t, float(a), dtype, undefined)
             for v, t, a in zip(values, truths, allowed, strict=True)
-        ]
-        off[name] = max(distance for distance, _ in outside)
-        admissible[name] = off[name] == 0
-        note = next((text for distance, text in outside if distance == off[name] and text), "")
-        if note:
-            deviation[name] = note
-    spread = np.array([np.asarray(v, np.float64) for v in given.values()])
-    with np.errstate(invalid="ignore"):
-        apart = spread.max(0) - spread.min(0)
-    same = (spread == spread[0]).all(0) | np.isnan(spread).all(0)
-    far = bool((~same & ~(apart <= 2 * allowed)).any())
-    thick = any(
-        t.is_finite() and t.rel_accuracy_bits() < 64 and float(t.rad()) > 1e-200 for t in truths
-    )
+        )
+        for name, values in given.items()
+    }
+    is_interval = any(map(_is_interval, truths))
     row = Convention(
         operation=one.operation.name,
         kind="activation" if isinstance(one.operation, Activation) else "loss",
@@ -239,42 +255,66 @@ def _row(
         quantity=quantity,
         dtype=dtype,
         answers={name: _text(values) for name, values in given.items()},
-        truth=_joined([_ball_text(t, thick) for t in truths]),
-        admissible=admissible,
-        deviation=deviation,
+        truth=_joined([_ball_text(t, is_interval) for t in truths]),
+        admissible={name: d.distance == 0 for name, d in deviations.items()},
+        deviation={name: d.text for name, d in deviations.items() if d.text},
     )
-    gone = {
-        name: abs(middle[0])
-        for name, values in given.items()
-        if not values.any() and abs(middle[0]) >= np.finfo(dtype).tiny and not thick
-    }
-    return _Row(row, off, far, gone if len(gone) < len(given) and len(truths) == 1 else {})
+    alone = len(truths) == 1 and not is_interval
+    zeros = _zero_instead_of(given, abs(middle[0]), dtype) if alone else {}
+    return _Row(row, deviations, _answers_differ(given, allowed), zeros)
 
 
-def _outside(
+def _worst(found: Iterable[_Deviation]) -> _Deviation:
+    """Return the deviation of the largest distance, of those with a text."""
+    return max((d for d in found if d.text), key=lambda d: d.distance, default=_Deviation())
+
+
+def _answers_differ(given: Mapping[str, Array], allowed: Array) -> bool:
+    """Say whether two answers differ by more than both may be rounded."""
+    answers_array = np.array([np.asarray(v, np.float64) for v in given.values()])
+    with np.errstate(invalid="ignore"):
+        apart = answers_array.max(0) - answers_array.min(0)
+    same = (answers_array == answers_array[0]).all(0) | np.isnan(answers_array).all(0)
+    return bool((~same & ~(apart <= 2 * allowed)).any())
+
+
+def _zero_instead_of(given: Mapping[str, Array], truth: float, dtype: str) -> dict[str, float]:
+    """Return the names of the sides that answer 0 for a normal number, if not all sides do."""
+    zeros = [name for name, values in given.items() if not values.any()]
+    if not truth >= np.finfo(dtype).tiny or len(zeros) == len(given):
+        return {}
+    return dict.fromkeys(zeros, truth)
+
+
+def _is_interval(ball: Ball) -> bool:
+    """Say whether a ball is the interval of slopes at a kink."""
+    few = ball.is_finite() and ball.rel_accuracy_bits() < _INTERVAL_BITS
+    return bool(few and float(ball.rad()) > _INTERVAL_RADIUS)
+
+
+def _deviation(
     value: float, truth: Ball, allowed: float, dtype: str, undefined: bool
-) -> tuple[float, str]:
-    """Return how far outside one answer is (0: admissible), and that in words.
-
-    `undefined`: it is the value at an input with NaN.
-    """
-    info, middle = np.finfo(dtype), float(truth.mid())
+) -> _Deviation:
+    """Return how one answer deviates; `undefined`: it is the value at an input with NaN."""
+    info, middle, infinity = np.finfo(dtype), float(truth.mid()), float("inf")
     if undefined:
-        return (0.0, "") if np.isnan(value) else (float("inf"), "a number for NaN")
+        if np.isnan(value):
+            return _Deviation()
+        return _Deviation(DeviationKind.NUMBER_FOR_NAN, infinity, "a number for NaN")
     if truth.is_nan() or (not truth.is_finite() and not np.isinf(middle)):
-        return 0.0, ""  # not defined there: any answer is a convention
-    if np.isinf(middle) or abs(middle) + allowed > float(info.max):
-        if value == middle or (np.isinf(value) and (value > 0) == (middle > 0)):
-            return 0.0, ""
-        return float("inf"), f"{value:.6g} for {middle:.6g}"
-    if not np.isfinite(value):
-        return float("inf"), f"{value:.6g} for {middle:.6g}"
+        return _Deviation()  # not defined there: any answer is a convention
+    overflow = np.isinf(middle) or abs(middle) + allowed > float(info.max)
+    if overflow and (value == middle or (np.isinf(value) and (value > 0) == (middle > 0))):
+        return _Deviation()
+    if overflow or not np.isfinite(value):
+        text = f"{value:.6g} for {middle:.6g}"
+        return _Deviation(DeviationKind.NOT_FINITE, infinity, text, f"{value:.6g}")
     error = max(0.0, abs(value - middle) - float(truth.rad()))
     if error <= allowed:
-        return 0.0, ""
+        return _Deviation()
     if value == 0 and abs(middle) < float(info.tiny):
-        return 0.0, "flushed to 0"
-    return error, f"off by {error:.2g}"
+        return _Deviation(DeviationKind.FLUSHED, 0.0, "flushed to 0")
+    return _Deviation(DeviationKind.ERROR, error, f"off by {error:.2g}")
 
 
 def _input(one: Situations, batch: Batch, n: int) -> str:
@@ -296,12 +336,12 @@ def _joined(texts: list[str]) -> str:
     return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
 
 
-def _ball_text(ball: Ball, thick: bool) -> str:
+def _ball_text(ball: Ball, is_interval: bool) -> str:
     if ball.is_nan():
         return "undefined"
     if not ball.is_finite():
         return {1: "inf", -1: "-inf"}.get(int(np.sign(float(ball.mid()))), "unbounded")
-    if thick and ball.rad() > 0:
+    if is_interval and ball.rad() > 0:
         low, high = float(ball.lower()), float(ball.upper())
         if f"{low:.6g}" != f"{high:.6g}":
             return interval_text(low, high)
@@ -309,7 +349,7 @@ def _ball_text(ball: Ball, thick: bool) -> str:
 
 
 def _all_ignored(losses: Sequence[Loss], dtype: str) -> Iterator[Convention]:
-    """Yield what a mean over no label at all is: 0/0, by the oracles themselves."""
+    """Yield the rows of a mean in which every label is ignored: 0/0, as the oracles compute it."""
     for loss in losses:
         if "ignore_index" not in loss.parameters:
             continue

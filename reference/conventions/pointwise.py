@@ -2,7 +2,7 @@
 
 A batch is rows of inputs. For an elementwise operation every number is a point of its own; for
 one on rows, a row is a point, and its slope is the product of the Jacobian with `COTANGENT`. At
-order 2 there is also what the slope moves by: f'', of rows along `DIRECTION`.
+order 2 there is also the derivative of the slope: f'', or for rows the one along `DIRECTION`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +19,9 @@ from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
 COTANGENT = (1.0, -0.5, 2.0, 0.25)
-"""What multiplies the outputs of a row, in turn: not uniform, because a softmax hides that."""
+"""The cotangents of a row's outputs. With equal cotangents the slopes of a softmax would be 0."""
 DIRECTION = (0.5, 2.0, -1.0, 0.75)
-"""Along which the inputs of a row move at order 2, in turn."""
+"""The tangents of a row's inputs, at order 2."""
 
 IMPLEMENTATIONS = ("manual", "torch", "jax")
 _BITS = 256
@@ -49,7 +49,7 @@ class Batch:
         return takes_rows(self.operation)
 
     def cotangent(self, outputs: FloatArray) -> FloatArray:
-        """Return what the outputs are multiplied with."""
+        """Return the cotangents of the outputs."""
         if isinstance(self.operation, Activation) and self.operation.rowwise:
             row = np.resize(COTANGENT, outputs.shape[-1])
             return np.broadcast_to(row.astype(outputs.dtype), outputs.shape)
@@ -57,7 +57,7 @@ class Batch:
 
     @property
     def direction(self) -> FloatArray:
-        """Return how the inputs move."""
+        """The tangents of the inputs."""
         if not self.by_row:
             return np.ones_like(self.x)
         row = np.resize(DIRECTION, self.x.shape[-1]).astype(self.x.dtype)
@@ -68,7 +68,7 @@ class Batch:
 class PointAnswers:
     """Values and slopes. Values have the shape of x, for a loss on rows (n,).
 
-    `seconds` is what the slopes move by, where it was asked for and there is such a derivative.
+    `seconds` are the derivatives of the slopes, or None if not asked for or not available.
     """
 
     values: FloatArray
@@ -77,7 +77,7 @@ class PointAnswers:
 
 
 def ask(implementation: str, batches: Sequence[Batch], order: int = 1) -> list[PointAnswers]:
-    """Return what "manual", "torch" or "jax" says of some batches."""
+    """Return the answers of "manual", "torch" or "jax" to some batches."""
     with np.errstate(all="ignore"):
         if implementation == "jax":
             return _jax(batches, order)
@@ -160,8 +160,8 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
 
         if order == 1:
             return slopes(x)[::-1]
-        found, move, y = jax.vjp(slopes, x, has_aux=True)
-        return y, found, move(batch.direction)[0]
+        found, pull, y = jax.vjp(slopes, x, has_aux=True)
+        return y, found, pull(batch.direction)[0]
 
     def everything(
         inputs: Sequence[tuple[jax.Array, jax.Array, dict[str, jax.Array]]],
@@ -176,16 +176,19 @@ def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
 
 @dataclass(frozen=True)
 class Point:
-    """The proof at one point: balls of the values and of the slopes, in the order of the row."""
+    """The certified values and slopes at one point, as balls, in the order of the row."""
 
     values: list[Ball]
     slopes: list[Ball]
-    inputs: float  # the largest magnitude that goes in
+    inputs: float  # the largest magnitude of its inputs
     seconds: list[Ball] = field(default_factory=list)
 
 
 def prove(batch: Batch, *, limits: bool = False) -> list[Point]:
-    """Return the certified values and slopes at every point; `limits` gives those at infinity."""
+    """Return the certified values and slopes at every point.
+
+    `limits`: at infinite inputs return the limits; otherwise they are undefined there.
+    """
     width = batch.x.shape[-1]
     points = []
     for n, row in enumerate(batch.x.tolist()):
@@ -197,7 +200,7 @@ def prove(batch: Batch, *, limits: bool = False) -> list[Point]:
 
 
 def prove_second(batch: Batch, points: Sequence[Point]) -> list[Point]:
-    """Return the points with what the slopes move by, from the second slopes of the tape."""
+    """Return the points with the certified derivatives of their slopes."""
     entries = [None] if batch.by_row else range(batch.x.shape[-1])
     places = [(n, j) for n in range(len(batch.x)) for j in entries]
     return [
@@ -229,9 +232,9 @@ def _seconds(batch: Batch, n: int, j: int | None) -> list[Ball]:
     dy = np.resize(COTANGENT, outputs) if outputs > 1 else [1.0]
     tx = [1.0] if j is not None else np.resize(DIRECTION, inputs)
     pairs = [exact(float(d) * float(v)) for d in dy for v in tx]
-    moves = list(zip(pairs, made.slopes[outputs:], strict=True))
+    weighted = list(zip(pairs, made.slopes[outputs:], strict=True))
     with precision(_MAX_BITS):
-        return [sum((p * row[k] for p, row in moves), exact(0)) for k in range(inputs)]
+        return [sum((p * row[k] for p, row in weighted), exact(0)) for k in range(inputs)]
 
 
 def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) -> Point:
@@ -246,7 +249,7 @@ def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) 
                 b.rel_accuracy_bits() >= 104 or b.rad() < 2.0**-1100
                 for b in (*point.values, *point.slopes)
             )
-        # What two precisions leave wide is a ball of slopes.
+        # A ball that stays wide at the highest precision is an interval of slopes at a kink.
         if thin or bits >= _MAX_BITS:
             return point
         bits *= 8
@@ -297,7 +300,7 @@ def _undefined(batch: Batch, x: Sequence[float]) -> Point:
 def _limit(batch: Batch, x: list[float], n: int, j: int | None) -> Point:
     """Return the limit where an entry goes to infinity: at 2^1100, then at 2^2200.
 
-    What has not come to rest by then has no limit here (nan); what still grows is infinite.
+    If the two differ, the limit is infinite if the numbers grow, and undefined (nan) otherwise.
     """
     if any(np.isnan(x)) or np.isinf(x).sum() > 1:  # together to infinity: no one limit
         return _undefined(batch, x)
@@ -307,20 +310,22 @@ def _limit(batch: Batch, x: list[float], n: int, j: int | None) -> Point:
     )
     with precision(4096):
         first, second = _at(batch, near, n, j), _at(batch, far, n, j)
-        values = [_rest(p, q) for p, q in zip(first.values, second.values, strict=True)]
-        slopes = [_rest(p, q) for p, q in zip(first.slopes, second.slopes, strict=True)]
+        values = [_limit_of(p, q) for p, q in zip(first.values, second.values, strict=True)]
+        slopes = [_limit_of(p, q) for p, q in zip(first.slopes, second.slopes, strict=True)]
     return Point(values, slopes, 1.0)
 
 
-def _rest(first: Ball, second: Ball) -> Ball:
-    """Return where a sequence comes to rest, from two of its terms."""
+def _limit_of(first: Ball, second: Ball) -> Ball:
+    """Return the limit of a sequence, guessed from two of its terms."""
     if not (first.is_finite() and second.is_finite()):
         return exact(float("nan"))
-    vast, nothing = exact(2**1000), exact(1) / 2**1000
-    if abs(second) < nothing:
+    vast, negligible = exact(2**1000), exact(1) / 2**1000
+    if abs(second) < negligible:
         return exact(0)
     if abs(second) > vast and abs(second) > abs(first):
         return exact(float("inf") if second > 0 else float("-inf"))
     return (
-        second if abs(first - second) < nothing or first.overlaps(second) else exact(float("nan"))
+        second
+        if abs(first - second) < negligible or first.overlaps(second)
+        else exact(float("nan"))
     )

@@ -15,7 +15,7 @@ from reference.conventions.pointwise import Batch
 from reference.drawing.regimes import kinks
 
 SWEEP = "somewhere"
-"""The situation of points that lie anywhere: a row is made only where an answer is far off."""
+"""The situation of ordinary points: they get a row only where an answer deviates."""
 
 Target = int | float | tuple[float, ...] | None
 """A label, a number, a row of them, or none."""
@@ -46,7 +46,11 @@ _LOG_SIMPLEX = {
 
 @dataclass
 class Situations:
-    """Points of one operation with one setting of its parameters, each with its name."""
+    """The points at which one operation, with one choice of its parameters, is evaluated.
+
+    Point k is `x[k]` (a number is a row of one), with `targets[k]` for a loss. `names[k]` says what
+    is special there; `arrays` has the other array arguments.
+    """
 
     operation: Activation | Loss
     arguments: dict[str, float]
@@ -82,7 +86,7 @@ class Situations:
 
 
 def situations(operation: Activation | Loss, dtype: npt.DTypeLike) -> Iterator[Situations]:
-    """Yield the situations of an operation, once for each setting of its parameters."""
+    """Yield the points of an operation, once for each choice of its parameters."""
     for arguments in settings(operation):
         if isinstance(operation, Activation):
             yield _of_activation(operation, arguments, dtype)
@@ -104,7 +108,7 @@ def settings(operation: Operation) -> Iterator[dict[str, float]]:
 
 
 def numbers(dtype: npt.DTypeLike) -> dict[str, tuple[float, ...]]:
-    """Return the numbers at which any operation may break, by what they are."""
+    """Return numbers at which any operation may be special, by the name of what they are."""
     info = np.finfo(dtype)
     smallest, tiny, largest = (float(v) for v in (info.smallest_subnormal, info.tiny, info.max))
     return {
@@ -117,7 +121,7 @@ def numbers(dtype: npt.DTypeLike) -> dict[str, tuple[float, ...]]:
 
 
 def _sweep() -> list[float]:
-    """Points anywhere: even steps that no kink is a multiple of, then powers to both ends."""
+    """Return ordinary points: equal steps that do not meet kinks, then powers of ten."""
     steps = np.arange(-160, 161) * 0.3141
     powers = 10.0 ** np.arange(-30, 31, 3.0)
     return [*steps.tolist(), *powers.tolist(), *(-powers).tolist(), 90.0, -90.0, 105.0, -105.0]
@@ -156,39 +160,37 @@ def _of_loss(
     operation: Loss, arguments: dict[str, float], dtype: npt.DTypeLike, labels: bool
 ) -> Situations:
     found = Situations(operation, arguments)
-    if not operation.elementwise:
-        rows = {"simplex": _SIMPLEX, "log_simplex": _LOG_SIMPLEX}.get(
-            operation.predictions, _LOGITS
-        )
-        targets: list[tuple[str, Target]] = [
-            ("one-hot", (1.0, 0.0, 0.0)),
-            ("soft target", (0.25, 0.25, 0.5)),
-            ("zero target", (0.0, 0.0, 0.0)),
-        ]
-        if labels:
-            ignored = int(arguments.get("ignore_index", 0))
-            targets = [("label", 0), ("label", 2)]
-            targets += [("ignored label", ignored)] if "ignore_index" in arguments else []
-        for name, row in rows.items():
-            for kind, target in targets:
-                found.add(f"{name}, {kind}", row, target)
-        return found
-    places = numbers(dtype)
-    if operation.predictions == "unit":
-        beside = float(np.nextafter(np.dtype(dtype).type(1), np.dtype(dtype).type(0)))
-        places = {
-            "probability 0": (0.0,),
-            "probability 1": (1.0,),
-            "nearly 0": (1e-30, float(np.finfo(dtype).smallest_subnormal)),
-            "nearly 1": (beside,),
-            "inside": (0.5,),
-        }
-    elif operation.predictions == "log_simplex":
-        places = {"probability 1": (0.0,), "probability 0": (-_INF,), "far": (-1e5,)}
+    if operation.elementwise:
+        _add_numbers(found, operation, dtype)
+    else:
+        _add_rows(found, operation, labels)
+    return found
+
+
+def _add_rows(found: Situations, operation: Loss, labels: bool) -> None:
+    """Add special rows of predictions, each with some labels or rows of targets."""
+    tables = {"simplex": _SIMPLEX, "log_simplex": _LOG_SIMPLEX}
+    targets: list[tuple[str, Target]] = [
+        ("one-hot", (1.0, 0.0, 0.0)),
+        ("soft target", (0.25, 0.25, 0.5)),
+        ("zero target", (0.0, 0.0, 0.0)),
+    ]
+    if labels:
+        ignored = int(found.arguments.get("ignore_index", 0))
+        targets = [("label", 0), ("label", 2)]
+        targets += [("ignored label", ignored)] if "ignore_index" in found.arguments else []
+    for name, row in tables.get(operation.predictions, _LOGITS).items():
+        for kind, target in targets:
+            found.add(f"{name}, {kind}", row, target)
+
+
+def _add_numbers(found: Situations, operation: Loss, dtype: npt.DTypeLike) -> None:
+    """Add special predictions for each target of an elementwise loss, and special variances."""
+    places = _special_predictions(operation, dtype)
     names = [name for name, extent in operation.arrays.items() if extent == "entries"]
     variances = (1.0, 0.0, 1e-7, 1e-4) if names else (1.0,)
     for target in _targets(operation):
-        aimed = list(_aimed(operation.name, arguments, dtype, target))
+        aimed = list(_aimed(operation.name, found.arguments, dtype, target))
         points = [*aimed, *((name, x) for name, xs in places.items() for x in xs)]
         if operation.predictions == "real":
             points += [("on the target", target), *((SWEEP, x) for x in _sweep()[::4])]
@@ -201,7 +203,22 @@ def _of_loss(
                 if value != 1.0:
                     label = "zero variance" if value == 0 else "small variance"
                 found.add(label, x, target, **dict.fromkeys(names, value))
-    return found
+
+
+def _special_predictions(operation: Loss, dtype: npt.DTypeLike) -> dict[str, tuple[float, ...]]:
+    match operation.predictions:
+        case "unit":
+            beside = float(np.nextafter(np.dtype(dtype).type(1), np.dtype(dtype).type(0)))
+            return {
+                "probability 0": (0.0,),
+                "probability 1": (1.0,),
+                "nearly 0": (1e-30, float(np.finfo(dtype).smallest_subnormal)),
+                "nearly 1": (beside,),
+                "inside": (0.5,),
+            }
+        case "log_simplex":
+            return {"probability 1": (0.0,), "probability 0": (-_INF,), "far": (-1e5,)}
+    return numbers(dtype)
 
 
 def _targets(operation: Loss) -> tuple[float, ...]:

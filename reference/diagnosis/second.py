@@ -49,10 +49,10 @@ class SecondMistake:
 def products_by(
     problem: DirectedProblem, mistake: SecondMistake | None = None
 ) -> dict[str, FloatArray]:
-    """Return how every cotangent moves along the problem's direction, with the mistake made."""
+    """Return the directional derivative of every cotangent, computed with the mistake."""
     rules = replace(SecondOrderRules(), **(mistake.rules if mistake else {}))
-    push, move = partial(_pushed, rules), partial(_moved, rules)
-    return product_along(problem, problem.direction, push, move).products
+    push, pull_along = partial(_pushed, rules), partial(_pulled_along, rules)
+    return product_along(problem, problem.direction, push, pull_along).products
 
 
 def _pushed(
@@ -60,33 +60,33 @@ def _pushed(
     step: Step,
     arrays: Arrays,
     y: FloatArray,
-    moving: Arrays,
+    tangents: Arrays,
 ) -> FloatArray:
     """Return the tangent of a step's value."""
     if step.operation == "dense":
-        tangents = moving["x"], arrays["weight"], moving["weight"], moving.get("bias")
-        return rules.dense_tangent(arrays["x"], *tangents)
-    return rules.tangent(step.record, arrays["x"], y, moving["x"], **step.options)
+        tx, tweight, tbias = tangents["x"], tangents["weight"], tangents.get("bias")
+        return rules.dense_tangent(arrays["x"], tx, arrays["weight"], tweight, tbias)
+    return rules.tangent(step.record, arrays["x"], y, tangents["x"], **step.options)
 
 
-def _moved(
+def _pulled_along(
     rules: SecondOrderRules,
     step: Step,
     arrays: Arrays,
     y: FloatArray,
     cotangents: tuple[FloatArray, FloatArray],
-    moving: Arrays,
+    tangents: Arrays,
 ) -> Arrays:
-    """Return how the cotangents of a step's arguments move."""
+    """Return the directional derivatives of the cotangents of a step's arguments."""
     (dy, tdy), op = cotangents, step.record
     if isinstance(op, Loss):
         rest = {name: a for name, a in arrays.items() if name not in ("y", "t")} | dict(
             step.options
         )
-        return {"y": rules.loss(op, arrays["y"], arrays["t"], dy, moving["y"], **rest)}
-    x, tx = arrays["x"], moving["x"]
+        return {"y": rules.loss(op, arrays["y"], arrays["t"], dy, tangents["y"], **rest)}
+    x, tx = arrays["x"], tangents["x"]
     if step.operation == "dense":
-        found = {"x": rules.below(dy, tdy, arrays["weight"], moving["weight"])}
+        found = {"x": rules.below(dy, tdy, arrays["weight"], tangents["weight"])}
         found["weight"] = rules.weight(x, tx, dy, tdy)
         return found | ({"bias": rules.bias(dy, tdy)} if "bias" in arrays else {})
     ty = rules.tangent(op, x, y, tx, **step.options)

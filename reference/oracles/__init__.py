@@ -1,4 +1,4 @@
-"""Oracles: independent ways to a gradient. One module is one oracle; each takes a Problem.
+"""Oracles: independent ways to compute a gradient. One module is one oracle.
 
 An oracle that is not installed is skipped, and the report gives the reason.
 """
@@ -16,10 +16,10 @@ from reference.formats import format_of
 from reference.problems import AnyProblem
 
 Status = Literal["ok", "skipped", "unsupported", "crashed"]
-"""skipped: it is not installed, or is not asked. unsupported: it has no such derivative."""
+"""skipped: it is not installed, or was not asked. unsupported: it cannot compute it."""
 
 MAX_REASON = 1000
-"""Characters that are kept of an oracle's error."""
+"""The largest number of characters of an oracle's error message; longer ones are cut."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Answer:
 
     `gradients` has every parameter, every intermediate step and "x"; see `network.backward`.
     `values` has the forward value of every step, by the same names. An answer without them (or
-    without the cotangents of the steps) is judged as a whole, not step by step.
+    without the cotangents of the steps) is judged as a whole, not step by step. At second order,
+    `tangents` has the derivative of each value along the direction, `products` of each cotangent.
     """
 
     oracle: str
@@ -42,7 +43,7 @@ class Answer:
 
 
 class Oracle(Protocol):
-    """An independent way from a problem to its gradient."""
+    """An independent way to compute the gradient of a problem."""
 
     name: str
 
@@ -57,12 +58,12 @@ class Oracle(Protocol):
 
 
 def takes_graphs(oracle: Oracle) -> bool:
-    """Say whether an oracle answers graphs: it says so itself, by `graphs = True`."""
+    """Say whether an oracle answers graphs: it then has the attribute `graphs = True`."""
     return bool(getattr(oracle, "graphs", False))
 
 
 def innermost(oracle: Oracle) -> Oracle:
-    """Return the oracle that one made for a single block wraps, as its `inner`, or itself."""
+    """Return the oracle that a wrapper has as its `inner`, or the oracle itself."""
     inner: Oracle = getattr(oracle, "inner", oracle)
     return inner
 
@@ -72,7 +73,7 @@ def by_kind(
     chains: Callable[[list[Problem]], list[Answer]],
     graphs: Callable[[list[GraphProblem]], list[Answer]],
 ) -> list[Answer]:
-    """Return the answers in order, where chains and graphs are answered by two functions."""
+    """Return the answers in order; `chains` and `graphs` each answer one kind of problem."""
     some = chains([p for p in problems if isinstance(p, Problem)])
     others = graphs([p for p in problems if isinstance(p, GraphProblem)])
     first, second = iter(some), iter(others)
@@ -141,15 +142,15 @@ def unsupported(oracle: str, reason: str) -> Answer:
 
 
 _LACKS = ("not implemented for", "is not supported")
-# torch's binary_cross_entropy refuses a NaN: what has left the range before it, inf - inf.
+# torch's binary_cross_entropy refuses NaN, for example inf - inf after an overflow.
 _REFUSES = ("all elements of input should be between 0 and 1",)
 
 
 @contextmanager
 def unless_lacking(oracle: str, problem: AnyProblem) -> Iterator[list[Answer]]:
-    """Catch that a framework has no such operation in a low dtype, or refuses what left the range.
+    """Catch the error of a framework that lacks an operation in a low dtype, or refuses a NaN.
 
-    The answer says it.
+    An answer "unsupported" is then appended to the list that this context gives.
     """
     answers: list[Answer] = []
     try:
@@ -169,7 +170,7 @@ def crashed(oracle: str, error: BaseException) -> Answer:
 
 
 def readable(reason: object) -> str:
-    """Return what an oracle says, an error or a reason, in a text that any file can hold."""
+    """Return an oracle's error or reason as text that can be written to any file."""
     try:
         text = (
             f"{type(reason).__name__}: {reason}"

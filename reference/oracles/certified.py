@@ -1,11 +1,13 @@
 """The certified gradient of a network, by ball arithmetic.
 
-Forward, each operation's `definition` is evaluated over balls with its slopes; backward, a sweep
-multiplies cotangents by slopes and by the matrices of the dense layers. It is a small reverse
-mode of its own, made from definitions alone: it shares no derivation with the hand-written
-backward. Every number carries an error bound, and the precision rises until the result is
-decided: 30 digits, or less than 2^-30 of the smallest subnormal, or a real kink, whose ball holds
-every admissible slope. What the highest precision leaves open stays a wide ball.
+Forward, each operation's `definition` is evaluated with balls, together with its slopes. Backward,
+cotangents are multiplied by slopes and by the matrices of the dense layers. This reverse mode uses
+only the definitions, so it shares no derivation with the hand-written backward.
+
+Every number has an error bound. The precision is raised until each result is decided: it has 30
+digits, or its radius is below 2^-30 of the smallest subnormal number, or it is exactly at a kink,
+where its ball is the interval of all right slopes. If the highest precision does not decide it, the
+ball stays wide.
 """
 
 import math
@@ -28,8 +30,8 @@ from reference.formats import format_of
 FIRST_BITS = 192
 MAX_BITS = 8192
 _ENOUGH_BITS = 104  # 30 digits are 99.7 bits
-# What is not a number here (log 0) is one at no precision; a logarithm of a ball that still holds
-# 0 may be. 0 ± 2^-1100 is decided by then, and a float is 0 or larger.
+# With this precision a result that is not finite stays so, for example log 0. With fewer bits the
+# ball of a small positive number may contain 0, so that its logarithm is not finite.
 _NOT_FINITE_BITS = 2048
 
 Doubles = npt.NDArray[np.float64]
@@ -49,7 +51,7 @@ class CertifiedTensor:
 
     @cached_property
     def low(self) -> Doubles:
-        """What rounding took from the midpoints: high + low is right to 32 digits."""
+        """The rounding errors of `high`: high + low is right to 32 digits."""
         pairs = zip(self.balls, self.high.ravel().tolist(), strict=True)
         return self._array(float(b - h) if abs(h) < np.inf else 0.0 for b, h in pairs)
 
@@ -72,32 +74,33 @@ class CertifiedTensor:
     def distance(self, answer: FloatArray) -> Doubles:
         """Return |answer - midpoint|, subtracted in twice float64's precision."""
         with np.errstate(all="ignore"):
-            # Exact where the two are near (Sterbenz); where not, rounding it does not matter.
+            # The first difference is exact if the two are near (Sterbenz's lemma).
             return np.abs((np.asarray(answer, np.float64) - self.high) - self.low)
 
     def _array(self, values: Iterable[float], dtype: npt.DTypeLike = np.float64) -> np.ndarray:
         return np.fromiter(values, dtype, len(self.balls)).reshape(self.shape)
 
 
-Locals = list[Any]
-"""The operations of a layer: one for each number, or for each row and output."""
+LayerDerivatives = list[Any]
+"""The derivatives of an activation at a batch: a PointDerivative for each number, or for operations
+on rows a list of them for each row, one for each output."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The certified loss and cotangents of a problem, and every operation that gave them."""
+    """The certified loss and cotangents of a problem, and the derivatives of all its operations."""
 
     bits: int
-    leaves: Mapping[str, CertifiedTensor]
+    tensors: Mapping[str, CertifiedTensor]
     operations: list[PointDerivative]
 
     def __getitem__(self, name: str) -> CertifiedTensor:
-        return self.leaves[name]
+        return self.tensors[name]
 
-    def open_decisions(self) -> Iterator[bool]:
-        """Yield, for each decision that took no branch, whether precision was what lacked.
+    def undecided_branches(self) -> Iterator[bool]:
+        """Yield for each undecided branch whether more precision could decide it.
 
-        Where it was not, the variable of the decision is certainly zero: exactly on a kink.
+        If it could not, the number that decides is exactly zero: the operation is at a kink.
         """
         for local in self.operations:
             yield from (not d.tie for d in local.decisions if d.taken is None)
@@ -105,52 +108,52 @@ class Certificate:
 
 def certify(problem: Problem) -> Certificate:
     """Return the certified loss and cotangents, at a precision that decides them."""
-    nothing = exact(format_of(problem.dtype).smallest) / 2**30
+    negligible = exact(format_of(problem.dtype).smallest) / 2**30
     bits, previous = FIRST_BITS, None
     while True:
         with precision(bits):
             run = _sweep(problem, bits)
-            state = _state(run, previous, nothing)
+            state = _state(run, previous, negligible)
         if state == "decided" or bits >= MAX_BITS:
             return run
         bits, previous = min(4 * bits, MAX_BITS), run
 
 
 def _state(
-    run: Certificate, previous: Certificate | None, nothing: Ball
+    run: Certificate, previous: Certificate | None, negligible: Ball
 ) -> Literal["decided", "undecided"]:
-    """Say whether every ball is thin, or thick by a tie and not by want of precision."""
-    undecided = thick = False
-    for name, leaf in run.leaves.items():
-        for i, ball in enumerate(leaf.balls):
-            if _thin(ball, nothing):
+    """Say whether every ball is narrow, or wide only because of a kink."""
+    undecided = wide = False
+    for name, tensor in run.tensors.items():
+        for i, ball in enumerate(tensor.balls):
+            if _narrow(ball, negligible):
                 continue
             if not ball.is_finite():
                 undecided |= run.bits < _NOT_FINITE_BITS
                 continue
-            # More bits make a ball of rounding shrink, and a ball of slopes stay as it was.
-            before = previous.leaves[name].balls[i] if previous else None
+            # More bits make the ball of a number smaller, but not the interval of slopes at a kink.
+            before = previous.tensors[name].balls[i] if previous else None
             if before is None or ball.rad() * 2 < before.rad() or not before.is_finite():
                 return "undecided"
-            thick = True
-    if thick:
-        undecided |= any(run.open_decisions())
+            wide = True
+    if wide:
+        undecided |= any(run.undecided_branches())
     return "undecided" if undecided else "decided"
 
 
-def _thin(ball: Ball, nothing: Ball) -> bool:
+def _narrow(ball: Ball, negligible: Ball) -> bool:
     if ball.rel_accuracy_bits() >= _ENOUGH_BITS:
         return True
-    return bool(ball.rad() < nothing) and ball.is_finite()
+    return bool(ball.rad() < negligible) and ball.is_finite()
 
 
 # -- the two walks ------------------------------------------------------------------------------
 
 
 def _sweep(problem: Problem, bits: int) -> Certificate:
-    """Run forward and backward once at the precision that is set."""
+    """Compute forward and backward once, at the precision that is set."""
     network, n = problem.network, problem.batch
-    below, locals_, weights = [], [], []
+    below, derivatives, weights = [], [], []
     a, a_width = numbers(problem.x), network.input_width
     for i, layer in enumerate(network.layers):
         weight = arb_mat(a_width, layer.width, numbers(problem.parameters[f"layers.{i}.weight"]))
@@ -161,21 +164,21 @@ def _sweep(problem: Problem, bits: int) -> Certificate:
             z = [p + q for p, q in zip(z, b, strict=True)]
         local, values = activate(layer.operation, layer.parameters, z, layer.width)
         below.append(a)
-        locals_.append(local)
+        derivatives.append(local)
         weights.append(weight)
         a, a_width = values, layer.width
     losses = losses_at(problem, a)
     scales, loss = _reduce(problem, losses)
-    leaves = {"loss": loss, **_backward(problem, below, locals_, weights, losses, scales)}
+    tensors = {"loss": loss, **_backward(problem, below, derivatives, weights, losses, scales)}
     # One evaluation gives a whole row, with one list of decisions for all of its outputs.
-    every = [one[0] if isinstance(one, list) else one for local in locals_ for one in local]
-    return Certificate(bits, leaves, [*every, *losses])
+    every = [one[0] if isinstance(one, list) else one for local in derivatives for one in local]
+    return Certificate(bits, tensors, [*every, *losses])
 
 
 def _backward(
     problem: Problem,
     below: list[list[Ball]],
-    locals_: list[Locals],
+    derivatives: list[LayerDerivatives],
     weights: list[arb_mat],
     losses: list[PointDerivative],
     scales: list[Ball],
@@ -186,24 +189,24 @@ def _backward(
         da = [local.slope * scales[k // width] for k, local in enumerate(losses)]
     else:
         da = [s * c for local, c in zip(losses, scales, strict=True) for s in local.slope]
-    leaves: dict[str, CertifiedTensor] = {}
-    for i in reversed(range(len(locals_))):
-        ran, layer, d_in, d_out = locals_[i], network.layers[i], *network.widths[i : i + 2]
-        leaves[f"layers.{i}.a"] = CertifiedTensor((n, d_out), da)
+    tensors: dict[str, CertifiedTensor] = {}
+    for i in reversed(range(len(derivatives))):
+        ran, layer, d_in, d_out = derivatives[i], network.layers[i], *network.widths[i : i + 2]
+        tensors[f"layers.{i}.a"] = CertifiedTensor((n, d_out), da)
         if layer.operation.rowwise:
             dz = [d for k, row in enumerate(ran) for d in pull(row, da[k * d_out :])]
         else:
             dz = [d * local.slope for d, local in zip(da, ran, strict=True)]
-        leaves[f"layers.{i}.z"] = CertifiedTensor((n, d_out), dz)
+        tensors[f"layers.{i}.z"] = CertifiedTensor((n, d_out), dz)
         cotangent = arb_mat(n, d_out, dz)
         back = arb_mat(n, d_in, below[i]).transpose()
-        leaves[f"layers.{i}.weight"] = CertifiedTensor((d_in, d_out), (back * cotangent).entries())
+        tensors[f"layers.{i}.weight"] = CertifiedTensor((d_in, d_out), (back * cotangent).entries())
         if layer.bias:
             column_sums = [sum(dz[j + d_out :: d_out], dz[j]) for j in range(d_out)]
-            leaves[f"layers.{i}.bias"] = CertifiedTensor((d_out,), column_sums)
+            tensors[f"layers.{i}.bias"] = CertifiedTensor((d_out,), column_sums)
         da = (cotangent * weights[i].transpose()).entries()
-    leaves["x"] = CertifiedTensor((n, network.input_width), da)
-    return leaves
+    tensors["x"] = CertifiedTensor((n, network.input_width), da)
+    return tensors
 
 
 def pull(row: list[PointDerivative], da: list[Ball]) -> list[Ball]:
@@ -214,8 +217,8 @@ def pull(row: list[PointDerivative], da: list[Ball]) -> list[Ball]:
 
 def activate(
     operation: Activation, parameters: Mapping[str, float], z: list[Ball], width: int
-) -> tuple[Locals, list[Ball]]:
-    """Evaluate an activation at a batch: its Locals and, flat, its values."""
+) -> tuple[LayerDerivatives, list[Ball]]:
+    """Return the derivatives of an activation at a batch, and its values as a flat list."""
     arguments = constants(parameters)
     if operation.rowwise:
         rows = [
@@ -269,7 +272,7 @@ def _reduce(problem: Problem, losses: list[PointDerivative]) -> tuple[list[Ball]
 
 
 def exact_divisor(problem: Problem) -> Fraction:
-    """Return what the sum of the losses is divided by, without rounding, by its own definition."""
+    """Return the exact divisor of the sum of the losses, from the definition of the count."""
     match problem.network.reduction:
         case "mean":
             operation, width = problem.network.loss_operation, problem.network.widths[-1]
@@ -289,7 +292,7 @@ def _fractions(array: FloatArray) -> np.ndarray:
 
 
 def numbers(array: FloatArray) -> list[Ball]:
-    """Return the floats of an array, flat, as they are."""
+    """Return the floats of an array as exact balls, in a flat list."""
     return [arb(v) for v in array.ravel().tolist()]
 
 

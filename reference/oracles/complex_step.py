@@ -1,8 +1,8 @@
 """The complex step as an oracle: our own forward at x + ih.
 
-f(x + ih) = f(x) + ih f'(x) + O(h²), so f'(x) = Im f(x + ih) / h with no subtraction in it: at
-h = 2^-664, near 1e-200, h² vanishes beside everything and the slope is exact to rounding. It
-checks our backward against our own forward, so it cannot see a wrong forward.
+f(x + ih) = f(x) + ih f'(x) + O(h²), so f'(x) = Im f(x + ih) / h, without a subtraction. At
+h = 2^-664, near 1e-200, h² is negligible and the slope is right to rounding. This checks our
+backward with our own forward, so it cannot find a wrong forward.
 
 Limits: a gradient below about 1e-123 loses digits, because h times it is subnormal, and where the
 forward reaches infinity complex arithmetic gives NaN (∞ · 0i). Squire and Trapp, 1998.
@@ -27,12 +27,12 @@ _CHUNK_NUMBERS = 1 << 16  # complex numbers in one stacked array, 1 MB: it stays
 
 
 class ComplexStep:
-    """Perturbs one number at a time; all perturbations of a tensor stand on a leading axis."""
+    """Perturbs one number at a time; the perturbed copies of a tensor are stacked."""
 
     name = "complex_step"
 
     def unavailable(self) -> str | None:
-        """Return None: it needs NumPy alone."""
+        """Return None: it needs only NumPy."""
         return None
 
     def answer(self, problem: Problem) -> Answer:
@@ -53,7 +53,7 @@ class ComplexStep:
 
 
 class _ComplexWalk:
-    """The forward walk, which can be entered again at any of its tensors with a stack of values."""
+    """The forward walk. It can be repeated from any tensor, with a stack of values for it."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -63,10 +63,10 @@ class _ComplexWalk:
             z = self._dense(i, a, {})
             a = self._activate(i, z)
             self.values[f"layers.{i}.z"], self.values[f"layers.{i}.a"] = z, a
-        self.loss = self._lose(a)
+        self.loss = self._loss(a)
 
     def names(self) -> Iterator[str]:
-        """Yield the name of everything that is differentiated by."""
+        """Yield the names of the tensors by which the loss is differentiated."""
         return iter(self.values)
 
     def gradient(self, name: str) -> FloatArray:
@@ -83,7 +83,7 @@ class _ComplexWalk:
         return gradient.reshape(value.shape)
 
     def _again(self, name: str, stack: ComplexArray) -> np.ndarray:
-        """Walk on from `name` to the loss with a stack of values in its place."""
+        """Return the losses for a stack of values of the tensor `name`."""
         depth = len(self.problem.network.layers)
         if name == "x":
             first, a = 0, stack
@@ -103,7 +103,7 @@ class _ComplexWalk:
             first = i + 1
         for i in range(first, depth):
             a = self._activate(i, self._dense(i, a, {}))
-        return self._lose(a)
+        return self._loss(a)
 
     def _dense(self, i: int, a: np.ndarray, changed: dict[str, ComplexArray]) -> np.ndarray:
         parameters: dict[str, np.ndarray] = {**self.problem.parameters, **changed}
@@ -114,7 +114,7 @@ class _ComplexWalk:
         layer = self.problem.network.layers[i]
         return layer.operation.forward(z, **layer.parameters)
 
-    def _lose(self, prediction: np.ndarray) -> np.ndarray:
+    def _loss(self, prediction: np.ndarray) -> np.ndarray:
         problem = self.problem
         losses = problem.network.loss_operation.forward(
             prediction, problem.targets, **problem.loss_arguments()

@@ -1,9 +1,9 @@
 """From a `Counterpart`, a dotted name, to the framework's own function.
 
-Names are resolved by import and attribute access, never evaluated. Every function that comes out
-is called as our own operations are: `f(x, **parameters)` for an activation, `f(y, t, **arguments)`
-for a loss, `f(*arrays, **options)` for a layer; renaming and fixed keywords are done inside.
-torch losses also take `reduction`.
+Names are resolved by import and attribute access, never evaluated. The functions are called like
+our own operations: `f(x, **parameters)` for an activation, `f(y, t, **arguments)` for a loss,
+`f(*arrays, **options)` for a layer. Renamed and fixed keywords are handled inside. torch losses
+also take `reduction`.
 """
 
 import importlib
@@ -23,10 +23,10 @@ Resolved = Callable[..., Any]
 # Where a composition finds the framework's primitives under their array-API names.
 _NAMESPACES: dict[Framework, str] = {"torch": "array_api_compat.torch", "jax": "jax.numpy"}
 
-# A layer of these is no more than a primitive or two of the framework's own.
+# A layer of these structures is only one or two of the framework's primitives.
 _ONE_PRIMITIVE = ("contraction", "movement")
 
-# id(operation) -> the operation (kept alive, so that its id is not given away) and its function.
+# id(operation) -> the operation (kept, so that no other object gets its id) and its function.
 _resolved: dict[tuple[Framework, int], tuple[Operation, Resolved]] = {}
 
 
@@ -44,7 +44,7 @@ def namespace(framework: Framework) -> ModuleType:
 
 
 def find(name: str) -> Any:
-    """Return what a dotted name stands for: the longest importable module, then its attributes."""
+    """Return the object of a dotted name: the longest importable module, then its attributes."""
     parts = name.split(".")
     for length in range(len(parts) - 1, 0, -1):
         try:
@@ -86,10 +86,10 @@ def _resolve(operation: Operation, framework: Framework) -> Resolved:
 
 
 def _in_float32(function: Resolved, xp: ModuleType) -> Resolved:
-    """Return a composition that takes low dtypes to float32, and its result back.
+    """Return a composition that converts low dtypes to float32, and its result back.
 
-    So do the frameworks' libraries with such formulas (flax with norms, torch with its own): in
-    float16 the squares of a norm leave the range, and that is not the framework's mistake.
+    The frameworks' own libraries do the same (flax in its norms, torch in its own): in float16 the
+    squares of a norm would overflow, which would not be the framework's mistake.
     """
 
     def call(*arguments: object, **keywords: object) -> object:
@@ -117,7 +117,7 @@ def _names_a_low(dtype: object) -> bool:
 
 
 def _stacking(function: Resolved, xp: ModuleType) -> Resolved:
-    """Return the function with its results stacked, where it has several."""
+    """Return the function; if it returns a tuple of arrays, they are stacked."""
 
     def call(*arguments: object, **keywords: object) -> object:
         found = function(*arguments, **keywords)

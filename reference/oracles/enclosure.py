@@ -1,10 +1,10 @@
-"""An enclosure of a network's gradient under rounding: the certificate's walk over wider balls.
+"""An enclosure of a network's gradient under rounding: the certificate's walk with wider balls.
 
-After every step its ball is widened by what rounding may add there, and ball arithmetic propagates
-it. So a network's final gradients can be judged where nothing else is known. It also checks the
-judge of single steps: an answer that is right at every step lies in the enclosure. At a kink within
-reach of rounding both branches are taken. The balls widen with depth, so deep networks cannot be
-judged this way.
+After every step its ball is widened by the rounding that is allowed there, and ball arithmetic
+propagates it. So final gradients can be judged if an answer has nothing else. It also checks the
+judge of single steps, because an answer that is right at every step lies in the enclosure. If
+rounding may cross a kink, both branches are included. The balls widen with depth, so deep networks
+cannot be judged this way.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from reference.arithmetic.point_derivative import PointDerivative
 from reference.oracles.certified import (
     CertifiedTensor,
     Doubles,
-    Locals,
+    LayerDerivatives,
     activate,
     exact_divisor,
     losses_at,
@@ -30,21 +30,21 @@ from reference.oracles.certified import (
 from reference.rounding import RoundingUnit
 
 _BITS = 128
-_ENDS = 4.0  # of operations on the way to a sum: a loss, its weight, the divisor, the sum
+_RESULTS = 4.0  # results that are rounded for a sum: a loss, its weight, the divisor, the sum
 
 
 def enclose(problem: Problem, unit: RoundingUnit) -> dict[str, CertifiedTensor]:
     """Return the enclosure of the loss and of every cotangent, the loss first and then back."""
     with precision(_BITS), np.errstate(all="ignore"):
-        return _EnclosedWalk(problem, unit).leaves
+        return _EnclosedWalk(problem, unit).tensors
 
 
 class _EnclosedWalk:
-    """The walk forward and back; `leaves` is what it leads to."""
+    """The walk forward and back; `tensors` has its results."""
 
     def __init__(self, problem: Problem, unit: RoundingUnit) -> None:
         self.problem, self.unit = problem, unit
-        self.leaves: dict[str, CertifiedTensor] = {}
+        self.tensors: dict[str, CertifiedTensor] = {}
         a, rows = numbers(problem.x), problem.batch
         below, local = [], []
         for i, layer in enumerate(problem.network.layers):
@@ -78,7 +78,7 @@ class _EnclosedWalk:
             unit.sum_rounding(n, magnitude) + unit.input_rounding(magnitude), magnitude
         )
         return self._widened(
-            balls, by + unit.k * unit.floor + unit.result_rounding(magnitude, _ENDS)
+            balls, by + unit.k * unit.floor + unit.result_rounding(magnitude, _RESULTS)
         )
 
     def _value(self, balls: list[Ball], sizes: Doubles) -> Doubles:
@@ -87,10 +87,10 @@ class _EnclosedWalk:
         found: Doubles = self.unit.allow_overflow(allowed, values)
         return found
 
-    def _slopes(self, local: Locals, across: Doubles, inputs: list[Ball]) -> None:
+    def _slopes(self, local: LayerDerivatives, across: Doubles, inputs: list[Ball]) -> None:
         """Widen the slopes of every operation in place.
 
-        Where an input may leave the range it may be NaN, and the slope there, too.
+        If an input may overflow, the slope there may be NaN, so it is not bounded.
         """
         flat = [one for row in local for one in (row if isinstance(row, list) else [row])]
         known = np.isfinite(_sizes(inputs)).reshape(len(local), -1).all(axis=1)
@@ -112,7 +112,7 @@ class _EnclosedWalk:
         return entries
 
     def _loss(self, a: list[Ball]) -> tuple[list[PointDerivative], list[Ball]]:
-        """Enter the loss; return its slopes and the scale of every sample."""
+        """Add the loss to `tensors`; return its derivatives and the scale of every sample."""
         problem, unit = self.problem, self.unit
         n, operation = problem.batch, problem.network.loss_operation
         losses = losses_at(problem, a)
@@ -130,13 +130,13 @@ class _EnclosedWalk:
         parts = self._summed(parts, n + 4, sizes)
         if none:
             shape: tuple[int, ...] = (n, each) if operation.elementwise else (n,)
-            self.leaves["loss"] = CertifiedTensor(shape, parts)
+            self.tensors["loss"] = CertifiedTensor(shape, parts)
         else:
             whole = [sum(parts[1:], parts[0])]
             undivided = sizes.sum() * max(1.0, abs(float(divisor)))
             by = unit.allow_overflow(unit.sum_rounding(len(parts) + 1, sizes.sum()), undivided)
             by = by + unit.result_rounding(sizes.sum())
-            self.leaves["loss"] = CertifiedTensor((), self._widened(whole, by))
+            self.tensors["loss"] = CertifiedTensor((), self._widened(whole, by))
         self._slopes(losses, np.zeros(1), a)
         return losses, scales
 
@@ -145,7 +145,7 @@ class _EnclosedWalk:
         losses: list[PointDerivative],
         scales: list[Ball],
         below: list[list[Ball]],
-        local: list[Locals],
+        local: list[LayerDerivatives],
     ) -> None:
         problem, network, n = self.problem, self.problem.network, self.problem.batch
         width = network.widths[-1]
@@ -157,37 +157,42 @@ class _EnclosedWalk:
         for i in reversed(range(len(local))):
             name, layer, found = f"layers.{i}", network.layers[i], local[i]
             d_in, d_out = network.widths[i : i + 2]
-            self.leaves[f"{name}.a"] = CertifiedTensor((n, d_out), da)
-            if layer.operation.rowwise:
-                dz = [d for k, row in enumerate(found) for d in pull(row, da[k * d_out :])]
-                magnitude = np.concatenate([
-                    _sizes(da[k * d_out : (k + 1) * d_out])
-                    @ np.array([_sizes(one.slope) for one in row])
-                    for k, row in enumerate(found)
-                ])  # fmt: skip
-                dz = self._summed(dz, d_out + 2, magnitude)
-            else:
-                dz = [d * one.slope for d, one in zip(da, found, strict=True)]
-                dz = self._summed(dz, 1, _sizes(dz))
-            self.leaves[f"{name}.z"] = CertifiedTensor((n, d_out), dz)
+            self.tensors[f"{name}.a"] = CertifiedTensor((n, d_out), da)
+            rowwise = layer.operation.rowwise
+            dz = self._through_rows(found, da, d_out) if rowwise else self._through(found, da)
+            self.tensors[f"{name}.z"] = CertifiedTensor((n, d_out), dz)
             cotangent, sizes = arb_mat(n, d_out, dz), _sizes(dz).reshape(n, d_out)
             back = arb_mat(n, d_in, below[i]).transpose()
             magnitude = _sizes(below[i]).reshape(n, d_in).T @ sizes
             made = self._summed((back * cotangent).entries(), n + 1, magnitude)
-            self.leaves[f"{name}.weight"] = CertifiedTensor((d_in, d_out), made)
+            self.tensors[f"{name}.weight"] = CertifiedTensor((d_in, d_out), made)
             if layer.bias:
                 sums = [sum(dz[j + d_out :: d_out], dz[j]) for j in range(d_out)]
-                self.leaves[f"{name}.bias"] = CertifiedTensor(
+                self.tensors[f"{name}.bias"] = CertifiedTensor(
                     (d_out,), self._summed(sums, n, sizes.sum(0))
                 )
             weight = problem.parameters[f"{name}.weight"].T
             magnitude = sizes @ np.abs(weight.astype(np.float64))
             da = self._summed(self._product(dz, n, weight), d_out, magnitude)
-        self.leaves["x"] = CertifiedTensor((n, network.input_width), da)
+        self.tensors["x"] = CertifiedTensor((n, network.input_width), da)
+
+    def _through(self, found: LayerDerivatives, da: list[Ball]) -> list[Ball]:
+        """Return dz of an elementwise activation."""
+        dz = [d * one.slope for d, one in zip(da, found, strict=True)]
+        return self._summed(dz, 1, _sizes(dz))
+
+    def _through_rows(self, found: LayerDerivatives, da: list[Ball], width: int) -> list[Ball]:
+        """Return dz of an activation on rows."""
+        dz = [d for k, row in enumerate(found) for d in pull(row, da[k * width :])]
+        magnitude = np.concatenate([
+            _sizes(da[k * width : (k + 1) * width]) @ np.array([_sizes(one.slope) for one in row])
+            for k, row in enumerate(found)
+        ])  # fmt: skip
+        return self._summed(dz, width + 2, magnitude)
 
 
 def _sizes(balls: list[Ball]) -> Doubles:
-    """Return the largest magnitude in each ball; NaN, which bounds nothing, is infinite."""
+    """Return the largest magnitude in each ball; infinite for NaN."""
     found: Callable[[Ball], float] = lambda b: float(b.abs_upper())  # noqa: E731
     sizes = np.array([found(b) for b in balls])
     return np.where(np.isnan(sizes), np.inf, sizes)

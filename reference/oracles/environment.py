@@ -1,4 +1,4 @@
-"""What the numbers were computed with: versions, threads, processor, BLAS, settings."""
+"""The environment that numbers depend on: versions, threads, processor, BLAS, settings."""
 
 import importlib.metadata
 import os
@@ -18,7 +18,7 @@ _PACKAGES = (
     "python-flint",
     "array-api-compat",
 )
-# Variables that change which kernels run or how many threads they use, and so the last bits.
+# Variables that change the kernels or the number of threads, and with them the last bits.
 _VARIABLES = (
     "OPENBLAS_CORETYPE",
     "OPENBLAS_NUM_THREADS",
@@ -36,9 +36,9 @@ _VARIABLES = (
 
 
 def environment() -> dict[str, str]:
-    """Return everything that the numbers of a run depend on, as text; absent things say so.
+    """Return everything that the numbers of a run depend on, as text.
 
-    It loads the frameworks that are installed: only they know what they run on.
+    It imports the installed frameworks, because only they know what they run on.
     """
     found, variables = installed(), _set_variables()
     for name in variables:
@@ -47,7 +47,7 @@ def environment() -> dict[str, str]:
 
 
 def installed() -> dict[str, str]:
-    """Return the part of `environment` that loads no framework."""
+    """Return the part of `environment` that needs no import of a framework."""
     found = {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -90,7 +90,7 @@ def _processor() -> str:
 
 
 def _cores() -> int:
-    """Return how many cores this process may use, which a container can make fewer than exist."""
+    """Return how many cores this process may use; a container may allow fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,6 +1,6 @@
-"""An oracle of the user: it gets copies that it cannot change, and its answers are validated.
+"""A user's oracle: it gets arrays that it cannot change, and its answers are validated.
 
-Whatever it does wrong is reported as its own failure, by its name.
+If it fails or its answer is invalid, the report names it and gives the reason.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class ExternalOracle:
         return self._read(self._oracle.answer(_closed(problem)), problem)
 
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
-        """Answer a block; a TypeError unless it is a list of as many answers."""
+        """Answer a block; raise TypeError unless the oracle returns a list of as many answers."""
         given: object = self._oracle.answers([_closed(problem) for problem in problems])
         if not isinstance(given, list) or len(given) != len(problems):
             many = f"a list of {len(given)}" if isinstance(given, list) else _kind(given)
@@ -73,7 +73,7 @@ def _closed(problem: AnyProblem) -> AnyProblem:
 
 
 def _sealed(array: np.ndarray) -> np.ndarray:
-    """Return the array as one that cannot be written to: all sides are asked the same."""
+    """Return a read-only view, so that all oracles get the same numbers."""
     view = array.view()
     view.flags.writeable = False
     return view

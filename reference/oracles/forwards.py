@@ -1,7 +1,7 @@
 """The forward of a chain and of a graph by a framework's own functions, with a hook at each step.
 
-`at(value, step)` returns what stands in the place of a step's value: the value itself, or a probe
-added to it. Every way to differentiate the same forward puts in what it needs.
+`at(value, step)` is called with the value of each step and returns the value that is used instead,
+for example with a probe added to it. So every way to differentiate uses the same forward.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,5 +65,5 @@ def step_value(step: Step, values: ByName, framework: Framework) -> Any:
 
 
 def as_it_is(value: T, step: str) -> T:
-    """Return the value: the hook of a forward that is only computed."""
+    """Return the value unchanged: the hook for a forward without probes."""
     return value

@@ -1,8 +1,8 @@
-"""The hand-written backprop in a low dtype: computed in float32, rounded at each operation's end.
+"""The hand-written backprop in a low dtype: each operation computes in float32, then rounds.
 
-What goes from one operation to the next is stored in the dtype. An operation's backward computes in
-float32 from the inputs that are stored, and computes its own value again where it needs it, so that
-no slope is taken from a rounded output.
+Values between operations are stored in the dtype. An operation's backward computes in float32 from
+the stored inputs. If it needs the operation's value, it computes it again in float32, so that no
+slope is taken from a rounded output.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ class _Rounding:
     def pull(
         self, step: Step, arrays: Mapping[str, Array], y: Array, dy: Array, form: Form
     ) -> Mapping[str, Array]:
-        """Return the cotangents of a step's arguments; its value is computed again, not rounded."""
+        """Return the cotangents of a step's arguments; its value is recomputed unrounded."""
         inside = {name: self.inside(array) for name, array in arrays.items()}
         again = graph.apply_step(step, inside, form)
         found = graph.pull_back_step(step, inside, again, self.inside(dy), form)

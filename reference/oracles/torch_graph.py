@@ -12,8 +12,8 @@ from reference.oracles.forwards import as_it_is, graph_sum
 if TYPE_CHECKING:
     import torch
 
-# MKL adds in another order when an operand does not start at a multiple of 16 bytes, which is what
-# malloc gives. Measured: last bits of products differ at 4, 8 and 12 bytes, never at 16, 32 or 48.
+# malloc returns multiples of 16 bytes. If an operand starts elsewhere, MKL adds in another order.
+# Measured: last bits of products differ at 4, 8 and 12 bytes, never at 16, 32 or 48.
 _ALIGNMENT = 16
 
 
@@ -54,13 +54,13 @@ def as_array(tensor: "torch.Tensor") -> np.ndarray:
 
 
 def as_tensor(array: np.ndarray) -> "torch.Tensor":
-    """Return a C-contiguous, aligned tensor: the array's own memory if that is so, else a copy.
+    """Return a C-contiguous, aligned tensor: on the array's own memory if it is so, else a copy.
 
-    Every layout of the same numbers so meets the same kernel and gives the same bits.
+    So the same numbers use the same kernel and give the same bits, whatever their layout was.
     """
     import torch
 
-    if array.dtype == BFLOAT16:  # torch knows none of NumPy's: by its bits
+    if array.dtype == BFLOAT16:  # torch cannot read NumPy's bfloat16, so pass its bits
         return as_tensor(array.view(np.int16)).view(torch.bfloat16)
     flags = array.flags
     if flags.writeable and flags.c_contiguous:

@@ -106,17 +106,16 @@ def _filled(
 
 
 def tapped(taps: Tensors) -> "At[torch.Tensor]":
-    """Return f(value, step) -> the value; its cotangent has the step's tap, a zero, added.
+    """Return f(value, step) -> the value; the step's tap, a zero, is added to its cotangent.
 
-    So what the cotangent does downstream, which is the tangent of the value, is the derivative of
-    ⟨gradient, direction⟩ by the tap.
+    The derivative of ⟨gradient, direction⟩ by the tap is the tangent of the value.
     """
     import torch
 
     class Tap(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, value: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
-            ctx.save_for_backward(probe)
+        def forward(ctx: Any, value: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(added)
             return value.view_as(value)
 
         @staticmethod

@@ -116,7 +116,7 @@ def report(
                 finished += result.stop - result.start
                 progress(finished, plan.problems)
             for result in finish(plan, examples(statistics), pool.submit, pool.ahead):
-                statistics.complete(result.findings)
+                statistics.add_evidence(result.findings)
             made = [record for future in extra for record in future.result()]
         records = chain(
             records_of(plan, statistics, environment_report), made

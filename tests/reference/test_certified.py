@@ -84,7 +84,7 @@ def differences(f: Callable[[Any], Any], x: float) -> tuple[Any, Any, Any]:
 
 def on_kinks(certificate: Certificate) -> int:
     """How many decisions were on a variable that is certainly zero."""
-    return sum(not lacking for lacking in certificate.open_decisions())
+    return sum(not lacking for lacking in certificate.undecided_branches())
 
 
 def thick(leaf: CertifiedTensor) -> np.ndarray:
@@ -329,7 +329,7 @@ def test_on_a_kink_the_ball_holds_both_one_sided_slopes_and_says_so() -> None:
 def test_beside_a_kink_the_ball_is_thin() -> None:
     certificate = certify(on_a_kink("relu", 5e-324))
     assert not on_kinks(certificate)
-    assert not any(thick(leaf).any() for leaf in certificate.leaves.values())
+    assert not any(thick(leaf).any() for leaf in certificate.tensors.values())
 
 
 def test_a_loss_that_is_smooth_stays_thin_where_its_parts_have_kinks() -> None:

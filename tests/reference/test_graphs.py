@@ -595,8 +595,9 @@ def test_a_new_layer_is_in_the_ledger(scaled: Any, monkeypatch: pytest.MonkeyPat
 def test_a_row_without_a_deviation_hides_no_other_edge(
     scaled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def other_slopes(edge: Any, *_: object) -> Convention:
-        return Convention("cube_scale", "layer", edge.situation, "", "slope", "float64")
+    def other_slopes(edge: Any, *_: object) -> edges._EdgeRow:
+        row = Convention("cube_scale", "layer", edge.situation, "", "slope", "float64")
+        return edges._EdgeRow(row, {})
 
     monkeypatch.setattr(edges, "_row", other_slopes)
     rows = list(edges.discover_edges([scaled], ("manual",), "float64"))

@@ -148,7 +148,7 @@ def test_the_complex_step_is_ours_at_every_layer(problem: Problem) -> None:
         known = np.isfinite(value) & np.isfinite(ours)
         if (np.abs(value - ours)[known] > COMPLEX_STEP * scale).any():
             far[name] = np.where(known, value, ours)
-    if far and all(certify(problem).open_decisions()):  # not on a kink
+    if far and all(certify(problem).undecided_branches()):  # not on a kink
         heard = replace(advisory, gradients={**manual.gradients, **far}, loss=manual.loss)
         found = judge_final_gradients(problem, heard, framework_models=False)
         assert not [f.tensor for f in found if f.is_wrong]

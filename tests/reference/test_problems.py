@@ -111,7 +111,7 @@ def share(problems: list[Problem], holds: Callable[[Problem], Any]) -> float:
 
 
 def meets_a_kink(problem: Problem) -> bool:
-    return not all(certify(problem).open_decisions())
+    return not all(certify(problem).undecided_branches())
 
 
 # What a regime says of itself, and what the ordinary one is not.

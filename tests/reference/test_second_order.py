@@ -221,7 +221,7 @@ def same(a: Answer, b: Answer) -> bool:
 def test_mutants_of_a_step_are_killed(part: str) -> None:
     problems: list[Any] = [directed("tanh", "softmax", "log_softmax", "identity"),
                            directed("sigmoid", "gelu", loss="cross_entropy")]  # fmt: skip
-    argument = "push" if part == "push_forward_step" else "move"
+    argument = "push" if part == "push_forward_step" else "pull_along"
     for change, function in mutate(getattr(graph, part)):
         try:
             found = [product_along(p, p.direction, **{argument: function}) for p in problems]

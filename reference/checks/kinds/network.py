@@ -207,7 +207,7 @@ def _certified(problem: Problem) -> dict[str, Truth]:
 
     certified = certify(problem)
     found = {}
-    for name, leaf in certified.leaves.items():
+    for name, leaf in certified.tensors.items():
         largest = float(np.max(np.abs(leaf.high), initial=0.0))
         found[name] = Truth(leaf.high, leaf.radius, np.full(leaf.high.shape, largest))
     return found

@@ -1,6 +1,17 @@
-"""Possible meanings of each argument: rules that read its name, the likeliest meaning first.
+"""What each argument of a user's function may be: rules that guess it, the likeliest meaning first.
 
-A rule returns specs, or None where it does not apply to the argument.
+A rule looks at the argument's name, and searches the user's source text with regular expressions:
+`y[np.arange(n), t]`, for example, shows that t holds labels. It returns specs (`Spec`), or None if
+it does not apply. Specs have the axes of an array as letters:
+
+| letter | size | letter | size |
+|---|---|---|---|
+| N | samples | T | time steps |
+| D | input features | S | other sequence length |
+| H, G | hidden units of two layers | V | vocabulary |
+| C | classes or outputs | I | channels of an image |
+| Y, X | height and width of an image | F | filters (output channels) |
+| K | kernel size | | |
 """
 
 import re
@@ -33,28 +44,29 @@ class LayoutRequest:
 
     names: list[str]
     text: str
+    """The user's source text."""
     fixed: Mapping[str, Spec] = field(default_factory=dict)
-    """What is known already: the user's `shapes`, dicts and lists whose parts are asked for."""
+    """Specs that are known: the user's `shapes`, and dicts and lists whose parts are arguments."""
     builders: Mapping[str, object] = field(default_factory=dict)
-    """Makers of what a name stands for: a list of layers."""
+    """Functions that make the value of an argument, by its name: a list of layers, for example."""
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes of arrays that the module holds."""
     claimed: frozenset[str] = frozenset()
     """Arguments whose gradient is returned by name: they are not settings."""
-    free: bool = False
-    """Whether every weight is tried in every shape by itself."""
+    any_weight_shape: bool = False
+    """Whether each weight may have any of the usual shapes, whatever the others have."""
     arrays: tuple[str, ...] = ()
-    """A constructor's arguments that are taken for weights, whatever they are called."""
-    alike: bool = False
-    """Whether all arguments have the shape of the data, whatever they are called: f(u, v)."""
+    """A constructor's arguments that are treated as weights, whatever their names."""
+    all_like_data: bool = False
+    """Whether all arguments have the shape of the data, whatever their names: f(u, v)."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument, and what stands beside it."""
+    """One argument, and what is known of the others."""
 
     full: str
-    """Its name as it is asked for: "x", "init.n_hidden", "params[W1]"."""
+    """Its name with its place: "x", "init.n_hidden" (of the constructor), "params[W1]"."""
     mode: Mode
     chain: Chain
     weights: list[str]
@@ -63,12 +75,12 @@ class Argument:
 
     @cached_property
     def name(self) -> str:
-        """The name alone."""
+        """The name without its place: "n_hidden"."""
         return bare_name(self.full)
 
     @cached_property
-    def bare(self) -> str:
-        """The name alone, in small letters."""
+    def lower_name(self) -> str:
+        """The name without its place, in lower case."""
         return self.name.lower()
 
     @property
@@ -83,7 +95,7 @@ class Argument:
 
     @cached_property
     def text(self) -> str:
-        """The code that it is used in."""
+        """The user's source text, in which it is used."""
         return self.request.text
 
     @cached_property
@@ -98,26 +110,26 @@ class Argument:
 
     @cached_property
     def outs(self) -> list[str]:
-        """The width that each layer gives."""
+        """The letter of each layer's output width."""
         return [out for _, out in self.chain.values()] or [self.dims[-1] if self.dims else ""]
 
     @cached_property
-    def any_built(self) -> bool:
-        """Whether an object is built for it."""
+    def has_constructor(self) -> bool:
+        """Whether the target is a class, whose constructor has arguments too."""
         return any(n.startswith("init.") for n in self.request.names)
 
     @cached_property
     def is_target(self) -> bool:
-        """Whether it is what the output is compared with."""
+        """Whether the output is compared with it, as its name suggests."""
         beside = [
             bare_name(n) for n in self.request.names if n.startswith("init.") == self.of_constructor
         ]
         known = self.name in words.targets_among(beside)
-        return known and (not self.of_constructor or self.bare in ("y", "t"))
+        return known and (not self.of_constructor or self.lower_name in ("y", "t"))
 
     @cached_property
     def numbers(self) -> list[Spec]:
-        """The plain numbers that its name stands for."""
+        """The specs of the plain numbers that its name suggests."""
         return number_specs(self.full)
 
     @cached_property
@@ -127,6 +139,9 @@ class Argument:
 
 
 Rule = Callable[[Argument], list[Spec] | None]
+
+_DEFAULT_NUMBER = 0.3
+"""The value of a number that nothing is known about, such as a learning rate."""
 
 
 @lru_cache(maxsize=4096)
@@ -141,311 +156,315 @@ def _found(pattern: str, text: str, flags: int = 0) -> re.Match[str] | None:
     return re.search(pattern, text, flags)
 
 
-def choices_of(one: Argument) -> list[Spec]:
+def choices_of(arg: Argument) -> list[Spec]:
     """Return what an argument may be drawn as, the likely ones first."""
-    found = next(found for rule in RULES if (found := rule(one)))
-    return _of_its_axes(one, _of_two_axes(one, found))
+    found = next(found for rule in RULES if (found := rule(arg)))
+    return _of_its_axes(arg, _of_two_axes(arg, found))
 
 
-def _of_two_axes(one: Argument, found: list[Spec]) -> list[Spec]:
-    """Keep what has two axes, of an argument that is transposed or asked for its second axis."""
-    bare = re.escape(one.full.partition("[")[0].removeprefix("init."))
-    if not _found(rf"\b{bare}\.(T\b|transpose|shape\[1\])", one.text):
+def _of_two_axes(arg: Argument, found: list[Spec]) -> list[Spec]:
+    """Keep the specs with two axes if the code transposes the argument or uses its shape[1]."""
+    bare = re.escape(arg.full.partition("[")[0].removeprefix("init."))
+    if not _found(rf"\b{bare}\.(T\b|transpose|shape\[1\])", arg.text):
         return found
     return [s for s in found if len(s.dims) > 1 or s.kind in ("list", "value", "made")] or found
 
 
-def _of_its_axes(one: Argument, found: list[Spec]) -> list[Spec]:
-    """Keep what has as many axes as the code takes its shape apart into: N, T, H = h.shape."""
-    name = re.escape(one.full.partition("[")[0])
-    apart = _found(rf"^\s*\(?([\w, ]+),?\)? = {name}\.shape\s*$", one.text, re.M)
-    if apart is None or "," not in apart[0].partition("=")[0] or one.is_part or one.of_constructor:
+def _of_its_axes(arg: Argument, found: list[Spec]) -> list[Spec]:
+    """Keep the specs with as many axes as the code unpacks: N, T, H = h.shape."""
+    name = re.escape(arg.full.partition("[")[0])
+    apart = _found(rf"^\s*\(?([\w, ]+),?\)? = {name}\.shape\s*$", arg.text, re.M)
+    if apart is None or "," not in apart[0].partition("=")[0] or arg.is_part or arg.of_constructor:
         return found
     count = len([n for n in apart[1].split(",") if n.strip()])
     fitting = [s for s in found if len(s.dims) == count or s.kind in ("list", "value", "made")]
     if fitting:
         return fitting
-    return [one.mode.data] if len(one.dims) == count else found
+    return [arg.mode.data] if len(arg.dims) == count else found
 
 
 _ALL_SHAPES = every_layout("D H, D, -, D D, H D, H C, H, C H, D C, D 1")
 _ALL_BIASES = every_layout("-, H, D, C")
 
 
-def _free(one: Argument) -> list[Spec] | None:
-    if not one.request.free or one.full not in (*one.weights, *one.biases):
+def _free(arg: Argument) -> list[Spec] | None:
+    if not arg.request.any_weight_shape or arg.full not in (*arg.weights, *arg.biases):
         return None
-    return list(_ALL_BIASES if one.full in one.biases else _ALL_SHAPES)
+    return list(_ALL_BIASES if arg.full in arg.biases else _ALL_SHAPES)
 
 
-def _sample_weights(one: Argument) -> list[Spec] | None:
-    """Weights of samples, not of a layer: w[:, None] multiplies the rows."""
-    rows = len(one.dims) > 1 and one.mode.samples == "rows" and not one.image
-    column = rf"\b{re.escape(one.name)}\[:, (None|np\.newaxis)\]"
+def _sample_weights(arg: Argument) -> list[Spec] | None:
+    """Return weights of samples, not of a layer: w[:, None] multiplies the rows."""
+    rows = len(arg.dims) > 1 and arg.mode.samples == "rows" and not arg.image
+    column = rf"\b{re.escape(arg.name)}\[:, (None|np\.newaxis)\]"
     used = rf"{column} \*|\* {column}"
-    found = rows and not one.of_constructor and _found(used, one.text)
-    return [Spec("positive", one.dims[:1])] if found else None
+    found = rows and not arg.of_constructor and _found(used, arg.text)
+    return [Spec("positive", arg.dims[:1])] if found else None
 
 
-def _weight(one: Argument) -> list[Spec] | None:
-    if one.full not in one.chain:
+def _weight(arg: Argument) -> list[Spec] | None:
+    if arg.full not in arg.chain:
         return None
-    layer = one.chain[one.full]
-    found = [weight_spec(layer, one.mode, one.image)]
-    last = one.full == one.weights[-1]
-    if last and one.mode.samples in ("rows", "vector") and not one.image:
+    layer = arg.chain[arg.full]
+    found = [weight_spec(layer, arg.mode, arg.image)]
+    last = arg.full == arg.weights[-1]
+    if last and arg.mode.samples in ("rows", "vector") and not arg.image:
         found.append(Spec("normal", (layer[0],)))
-    if one.mode.bias == "scalar" and not one.image and found[0].dims:
+    if arg.mode.bias == "scalar" and not arg.image and found[0].dims:
         found.append(floats())
     return found
 
 
-def _bias(one: Argument) -> list[Spec] | None:
-    if one.full not in one.biases:
+def _bias(arg: Argument) -> list[Spec] | None:
+    if arg.full not in arg.biases:
         return None
-    others = {bare_name(n).lower() for n in one.request.names}
-    if not one.weights and one.bare in ("b", "b1", "b2") and others & {"a", "a1"}:
-        return [one.mode.data, floats(*one.dims[-1:])]
-    if one.image:
-        if _found(rf"\b{one.name}\[:, :, None, None\]", one.text):
+    others = {bare_name(n).lower() for n in arg.request.names}
+    if not arg.weights and arg.lower_name in ("b", "b1", "b2") and others & {"a", "a1"}:
+        return [arg.mode.data, floats(*arg.dims[-1:])]
+    if arg.image:
+        if _found(rf"\b{arg.name}\[:, :, None, None\]", arg.text):
             return [floats("N", "I")]
-        if not one.weights:  # a normalisation's shift
+        if not arg.weights:  # a normalisation's shift
             return [floats("I"), floats("1", "I", "1", "1")]
         found = [floats("F"), floats("F", "1"), floats()]
-        return [floats("1", "1", "1", "F")] if one.mode.bias == "image" else found
-    tail = re.sub(r"^(bias|b)_?", "", one.name, flags=re.I).lower()
-    for weight, (_, out) in one.chain.items():
+        return [floats("1", "1", "1", "F")] if arg.mode.bias == "image" else found
+    tail = re.sub(r"^(bias|b)_?", "", arg.name, flags=re.I).lower()
+    for weight, (_, out) in arg.chain.items():
         head = re.sub(r"^(weights?|w|theta|u|kernel)_?", "", bare_name(weight), flags=re.I).lower()
         if tail and (head == tail or head.endswith(tail)):
-            return [bias_spec(out, one.mode)]
-    return _bias_by_place(one)
+            return [bias_spec(out, arg.mode)]
+    return _bias_by_place(arg)
 
 
-def _bias_by_place(one: Argument) -> list[Spec]:
-    place = one.biases.index(one.full)
-    if len(one.biases) == len(one.weights):
-        out = list(one.chain.values())[place][1]
-    elif one.weights:
-        out = one.outs[-1] if place == len(one.biases) - 1 else one.outs[0]
+def _bias_by_place(arg: Argument) -> list[Spec]:
+    place = arg.biases.index(arg.full)
+    if len(arg.biases) == len(arg.weights):
+        out = list(arg.chain.values())[place][1]
+    elif arg.weights:
+        out = arg.outs[-1] if place == len(arg.biases) - 1 else arg.outs[0]
     else:
-        out = one.dims[-1] if one.dims and one.dims[-1] != "N" else "D"
-    return [bias_spec(out, one.mode)] if out else [floats()]
+        out = arg.dims[-1] if arg.dims and arg.dims[-1] != "N" else "D"
+    return [bias_spec(out, arg.mode)] if out else [floats()]
 
 
-def _setting(one: Argument) -> list[Spec] | None:
-    """A flag, one of the strings it is compared with, a function, an object, a module."""
-    if one.bare in words.FLAGS:
+def _setting(arg: Argument) -> list[Spec] | None:
+    """Return a flag, the strings that it is compared with, a function, an object or a module."""
+    if arg.lower_name in words.FLAGS:
         return [Spec("value", value=True)]
-    strings = strings_for(one.bare, one.text)
+    strings = strings_for(arg.lower_name, arg.text)
     training = [s for s in strings if s.startswith("train")]
     if training and len(strings) > 1:  # "test" keeps nothing for a backward
         return [Spec("value", value=training[0])]
     if strings:
         return [Spec("choice", value=strings), *(Spec("value", value=v) for v in strings)]
-    made = _objects(one)
+    made = _objects(arg)
     if made:
         return made
-    return [Spec("value", value="train")] if one.bare == "mode" else None
+    return [Spec("value", value="train")] if arg.lower_name == "mode" else None
 
 
-def _noise(one: Argument) -> list[Spec] | None:
-    """An eps that is multiplied, and added to nothing: the noise of mu + std * eps."""
-    if one.bare not in ("eps", "epsilon", "noise", "xi") or one.of_constructor or one.is_part:
+def _noise(arg: Argument) -> list[Spec] | None:
+    """Return the noise of mu + std * eps: an eps that is multiplied and never added."""
+    if arg.lower_name not in ("eps", "epsilon", "noise", "xi") or arg.of_constructor or arg.is_part:
         return None
-    factor = _found(rf"\* {one.name}\b|\b{one.name} \*", one.text)
-    return [one.mode.data] if factor and not _found(rf"[+-] {one.name}\b", one.text) else None
+    factor = _found(rf"\* {arg.name}\b|\b{arg.name} \*", arg.text)
+    return [arg.mode.data] if factor and not _found(rf"[+-] {arg.name}\b", arg.text) else None
 
 
-def _scale(one: Argument) -> list[Spec] | None:
-    if one.bare not in ("gamma", "scale", "shift") and one.name != "g":
+def _scale(arg: Argument) -> list[Spec] | None:
+    if arg.lower_name not in ("gamma", "scale", "shift") and arg.name != "g":
         return None
-    width = "I" if one.image else (one.dims[-1] if one.dims else "")
+    width = "I" if arg.image else (arg.dims[-1] if arg.dims else "")
     shapes: tuple[Dims, ...] = ((width,), ("1", width), (width, "1"), ("1", width, "1", "1"))
-    if _found(rf"\b{one.name}\[:, :, None, None\]", one.text):  # one for each sample
+    if _found(rf"\b{arg.name}\[:, :, None, None\]", arg.text):  # one for each sample
         shapes = (("N", width),)
     return [Spec("positive", s) for s in (shapes if width else ((),))]
 
 
-def _module(one: Argument) -> list[Spec] | None:
-    known = one.bare in ("xp", "device", "np", "backend", "lib", "numpy")
+def _module(arg: Argument) -> list[Spec] | None:
+    known = arg.lower_name in ("xp", "device", "np", "backend", "lib", "numpy")
     return [Spec("value", value=np)] if known else None
 
 
-def _kernel_size(one: Argument) -> list[Spec] | None:
-    known = one.image and _found(SIZES[0][0], one.bare) and one.full not in one.weights
+def _kernel_size(arg: Argument) -> list[Spec] | None:
+    known = arg.image and _found(SIZES[0][0], arg.lower_name) and arg.full not in arg.weights
     return [Spec("size", ("K",))] if known else None
 
 
-def _claimed_number(one: Argument) -> list[Spec] | None:
-    """A number whose gradient is returned by name is not a setting."""
-    if words.plain(one.name) not in one.request.claimed or not one.numbers:
+def _claimed_number(arg: Argument) -> list[Spec] | None:
+    """Return numbers whose gradient is returned by name: such a number is not a setting."""
+    if words.plain(arg.name) not in arg.request.claimed or not arg.numbers:
         return None
-    return [one.mode.data, *(Spec("positive", d) for d in (one.dims, one.dims[-1:], ()))]
+    return [arg.mode.data, *(Spec("positive", d) for d in (arg.dims, arg.dims[-1:], ()))]
 
 
 _DATA_OF_CONSTRUCTORS = ("x", "y", "data", "x_train", "y_train", "train_x")
 
 
 _SIZE_LETTERS = {"i": "D", "c": "C", "o": "C"}
-"""Sizes of one letter that no other rule knows: TwoLayers(d, h, c)."""
+"""Sizes with names of one letter that no other rule knows: TwoLayers(d, h, c)."""
 
 
-def _size_of_constructor(one: Argument) -> list[Spec] | None:
-    data_like = one.bare in _DATA_OF_CONSTRUCTORS and ".shape" in one.text
-    if not one.of_constructor or one.full in one.request.arrays or data_like:
+def _size_of_constructor(arg: Argument) -> list[Spec] | None:
+    data_like = arg.lower_name in _DATA_OF_CONSTRUCTORS and ".shape" in arg.text
+    if not arg.of_constructor or arg.full in arg.request.arrays or data_like:
         return None
-    if one.bare == "dtype":
+    if arg.lower_name == "dtype":
         return [Spec("value", value=np.float64)]
-    if _is_listed(one):
-        ends = [n for n in one.request.names if n.startswith("init.") and n != one.full]
-        between = any(size_specs(n) for n in ends) or "hidden" in one.bare
+    if _is_listed(arg):
+        ends = [n for n in arg.request.names if n.startswith("init.") and n != arg.full]
+        between = any(size_specs(n) for n in ends) or "hidden" in arg.lower_name
         lists: tuple[Dims, ...] = (("H",), ("H", "G")) if between else (("D", "H", "C"),)
         return [Spec("sizes", dims) for dims in lists]
-    sizes = [Spec("size", (one.name,))] if one.name in POOLS else size_specs(one.full)
-    maker = rf"(zeros|ones|empty|full|rand|randn|normal|uniform)\([^\n]*\b{one.name}\b"
-    if not sizes and one.name in _SIZE_LETTERS and _found(maker, one.text):
-        sizes = [Spec("size", (_SIZE_LETTERS[one.name],))]
-    return sizes or one.numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
+    sizes = [Spec("size", (arg.name,))] if arg.name in POOLS else size_specs(arg.full)
+    maker = rf"(zeros|ones|empty|full|rand|randn|normal|uniform)\([^\n]*\b{arg.name}\b"
+    if not sizes and arg.name in _SIZE_LETTERS and _found(maker, arg.text):
+        sizes = [Spec("size", (_SIZE_LETTERS[arg.name],))]
+    return sizes or arg.numbers or [Spec("size", ("D",)), Spec("value", value=_DEFAULT_NUMBER)]
 
 
-def _is_listed(one: Argument) -> bool:
-    """Whether a constructor's argument is a list of layer sizes by what the code does with it."""
-    name = re.escape(one.name)
+def _is_listed(arg: Argument) -> bool:
+    """Say whether the code uses a constructor's argument as a list of layer sizes."""
+    name = re.escape(arg.name)
     joined = rf"len\({name}\)|\] \+ {name}\b|\b{name} \+ \[|\*{name}\b(?=[,\]])"
-    return bool(one.of_constructor and _found(joined, one.text))
+    return bool(arg.of_constructor and _found(joined, arg.text))
 
 
-def _unpacked(one: Argument) -> list[Spec] | None:
-    """A shape that a constructor takes apart: d, h, w = X_dim."""
-    name = re.escape(one.name)
-    found = _found(rf"^\s*([\w., ]+?) = (self\.)?{name}$", one.text, re.M)
+def _unpacked(arg: Argument) -> list[Spec] | None:
+    """Return a shape that a constructor unpacks: d, h, w = X_dim."""
+    name = re.escape(arg.name)
+    found = _found(rf"^\s*([\w., ]+?) = (self\.)?{name}$", arg.text, re.M)
     count = len([n for n in found[1].split(",") if n.strip()]) if found and "," in found[1] else 0
-    by_index = [int(i) + 1 for i in _all_found(rf"\b{name}\[(\d)\]", one.text)]
+    by_index = [int(i) + 1 for i in _all_found(rf"\b{name}\[(\d)\]", arg.text)]
     count = count or max(by_index, default=0)
-    if not one.of_constructor or not count:
+    if not arg.of_constructor or not count:
         return None
-    window = _found(r"kernel|filter|pool|stride|pad|size", one.bare)
+    window = _found(r"kernel|filter|pool|stride|pad|size", arg.lower_name)
     shapes: dict[int, tuple[Dims, ...]] = {
         1: (("D",),),
         2: (("K", "K"),) if window else (("D", "H"), ("Y", "X")),
         3: (("I", "Y", "X"), ("Y", "X", "I")),
         4: (("K", "K", "I", "F"), ("F", "I", "K", "K")),
     }
-    if _found(r"stride", one.bare):
+    if _found(r"stride", arg.lower_name):
         return [Spec("value", value=(1,) * count)]
     return [Spec("shape", dims) for dims in shapes.get(count, ())] or None
 
 
-def _target(one: Argument) -> list[Spec] | None:
-    if not one.is_target:
+def _target(arg: Argument) -> list[Spec] | None:
+    if not arg.is_target:
         return None
-    found = _plain_targets(one)
-    if not _is_a_sign(one):
+    found = _plain_targets(arg)
+    if not _is_a_sign(arg):
         return found
     signs = {s.dims: Spec("sign", s.dims) for s in found if s.kind != "label"}
     return [*signs.values(), *(s for s in found if s.kind == "label")]
 
 
-def _is_a_sign(one: Argument) -> bool:
-    """Whether it multiplies a margin: max(0, 1 − t y), 1 + exp(±t y); it is −1 or 1 then."""
-    name = re.escape(one.name)
+def _is_a_sign(arg: Argument) -> bool:
+    """Say whether it is −1 or 1: it multiplies a margin, max(0, 1 − t y) or 1 + exp(±t y)."""
+    name = re.escape(arg.name)
     product = rf"\(?((self\.)?\w+ \* (self\.)?{name}\b|(self\.)?{name} \* )"
     return bool(
         _found(
-            rf"\b1(\.0*)? - {product}|exp\(-{product}|1(\.0*)? \+ (np\.)?exp\({product}", one.text
+            rf"\b1(\.0*)? - {product}|exp\(-{product}|1(\.0*)? \+ (np\.)?exp\({product}", arg.text
         )
     )
 
 
-def _plain_targets(one: Argument) -> list[Spec]:
-    if one.request.shapes:
-        return [*target_specs(one.mode, "C"), *one.columns]
-    if one.weights:
-        return target_specs(one.mode, one.outs[-1])
-    if one.any_built and one.dims == ("T", "D"):
-        return [Spec("label", ("T",), "V"), *target_specs(one.mode, "C")]
-    feature = one.dims[0] if one.mode.samples == "columns" else (one.dims or ("",))[-1]
-    widths = ["C", feature] if one.any_built else [feature]
-    return [t for w in widths for t in target_specs(one.mode, w)]
+def _plain_targets(arg: Argument) -> list[Spec]:
+    if arg.request.shapes:
+        return [*target_specs(arg.mode, "C"), *arg.columns]
+    if arg.weights:
+        return target_specs(arg.mode, arg.outs[-1])
+    if arg.has_constructor and arg.dims == ("T", "D"):
+        return [Spec("label", ("T",), "V"), *target_specs(arg.mode, "C")]
+    feature = arg.dims[0] if arg.mode.samples == "columns" else (arg.dims or ("",))[-1]
+    widths = ["C", feature] if arg.has_constructor else [feature]
+    return [t for w in widths for t in target_specs(arg.mode, w)]
 
 
-def _picks(one: Argument) -> list[Spec] | None:
-    """An argument that picks a column of each row: scores[np.arange(n), answers]."""
+def _picks(arg: Argument) -> list[Spec] | None:
+    """Return labels if it picks a column of each row: scores[np.arange(n), answers]."""
     rows = r"\[(np\.arange|torch\.arange|range|list)\([^\[\]]*\), "
-    if one.of_constructor or not _found(rf"{rows}{re.escape(one.name)}\]", one.text):
+    if arg.of_constructor or not _found(rf"{rows}{re.escape(arg.name)}\]", arg.text):
         return None
-    feature = one.dims[0] if one.mode.samples == "columns" else (one.dims or ("",))[-1]
-    samples = one.dims[-1] if one.mode.samples == "columns" else (one.dims or ("N",))[0]
-    return [Spec("label", (samples,), (one.outs[-1] if one.weights else feature) or "C")]
+    feature = arg.dims[0] if arg.mode.samples == "columns" else (arg.dims or ("",))[-1]
+    samples = arg.dims[-1] if arg.mode.samples == "columns" else (arg.dims or ("N",))[0]
+    return [Spec("label", (samples,), (arg.outs[-1] if arg.weights else feature) or "C")]
 
 
-def _mask(one: Argument) -> list[Spec] | None:
-    if "mask" in one.bare and len(one.dims) == 3 and not one.image:
-        return [Spec("mask", one.dims[:-1]), Spec("mask", one.dims)]
-    if not _found(r"mask|^d\d$|dropout", one.bare):
+def _mask(arg: Argument) -> list[Spec] | None:
+    if "mask" in arg.lower_name and len(arg.dims) == 3 and not arg.image:
+        return [Spec("mask", arg.dims[:-1]), Spec("mask", arg.dims)]
+    if not _found(r"mask|^d\d$|dropout", arg.lower_name):
         return None
-    width = "H" if len(one.weights) > 1 else "D"
-    if one.mode.samples == "columns":
-        return [Spec("mask", (width, one.dims[-1])), one.mode.data]
-    return [Spec("mask", one.dims), Spec("mask", (*one.dims[:-1], width))]
+    width = "H" if len(arg.weights) > 1 else "D"
+    if arg.mode.samples == "columns":
+        return [Spec("mask", (width, arg.dims[-1])), arg.mode.data]
+    return [Spec("mask", arg.dims), Spec("mask", (*arg.dims[:-1], width))]
 
 
-def _of_the_module(one: Argument) -> list[Spec] | None:
-    """A state or a sequence, where the module holds the weights."""
-    if one.request.shapes and _found(r"h_?prev|prev|^h0?$|state|memory", one.bare):
-        return [Spec("normal", tuple(map(str, shape))) for shape in one.request.shapes]
+def _of_the_module(arg: Argument) -> list[Spec] | None:
+    """Return a state or a sequence, if the module has the weights."""
+    if arg.request.shapes and _found(r"h_?prev|prev|^h0?$|state|memory", arg.lower_name):
+        return [Spec("normal", tuple(map(str, shape))) for shape in arg.request.shapes]
     sequences = ("inputs", "x", "xs", "targets", "y", "input", "target")
-    if one.request.shapes and one.bare in sequences:
-        return [Spec("label", ("T",), "C"), one.mode.data]
+    if arg.request.shapes and arg.lower_name in sequences:
+        return [Spec("label", ("T",), "C"), arg.mode.data]
     return None
 
 
 _STATE = re.compile(r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_?c|^s0?$|state")
 
 
-def _state(one: Argument) -> list[Spec] | None:
-    if not _STATE.search(one.bare) or one.bare == "a_prev" or not (one.weights or one.any_built):
+def _state(arg: Argument) -> list[Spec] | None:
+    if (
+        not _STATE.search(arg.lower_name)
+        or arg.lower_name == "a_prev"
+        or not (arg.weights or arg.has_constructor)
+    ):
         return None
-    if one.mode.samples == "columns" and one.dims[-1] != "T":
-        return [Spec("normal", ("H", one.dims[-1]))]
-    if one.mode.samples == "vector" or one.dims in (("D", "T"), ("T", "D")):
+    if arg.mode.samples == "columns" and arg.dims[-1] != "T":
+        return [Spec("normal", ("H", arg.dims[-1]))]
+    if arg.mode.samples == "vector" or arg.dims in (("D", "T"), ("T", "D")):
         return [floats("H"), floats("H", "1")]
     return [floats("N", "H")]
 
 
-def _keys(one: Argument) -> list[Spec] | None:
-    known = one.bare in ("k", "v", "key", "value", "keys", "values")
-    if not known or one.mode.samples != "rows":
+def _keys(arg: Argument) -> list[Spec] | None:
+    known = arg.lower_name in ("k", "v", "key", "value", "keys", "values")
+    if not known or arg.mode.samples != "rows":
         return None
-    return [one.mode.data, Spec("normal", (*one.dims[:-2], "S", one.dims[-1]))]
+    return [arg.mode.data, Spec("normal", (*arg.dims[:-2], "S", arg.dims[-1]))]
 
 
 _INDEXED = ("x", "xs", "inputs", "input", "idx", "indices")
 
 
-def _data(one: Argument) -> list[Spec] | None:
-    bare = _unnumbered(one)
+def _data(arg: Argument) -> list[Spec] | None:
+    bare = _unnumbered(arg)
     # (y, t): y is a prediction where another argument is the target, or else t would be given it
     if bare not in words.DATA_NAMES and bare not in words.PREDICTION_NAMES and bare != "y":
         return None
-    if one.mode.data.kind == "label" and bare not in _INDEXED:
+    if arg.mode.data.kind == "label" and bare not in _INDEXED:
         return [ROWS]
-    found = [one.mode.data]
+    found = [arg.mode.data]
     if bare in words.PREDICTION_NAMES or bare == "y":
-        inside = Spec("unit", one.dims)
-        sure = _found(r"clip\(|entropy|1e-\d|log\(", one.text) and not _found(
-            r"exp\(|sigmoid\(|softmax\(", one.text
+        inside = Spec("unit", arg.dims)
+        sure = _found(r"clip\(|entropy|1e-\d|log\(", arg.text) and not _found(
+            r"exp\(|sigmoid\(|softmax\(", arg.text
         )
-        found = [inside, one.mode.data] if sure else [one.mode.data, inside]
-    if one.dims == ("T", "D") and bare in ("inputs", "x", "xs"):
+        found = [inside, arg.mode.data] if sure else [arg.mode.data, inside]
+    if arg.dims == ("T", "D") and bare in ("inputs", "x", "xs"):
         found.append(Spec("label", ("T",), "V"))
-    if bare.startswith("x") and _found(r"lstm|rnn|gru", one.text, re.I):
+    if bare.startswith("x") and _found(r"lstm|rnn|gru", arg.text, re.I):
         found += [Spec("list", parts=(Spec("normal", d),) * 3) for d in (("D",), ("D", "1"))]
     return found
 
 
-def _unnumbered(one: Argument) -> str:
-    return re.sub(r"\d+$", "", one.bare) if one.is_part else one.bare
+def _unnumbered(arg: Argument) -> str:
+    return re.sub(r"\d+$", "", arg.lower_name) if arg.is_part else arg.lower_name
 
 
 _NAMED: tuple[tuple[str, tuple[Spec | None, ...]], ...] = (
@@ -456,32 +475,32 @@ _NAMED: tuple[tuple[str, tuple[Spec | None, ...]], ...] = (
     (r"vec(tor)?$", (floats("D"), None)),
     (r"nn_params|unrolled|flat|^params$|initial_nn", (floats("H*D+H+C*H+C"), floats("H*D+C*H"))),
 )  # fmt: skip
-"""By the name: indices, embeddings, all weights in one vector. None: as the data."""
+"""Specs by the name: indices, embeddings, all weights in one vector. None means like the data."""
 
 
-def _named(one: Argument) -> list[Spec] | None:
-    bare = _unnumbered(one)
+def _named(arg: Argument) -> list[Spec] | None:
+    bare = _unnumbered(arg)
     found = next((specs for pattern, specs in _NAMED if _found(pattern, bare)), ())
-    return [one.mode.data if spec is None else spec for spec in found] or None
+    return [arg.mode.data if spec is None else spec for spec in found] or None
 
 
-def _size(one: Argument) -> list[Spec] | None:
-    known = _found(r"_size$|^num_|^n_(in|out|hid|lab|cla|feat)", _unnumbered(one))
-    return size_specs(one.full) if known else None
+def _size(arg: Argument) -> list[Spec] | None:
+    known = _found(r"_size$|^num_|^n_(in|out|hid|lab|cla|feat)", _unnumbered(arg))
+    return size_specs(arg.full) if known else None
 
 
-def _unknown(one: Argument) -> list[Spec]:
-    """An argument with a name without meaning."""
-    if one.request.shapes and not one.is_part:
-        return [one.mode.data, *one.columns]
-    if one.is_part:
-        sizes = size_specs(one.full) if _found(SIZES[0][0], _unnumbered(one)) else []
-        return [*(sizes or one.numbers[:1]), one.mode.data]
-    if "T" in one.dims and len(one.dims) == 3:
-        return [one.mode.data, Spec("label", one.dims[:-1], one.dims[-1])]
-    if one.numbers:
-        return [one.numbers[0], one.mode.data]
-    return [one.mode.data, Spec("value", value=0.3)]
+def _unknown(arg: Argument) -> list[Spec]:
+    """Return specs for a name without a known meaning."""
+    if arg.request.shapes and not arg.is_part:
+        return [arg.mode.data, *arg.columns]
+    if arg.is_part:
+        sizes = size_specs(arg.full) if _found(SIZES[0][0], _unnumbered(arg)) else []
+        return [*(sizes or arg.numbers[:1]), arg.mode.data]
+    if "T" in arg.dims and len(arg.dims) == 3:
+        return [arg.mode.data, Spec("label", arg.dims[:-1], arg.dims[-1])]
+    if arg.numbers:
+        return [arg.numbers[0], arg.mode.data]
+    return [arg.mode.data, Spec("value", value=_DEFAULT_NUMBER)]
 
 
 RULES: tuple[Rule, ...] = (
@@ -508,7 +527,7 @@ RULES: tuple[Rule, ...] = (
     _size,
     _unknown,
 )
-"""In this order: a rule is asked when all rules before it returned None."""
+"""A rule is asked only if all rules before it returned None."""
 
 
 def strings_for(name: str, text: str) -> tuple[str, ...]:
@@ -542,23 +561,23 @@ class Steps:
     step = get_update = __call__ = update
 
 
-def _objects(one: Argument) -> list[Spec]:
+def _objects(arg: Argument) -> list[Spec]:
     """Return functions and objects that an argument of this name may stand for."""
-    bare = one.bare
-    if bare in one.request.builders:
-        return [Spec("made", value=one.request.builders[bare])]
+    bare = arg.lower_name
+    if bare in arg.request.builders:
+        return [Spec("made", value=arg.request.builders[bare])]
     if bare in ("ctx", "context"):
         return [Spec("made", value=lambda sizes: SavingContext())]
     if _found(r"optimi[sz]er|^optim$|^opt$", bare):
         return [Spec("made", value=lambda sizes: Steps())]
-    called = _found(rf"\b{re.escape(bare)}\(", one.text)
+    called = _found(rf"\b{re.escape(bare)}\(", arg.text)
     if called and _found(r"prime|deriv|grad|slope|^df$|^d_", bare):
         return [Spec("value", value=lambda x: 1 - np.tanh(x) ** 2)]
     if called and _found(r"activ|func|^f$|^g$|nonlin|^act$|sigma", bare):
         return [Spec("value", value=lambda x: np.tanh(x))]
     if _found(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
-        of_batch = len(one.dims) > 1 and one.dims[0] == "N"
-        return [Spec("shape", one.dims[of_batch:]), Spec("shape", one.dims)]
-    if _found(r"^depth$", bare) and one.image:
+        of_batch = len(arg.dims) > 1 and arg.dims[0] == "N"
+        return [Spec("shape", arg.dims[of_batch:]), Spec("shape", arg.dims)]
+    if _found(r"^depth$", bare) and arg.image:
         return [Spec("size", ("F",))]
     return []

@@ -59,13 +59,13 @@ def requests(
             asked = [n for n in names if n not in variant and n not in fixed] + inner
             yield replace(base, names=asked, fixed={**fixed, **spread}), constructor, settled
         if _of_one_shape(names, fixed, first):
-            yield replace(base, names=names, alike=True), constructor, settled
+            yield replace(base, names=names, all_like_data=True), constructor, settled
         plain = [n for n in names if n not in fixed]
         layers = tuple(n for n in names if re.match(r"init\..*(layer|theta)", n, re.I))
         if layers:
             yield replace(base, names=plain, arrays=layers), constructor, settled
         if len(plain) <= 5:
-            yield replace(base, names=plain, free=True), constructor, settled
+            yield replace(base, names=plain, any_weight_shape=True), constructor, settled
 
 
 def _claimed(unit: Unit) -> frozenset[str]:
@@ -264,7 +264,7 @@ def layouts(request: LayoutRequest) -> Iterator[tuple[Mode, Layout]]:
     weights = weight_names(open_names) or [n for n in open_names if n in request.arrays]
     biases = bias_names(open_names)
     for mode in modes(request.text):
-        if request.alike:
+        if request.all_like_data:
             yield mode, {**request.fixed, **dict.fromkeys(open_names, mode.data)}
             continue
         if mode.data.kind == "label" and not weights:
@@ -275,7 +275,7 @@ def layouts(request: LayoutRequest) -> Iterator[tuple[Mode, Layout]]:
             ]
             grouped = [i for i, n in enumerate(open_names) if n in weights or n in biases]
             most = 60
-            if request.free:
+            if request.any_weight_shape:
                 grouped, most = [], 4_000
             for picked in itertools.islice(_together(choices, grouped), most):
                 key = (
