@@ -93,7 +93,8 @@ def report(
             )
         remove_unfinished(out)  # what a kill in the middle of the pages left
         assert plan is not None
-        with _pool(workers, scheduler) as pool:
+        pieces = len(plan.blocks()) + len(plan.sections)
+        with _pool(min(workers, pieces), scheduler) as pool:
             environment_report = pool.environment(plan.oracles)
             plan = _begin(store, plan, environment_report, known if resume else None)
             begun = True

@@ -273,7 +273,7 @@ class LocalPool:
     """Worker processes of this machine, as a context; leaving it by an error stops them at once."""
 
     def __init__(self, workers: int, memory: int = MEMORY) -> None:
-        self.ahead = max(AHEAD, 3 * workers)
+        self._workers, self.ahead = workers, max(AHEAD, 3 * workers)
         times = MeasuredTimes()
         self._pool = Pool(workers, lambda: CampaignWorker(memory, times))
 
@@ -287,8 +287,14 @@ class LocalPool:
         self._pool.finish()
 
     def environment(self, oracles: tuple[str, ...]) -> EnvironmentReport:
-        """Ask a worker what the numbers are computed with; this process loads no framework."""
-        return self._pool.submit(lambda worker: worker.environment(oracles)).result()
+        """Ask a worker what the numbers are computed with; this process loads no framework.
+
+        All are asked, so that all load the frameworks at the same time; the first one's answer is
+        as good as any.
+        """
+        asked = [self._pool.submit(lambda worker: worker.environment(oracles))
+                 for _ in range(self._workers)]  # fmt: skip
+        return asked[0].result()
 
     def section(self, name: str) -> "Future[list[Record]]":
         """Make a section of the report in a worker."""
