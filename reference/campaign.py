@@ -36,6 +36,7 @@ from reference.problems import (
     check_seed,
     draw_any,
 )
+from reference.recomputation import settle_recomputation
 from reference.rounding import Rounding, RoundingUnit
 from reference.translation import settle_translation
 from reports.records import Cell, Coverage, Finding, OracleStatus, decade
@@ -194,7 +195,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
     entries: list[int] = []
     problems = [one.problem for one in drawn]
     judgements = judge_all(problems, answers, again=again, count=entries.append)
-    judgements = settle_translation(drawn, judgements, judged)
+    judgements = _settled(drawn, judgements, answers, judged)
     coverage: dict[str, int] = {}
     outcomes, findings = [], []
     unsound: list[str] = []
@@ -220,7 +221,7 @@ def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
     drawn = [draw_any(plan.seed, index, plan.order) for index in work.proofs]
     answers = {name: _answers(oracle, drawn) for name, oracle in oracles.items()}
     judgements = judge_all([one.problem for one in drawn], answers)
-    judgements = settle_translation(drawn, judgements, oracles)
+    judgements = _settled(drawn, judgements, answers, oracles)
     found = [
         finding_of(one, {name: of_all[i] for name, of_all in answers.items()}, judgement)
         for i, (one, judgement) in enumerate(zip(drawn, judgements, strict=True))
@@ -231,6 +232,17 @@ def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
         for index, judgement in zip(work.proofs, judgements, strict=True)
     ]
     return BlockResult(work.start, work.stop, outcomes, found, 0, 0, {})
+
+
+def _settled(
+    drawn: Sequence[AnyDrawn],
+    judgements: Sequence[Judgement],
+    answers: Mapping[str, list[Answer]],
+    oracles: Mapping[str, Oracle],
+) -> list[Judgement]:
+    """Return the judgements after a framework that deviates is asked again."""
+    judgements = settle_recomputation(drawn, judgements, answers, oracles)
+    return settle_translation(drawn, judgements, oracles)
 
 
 def _outcome(index: int, judgement: Judgement, far: Farthest) -> Outcome:
@@ -295,7 +307,7 @@ def judge_one(one: AnyDrawn, names: Iterable[str]) -> tuple[dict[str, Answer], J
     """Ask the named oracles about one problem and judge their answers."""
     oracles = load(names)
     answers = {name: _answers(oracle, [one]) for name, oracle in oracles.items()}
-    (judgement,) = settle_translation([one], judge_all([one.problem], answers), oracles)
+    (judgement,) = _settled([one], judge_all([one.problem], answers), answers, oracles)
     return {name: of_all[0] for name, of_all in answers.items()}, judgement
 
 

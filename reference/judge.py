@@ -61,6 +61,10 @@ DOUBT = 2.0**-10
 """If an entry is outside *strict*, and the error bound of its certified value is more than this
 share of the allowed error, all rows are computed again in ball arithmetic (arb)."""
 
+RECOMPUTED = 2.0**6
+"""An error up to so many times what is allowed may come from a compiler that computed a cotangent
+twice (see recomputation.py); 4.5 was seen."""
+
 MAX_LOST_SHARE = 2.0**-4
 """The hand-written side may lose digits under TEXTBOOK, but its error must stay below this share of
 the number itself (except for an activation over rows, whose slopes cancel). In 12,000 networks the

@@ -62,6 +62,21 @@ def takes_graphs(oracle: Oracle) -> bool:
     return bool(getattr(oracle, "graphs", False))
 
 
+def stepwise(oracle: Oracle, problems: Sequence[AnyProblem]) -> list[Answer]:
+    """Ask an oracle that compiles graphs again, every operation compiled by itself.
+
+    Returns nothing where the oracle has no such way to answer, or fails.
+    """
+    ask = getattr(oracle, "stepwise", None)
+    if ask is None:
+        return []
+    try:
+        found: list[Answer] = ask(problems)
+    except Exception:  # the first answer stands
+        return []
+    return found
+
+
 def innermost(oracle: Oracle) -> Oracle:
     """Return the oracle that a wrapper has as its `inner`, or the oracle itself."""
     inner: Oracle = getattr(oracle, "inner", oracle)

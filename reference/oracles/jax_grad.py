@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, loss_divisor
@@ -85,6 +86,11 @@ class JaxGrad:
             return [skipped(self.name, reason) for _ in problems]
         with double_precision():
             return by_kind(problems, self._answers, self._graphs.answers)
+
+    def stepwise(self, problems: Sequence[GraphProblem]) -> list[Answer]:
+        """Answer graphs by programs in which each operation is compiled by itself."""
+        with double_precision():
+            return self._graphs.answers(problems, fused=False)
 
     def _answers(self, problems: Sequence[Problem]) -> list[Answer]:
         if not self.padded:

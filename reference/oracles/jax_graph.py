@@ -18,6 +18,7 @@ from reference.oracles.jax_derivatives import PARTS, Derivative, Found, LossResu
 from reference.problems import DirectedGraph
 
 _KEPT = 128  # compiled structures
+_WITHOUT_FUSION: dict[str, str | bool] = {"xla_disable_hlo_passes": "fusion"}
 _LOCKS = 16  # structures that other processes may compile meanwhile, at most
 
 
@@ -28,20 +29,22 @@ class GraphPrograms:
         self._oracle, self._derivative = oracle, derivative
         self._programs: OrderedDict[object, tuple[object, Callable[..., Found]]] = OrderedDict()
 
-    def answers(self, problems: Sequence[GraphProblem]) -> list[Answer]:
-        """Answer a block of problems, in order."""
+    def answers(self, problems: Sequence[GraphProblem], fused: bool = True) -> list[Answer]:
+        """Answer a block of problems, in order; each operation by itself if not `fused`."""
         groups: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
         for place, problem in enumerate(problems):
-            groups[_key(problem)].append(place)
+            groups[*_key(problem), fused].append(place)
         answers: dict[int, Answer] = {}
         for key, places in groups.items():
             group, found = [problems[p] for p in places], list[Answer]()
             with unless_lacking(self._oracle, group[0]) as lacking:
-                found += self._run(self._program(key, group[0]), group)
+                found += self._run(self._program(key, group[0], fused), group)
             answers |= zip(places, found or lacking * len(places), strict=True)
         return [answers[place] for place in range(len(problems))]
 
-    def _program(self, key: tuple[object, ...], problem: GraphProblem) -> Callable[..., Found]:
+    def _program(
+        self, key: tuple[object, ...], problem: GraphProblem, fused: bool
+    ) -> Callable[..., Found]:
         import jax
 
         from reference.oracles import jax_cache
@@ -51,7 +54,7 @@ class GraphPrograms:
             function = jax.jit(program).lower(*_arguments(problem))
             lock = crc32(repr((self._oracle, problem.graph, key[1])).encode()) % _LOCKS
             with jax_cache.persistent(f"lock-{lock}"):
-                compiled = function.compile()
+                compiled = function.compile({} if fused else _WITHOUT_FUSION)
             self._programs[key] = problem.graph, compiled  # the graph is kept: its id stays its own
             if len(self._programs) > _KEPT:
                 self._programs.popitem(last=False)

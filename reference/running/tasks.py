@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from reference.campaign import Plan, Work, run, statuses
-from reference.oracles import Answer, Oracle, load, readable, takes_graphs
+from reference.oracles import Answer, Oracle, load, readable, stepwise, takes_graphs
 from reference.oracles.environment import environment
 from reference.problems import AnyProblem
 from reference.running.sections import section
@@ -96,6 +96,10 @@ class MarkedOracle:
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block of problems."""
         return self._marked(lambda: self.inner.answers(problems), self._full_name)
+
+    def stepwise(self, problems: Sequence[AnyProblem]) -> list[Answer]:
+        """Answer graphs again, as `oracles.stepwise` does."""
+        return self._marked(lambda: stepwise(self.inner, problems), self._full_name)
 
     def _marked(self, ask: Callable[[], _T], what: str) -> _T:
         self._emit(Mark(self._full_name, self.position, "" if what in self._used else what))
