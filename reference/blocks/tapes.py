@@ -1,5 +1,6 @@
 """The tape of an operation: traced once for each width, options and pattern of targets."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ Pattern = tuple[float | None, ...]
 """The targets of a row: a number where the target is a constant of the tape, None where it is an
 input. Example: the targets 0.3, 1.0, 0.7 have the pattern (None, 1.0, None)."""
 
-_tapes: dict[tuple[Any, ...], tuple[Operation, Tape]] = {}
+_KEPT = 4096  # tapes; one of a row takes some 10 kB
+
+_tapes: OrderedDict[tuple[Any, ...], tuple[Operation, Tape]] = OrderedDict()
 
 
 def pattern_of(targets: list[float]) -> Pattern:
@@ -89,6 +92,9 @@ def _renamed_inputs(classes: list[int], count: int, arrays: int) -> list[int]:
 def _kept(key: tuple[Any, ...], operation: Operation, make: Callable[[], Tape]) -> Tape:
     if key not in _tapes:
         _tapes[key] = operation, make()  # keep the operation, so that no other gets its id
+        if len(_tapes) > _KEPT:
+            _tapes.popitem(last=False)
+    _tapes.move_to_end(key)
     return _tapes[key][1]
 
 
