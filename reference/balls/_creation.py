@@ -1,7 +1,5 @@
 """New arrays for a user's code: `np.zeros`, `np.array` … whose float arrays are BallArrays."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any

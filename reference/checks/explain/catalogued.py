@@ -6,8 +6,6 @@ sweep is made as always; where a line's cotangent is complete, the difference be
 line and the right one is added to it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
