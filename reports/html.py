@@ -70,7 +70,7 @@ R = TypeVar("R", bound=Record)
 
 def render_html(summary: Summary) -> str:
     """Return the whole page."""
-    return _page("index.html", summary=_shown(summary.run, summary), **_sections(summary))
+    return render_page("index.html", summary=_shown(summary.run, summary), **_sections(summary))
 
 
 def render_page(
@@ -80,8 +80,23 @@ def render_page(
     scripts: Sequence[str] = ("page.js",),
     **values: object,
 ) -> str:
-    """Return another page of the same look; it may add a style and a script of its own."""
-    return _page(template, styles, scripts, **values)
+    """Return a page of the same look; it may add a style and a script of its own."""
+    environment = _environment()
+    loader = environment.loader
+    assert loader is not None
+    style, script = (
+        "".join(loader.get_source(environment, name)[0] for name in names)
+        for names in (styles, scripts)
+    )
+    # The policy admits this style and this script by their digest and nothing else at all: what a
+    # record might smuggle in would not run, and nothing can be fetched.
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return environment.get_template(template).render(
+        style=Markup(style), script=Markup(script), policy=policy, **values
+    )
 
 
 def render_fragment(template: str, **values: object) -> str:
@@ -348,27 +363,3 @@ def _environment() -> Environment:
         is_finite=math.isfinite,
     )
     return environment
-
-
-def _page(
-    template: str,
-    styles: Sequence[str] = ("page.css",),
-    scripts: Sequence[str] = ("page.js",),
-    **values: object,
-) -> str:
-    environment = _environment()
-    loader = environment.loader
-    assert loader is not None
-    style, script = (
-        "".join(loader.get_source(environment, name)[0] for name in names)
-        for names in (styles, scripts)
-    )
-    # The policy admits this style and this script by their digest and nothing else at all: what a
-    # record might smuggle in would not run, and nothing can be fetched.
-    policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    return environment.get_template(template).render(
-        style=Markup(style), script=Markup(script), policy=policy, **values
-    )

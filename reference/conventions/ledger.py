@@ -35,7 +35,7 @@ from reference.conventions.pointwise import (
     prove,
 )
 from reference.conventions.situations import SWEEP, Situations, situations
-from reference.formats import DTYPES, Array
+from reference.formats import DTYPES
 from reference.judge import CONVENTIONAL, allowed_alone
 from reference.oracles import load
 from reports.records import Convention
@@ -238,7 +238,7 @@ def _row(
         input=_input(one, batch, n),
         quantity=quantity,
         dtype=dtype,
-        answers={name: _text(values) for name, values in given.items()},
+        answers={name: _joined([f"{v:.6g}" for v in a.tolist()]) for name, a in given.items()},
         truth=_joined([_ball_text(t, thick) for t in truths]),
         admissible=admissible,
         deviation=deviation,
@@ -286,10 +286,6 @@ def _input(one: Situations, batch: Batch, n: int) -> str:
     usual = one.operation.defaults()
     parts += [f"{k} = {v!r}" for k, v in one.arguments.items() if v != usual[k]]
     return ", ".join(parts)
-
-
-def _text(values: Array) -> str:
-    return _joined([f"{v:.6g}" for v in values.tolist()])
 
 
 def _joined(texts: list[str]) -> str:
