@@ -32,6 +32,7 @@ from reports.records import (
     TrialRow,
     Value,
     encode,
+    grouped,
     of_type,
 )
 from reports.summary import (
@@ -69,8 +70,10 @@ R = TypeVar("R", bound=Record)
 
 
 def render_html(summary: Summary) -> str:
-    """Return the whole page."""
-    return render_page("index.html", summary=_shown(summary.run, summary), **_sections(summary))
+    """Return the whole page; the texts of the run are clipped, so that the head stays a head."""
+    others = (record for record in summary.records if record is not summary.run)
+    shown = Summary([clipped(summary.run), *others])
+    return render_page("index.html", summary=shown, **_sections(summary))
 
 
 def render_page(
@@ -104,11 +107,6 @@ def render_fragment(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def _shown(run: Record, summary: Summary) -> Summary:
-    """Return the summary with a run whose texts are clipped, so that the head stays a head."""
-    return Summary([clipped(run), *(r for r in summary.records if r is not run)])
-
-
 def _sections(summary: Summary) -> dict[str, Any]:
     left_out: dict[str, int] = {}
 
@@ -128,9 +126,9 @@ def _sections(summary: Summary) -> dict[str, Any]:
         "charts": charts(accuracy),
         "conventions": (conventions := take(Convention, ledger)),
         "ledger_sides": sides(*(row.answers for row in conventions))[:MAX_SIDES],
-        "trials": grouped(take(TrialRow), "section"),
-        "articles": grouped(take(ClaimRecord), "article"),
-        "coverage": grouped(take(Coverage), "what"),
+        "trials": grouped(take(TrialRow), lambda row: row.section),
+        "articles": grouped(take(ClaimRecord), lambda claim: claim.article),
+        "coverage": grouped(take(Coverage), lambda row: row.what),
         "limits": take(Limit),
         "benches": bench_tables(take(Bench)),
         "left_out": left_out,
@@ -197,7 +195,7 @@ class BenchTable:
 def bench_tables(records: Sequence[Bench]) -> list[BenchTable]:
     """Put the implementations of one shape into one row, the floor first."""
     tables = []
-    for title, rows in grouped(records, "section").items():
+    for title, rows in grouped(records, lambda row: row.section).items():
         shapes: dict[str, dict[str, Bench]] = {}
         for row in rows:
             where = f"{row.shape}, batch {row.batch:,}, {row.dtype}"
@@ -244,14 +242,6 @@ def _clip(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_clip(inner) for inner in value[:MAX_LIST]]
     return value
-
-
-def grouped(records: Iterable[R], attribute: str) -> dict[str, list[R]]:
-    """Return the records by an attribute, in the order in which its values come."""
-    groups: dict[str, list[R]] = {}
-    for record in records:
-        groups.setdefault(getattr(record, attribute), []).append(record)
-    return groups
 
 
 def differ(row: Convention) -> bool:
