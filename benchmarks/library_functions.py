@@ -16,7 +16,7 @@ from reference.arithmetic.tape import _OVER_ARB
 FUNCTIONS = ("EXP", "EXPM1", "LOG", "LOG1P", "SQRT", "TANH", "SECH", "ERF", "ERFC")
 
 
-def points(count: int, name: str, wide: np.dtype) -> np.ndarray:
+def points(count: int, name: str) -> np.ndarray:
     """Return numbers in float64, which both types hold: of every size, near 0, 1, -1 and ends."""
     rng = np.random.default_rng(0)
     sizes = 10.0 ** rng.uniform(-300, 300, count) * rng.choice((-1, 1), count)
@@ -42,7 +42,7 @@ def main() -> None:
         primitives, unit = _Primitives(wide), float(np.finfo(wide).eps) / 2
         smallest = float(np.finfo(wide).tiny) or 0.0
         for name in FUNCTIONS:
-            x = points(given.points, name, wide)
+            x = points(given.points, name)
             with np.errstate(all="ignore"):
                 y, _ = getattr(primitives, name)(x.astype(wide), np.zeros(len(x), wide))
             worst, where = 0.0, 0.0

@@ -17,7 +17,7 @@ Each prints what it did and ends with exit 1 when something was lost, hung or le
 import random
 import tempfile
 from collections.abc import Callable
-from functools import partial
+from functools import wraps
 from pathlib import Path
 from typing import Annotated
 
@@ -25,29 +25,35 @@ import stress_events
 import stress_kills
 import typer
 from stress_fuzz import ALL, Escaped, fuzz_names
-from stress_kills import Lost
+from stress_kills import Count, Lost
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-Count = Annotated[int, typer.Option(help="How many times.")]
-Problems = Annotated[int, typer.Option(help="The networks of a run.")]
 
 
-def run_case(case: Callable[[], object]) -> None:
-    """Run a case; end with 1 and the reason where something was lost."""
-    try:
-        case()
-    except (Lost, Escaped) as lost:
-        typer.echo(f"FAILED: {lost}")
-        raise typer.Exit(1) from None
+def command(case: Callable[..., None]) -> Callable[..., None]:
+    """Make a case a command, which ends with 1 and the reason where something was lost."""
+
+    @wraps(case)
+    def run_case(**options: object) -> None:
+        try:
+            case(**options)
+        except (Lost, Escaped) as lost:
+            typer.echo(f"FAILED: {lost}")
+            raise typer.Exit(1) from None
+
+    return app.command()(run_case)
 
 
-@app.command()
-def kills(count: Count = 50, problems: Problems = 2048, seed: int = 0) -> None:
-    """Kill -9 the parent, a worker or all of it; every run must end byte-identical."""
-    run_case(lambda: stress_kills.kills(count, problems, seed, typer.echo))
+kills = command(stress_kills.kills)
+full_disk = command(stress_events.full_disk)
+read_only = command(stress_events.read_only)
+two_writers = command(stress_events.two_writers)
+clock = command(stress_events.clock)
+interrupts = command(stress_events.interrupts)
+hangs = command(stress_events.hangs)
 
 
-@app.command()
+@command
 def fuzz(
     count: Annotated[int, typer.Option(help="Broken files and option values in all.")] = 10000,
     seed: int = 0,
@@ -56,58 +62,18 @@ def fuzz(
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         for kind, share in ALL.items():
-
-            def case(kind: Callable[..., tuple[int, int]] = kind, share: float = share) -> None:
-                place = Path(folder) / kind.__name__
-                place.mkdir()
-                tried, refused = kind(place, max(1, round(count * share)), chance)
-                typer.echo(f"{kind.__name__}: {tried} tried, {refused} refused, none got away")
-
-            run_case(case)
+            place = Path(folder) / kind.__name__
+            place.mkdir()
+            tried, refused = kind(place, max(1, round(count * share)), chance)
+            typer.echo(f"{kind.__name__}: {tried} tried, {refused} refused, none got away")
 
 
-@app.command()
+@command
 def names(count: Count = 60, seed: int = 0) -> None:
     """Put hostile names into every field of every record, through every page and file."""
     with tempfile.TemporaryDirectory() as folder:
-        run_case(partial(fuzz_names, Path(folder), count, random.Random(seed)))
+        fuzz_names(Path(folder), count, random.Random(seed))
     typer.echo(f"{count} sets of pages with hostile names: nothing came through, nothing beside")
-
-
-@app.command()
-def full_disk(problems: Problems = 2048) -> None:
-    """Fill disks of several sizes: one clear line, the finished blocks kept, --resume works."""
-    run_case(lambda: stress_events.full_disk(problems, typer.echo))
-
-
-@app.command()
-def read_only(problems: Problems = 2048) -> None:
-    """Begin and resume where nothing can be written: one clear line, and nothing lost."""
-    run_case(lambda: stress_events.read_only(problems, typer.echo))
-
-
-@app.command()
-def two_writers(count: Count = 5, problems: Problems = 2048) -> None:
-    """Start runs on one folder: one continues to its end, the others are refused in one line."""
-    run_case(lambda: stress_events.two_writers(count, problems, typer.echo))
-
-
-@app.command()
-def clock(problems: Problems = 2048) -> None:
-    """Let the clock jump by years in every process of a run: the bytes are the same."""
-    run_case(lambda: stress_events.clock(problems, typer.echo))
-
-
-@app.command()
-def interrupts(count: Count = 12, problems: Problems = 2048, seed: int = 0) -> None:
-    """Ctrl-C while workers start, blocks are worked on and pages written; then resume."""
-    run_case(lambda: stress_events.interrupts(count, problems, seed, typer.echo))
-
-
-@app.command()
-def hangs() -> None:
-    """Plant an oracle that hangs on one problem of a thousand, with the limits of every day."""
-    run_case(lambda: stress_events.hangs(typer.echo))
 
 
 @app.command()
@@ -116,7 +82,7 @@ def short() -> None:
     kills(count=3, problems=512)
     fuzz(count=400)
     names(count=4)
-    run_case(lambda: stress_events.full_disk(512, typer.echo, sizes=("8k", "96k")))
+    full_disk(problems=512, sizes=["8k", "96k"])
     read_only(problems=512)
     two_writers(count=1, problems=512)
     clock(problems=512)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,9 @@ from stress_kills import (
     COMMAND,
     HANG,
     ROOT,
+    Count,
     Lost,
-    Say,
+    Problems,
     content,
     message_of,
     must_be_same,
@@ -29,6 +30,7 @@ from stress_kills import (
     report_of,
     resume_of,
     run,
+    say,
     writes_pages,
 )
 
@@ -81,17 +83,17 @@ def may_mount() -> bool:
         return False
 
 
-DISKS = ("8k", "48k", "96k", "160k", "400k")
+DISKS = ["8k", "48k", "96k", "160k", "400k"]
 """Full at the start, among the blocks, and at each of the pages."""
 
 
-def full_disk(problems: int, say: Say, sizes: Sequence[str] = DISKS) -> None:
-    """Let the disk be full at the start, among the blocks and at the pages."""
+def full_disk(problems: Problems = 2048, sizes: list[str] = DISKS) -> None:
+    """Fill disks of several sizes: one clear line, the finished blocks kept, --resume works."""
     with tempfile.TemporaryDirectory() as folder:
         undisturbed = Path(folder) / "undisturbed"
         must_end_well(report_of(problems, undisturbed))
         if not may_mount():
-            _small_files(Path(folder), problems, undisturbed, say)
+            _small_files(Path(folder), problems, undisturbed)
             return
         for size in sizes:
             with disk(size) as here:
@@ -120,7 +122,7 @@ def _goes_on(out: Path, problems: int, undisturbed: Path) -> None:
     must_be_same(out, undisturbed)
 
 
-def _small_files(folder: Path, problems: int, undisturbed: Path, say: Say) -> None:
+def _small_files(folder: Path, problems: int, undisturbed: Path) -> None:
     """Where no disk can be made small, let no file grow: the system refuses to write as well."""
     for size in (8_000, 60_000):
         out = folder / f"small-{size}"
@@ -132,13 +134,13 @@ def _small_files(folder: Path, problems: int, undisturbed: Path, say: Say) -> No
         _goes_on(out, problems, undisturbed)
 
 
-def read_only(problems: int, say: Say) -> None:
-    """Refuse to begin and to resume on a read-only disk; go on when it can be written again."""
+def read_only(problems: Problems = 2048) -> None:
+    """Begin and resume where nothing can be written: one clear line, and nothing lost."""
     with tempfile.TemporaryDirectory() as folder:
         undisturbed = Path(folder) / "undisturbed"
         must_end_well(report_of(problems, undisturbed))
         if not may_mount():
-            _closed_folder(Path(folder) / "closed", problems, undisturbed, say)
+            _closed_folder(Path(folder) / "closed", problems, undisturbed)
             return
         with disk("64m") as here:
             out = here / "report"
@@ -157,7 +159,7 @@ def read_only(problems: int, say: Say) -> None:
     say("When it could be written again it went on and ended as the undisturbed run.")
 
 
-def _closed_folder(out: Path, problems: int, undisturbed: Path, say: Say) -> None:
+def _closed_folder(out: Path, problems: int, undisturbed: Path) -> None:
     """The same by the folder's rights, where nothing can be mounted; root heeds no rights."""
     if os.geteuid() == 0:
         raise Lost("this system lets root mount nothing: read-only cannot be shown")
@@ -175,8 +177,8 @@ def _stopped_run(out: Path, problems: int) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def two_writers(count: int, problems: int, say: Say) -> None:
-    """Start several runs at once, and one in the middle: one ends whole, the others are refused."""
+def two_writers(count: Count = 5, problems: Problems = 2048) -> None:
+    """Start runs on one folder: one continues to its end, the others are refused in one line."""
     with tempfile.TemporaryDirectory() as folder:
         undisturbed = Path(folder) / "undisturbed"
         must_end_well(report_of(problems, undisturbed))
@@ -203,8 +205,8 @@ def two_writers(count: int, problems: int, say: Say) -> None:
         say("A run in the middle of another one is refused, with --fresh and with --resume.")
 
 
-def clock(problems: int, say: Say) -> None:
-    """Run with a clock that is wrong by up to 63 years, another way each time it is asked."""
+def clock(problems: Problems = 2048) -> None:
+    """Let the clock jump by up to 63 years in every process of a run: the bytes are the same."""
     with tempfile.TemporaryDirectory() as folder:
         undisturbed, jumping = Path(folder) / "undisturbed", Path(folder) / "jumping"
         must_end_well(report_of(problems, undisturbed))
@@ -217,8 +219,8 @@ def clock(problems: int, say: Say) -> None:
     say("With a clock that jumps by years in every process: the same bytes, nothing cut.")
 
 
-def interrupts(count: int, problems: int, seed: int, say: Say) -> None:
-    """Press Ctrl-C at moments of a warm run; every fourth time while its pages are written."""
+def interrupts(count: Count = 12, problems: Problems = 2048, seed: int = 0) -> None:
+    """Ctrl-C while workers start, blocks are worked on and pages written; then resume."""
     chance = random.Random(seed)
     slowest: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -271,8 +273,8 @@ def interrupts(count: int, problems: int, seed: int, say: Say) -> None:
         say(f"{phase}: {seconds:.2f} s at most")
 
 
-def hangs(say: Say) -> None:
-    """Measure what one hang costs a run, with the limits of every day."""
+def hangs() -> None:
+    """Plant an oracle that hangs on one problem of a thousand, with the limits of every day."""
     from reference.campaign import BLOCK, Plan
     from reference.problems import draw
 

@@ -14,8 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Annotated
 
 import psutil
+import typer
 
 from reference.running.store import NAME
 from reports.folder import WRITING
@@ -28,7 +30,9 @@ HOT = bytes.fromhex("d9d505f920a163d7")
 
 PROGRESS = re.compile(r"[\d,]+ of [\d,]+ networks \(\d+ s\)|networks \(\d+ s\)")
 
-Say = Callable[[str], None]
+Count = Annotated[int, typer.Option(help="How many times.")]
+Problems = Annotated[int, typer.Option(help="The networks of a run.")]
+say = typer.echo
 
 
 class Lost(Exception):
@@ -89,8 +93,8 @@ def must_be_same(out: Path, undisturbed: Path) -> None:
         raise Lost(f"the report differs in {sorted(names)}")
 
 
-def kills(count: int, problems: int, seed: int, say: Say) -> None:
-    """Kill `count` times at moments drawn from the length of a warm run; resume; compare."""
+def kills(count: Count = 50, problems: Problems = 2048, seed: int = 0) -> None:
+    """Kill -9 the parent, a worker or all of it; every run must end byte-identical."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         undisturbed = Path(folder) / "undisturbed"

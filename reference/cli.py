@@ -168,7 +168,7 @@ def report(
     try:
         with progress_bar() as progress:
             summary = run(
-                None if resume and not _given_besides(context, but_for=_HOW_TO_RUN) else plan,
+                None if resume and not _selects(context) else plan,
                 out,
                 workers=workers,
                 scheduler=scheduler,
@@ -550,10 +550,10 @@ def _print(data: Callable[[], object], text: Callable[[], str], as_json: bool) -
 _HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh", "strict")
 
 
-def _given_besides(context: typer.Context, but_for: tuple[str, ...]) -> bool:
-    """Return whether the command line gives an option other than these."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return any(s and s.name == "COMMANDLINE" for name, s in sources.items() if name not in but_for)
+def _selects(context: typer.Context) -> bool:
+    """Return whether the command line says what to compare, beside how to run."""
+    sources = [context.get_parameter_source(n) for n in context.params if n not in _HOW_TO_RUN]
+    return any(source and source.name == "COMMANDLINE" for source in sources)
 
 
 def _claim(option: str, path: Path | None, *endings: str) -> None:

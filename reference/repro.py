@@ -281,13 +281,9 @@ def array_text(value: Array) -> str:
     """Return an array as code, every number exactly."""
     text = np.array2string(
         value, separator=", ", threshold=value.size + 1, max_line_width=100,
-        formatter={"float_kind": lambda x: _number(float(x))},
+        formatter={"float_kind": lambda x: repr(float(x)) if np.isfinite(x) else f'float("{x}")'},
     )  # fmt: skip
     return f'np.array({text}, dtype="{value.dtype}")'
-
-
-def _number(value: float) -> str:
-    return repr(value) if np.isfinite(value) else f'float("{value}")'
 
 
 # -- graphs ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from reports.charts import steps_between
 from reports.formula import visible
 from reports.html import render_page
 from reports.notation import Node, mathml
-from reports.records import Convention
+from reports.records import Convention, grouped
 
 WIDTH, HEIGHT, MARGIN = 440, 250, 14
 LEFT, FOOT = 34, 22
@@ -168,15 +168,12 @@ class Book:
 
 def render_book(book: Book) -> str:
     """Return the whole book as one page."""
-    kinds: dict[str, list[Chapter]] = {}
-    for chapter in book.chapters:
-        kinds.setdefault(chapter.kind, []).append(chapter)
     return render_page(
         "book.html",
         styles=("page.css", "book.css"),
         scripts=("page.js", "book.js"),
         book=book,
-        kinds=kinds,
+        kinds=grouped(book.chapters, lambda chapter: chapter.kind),
         set_formula=set_formula,
         prose=prose,
         drawing=drawing,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from reports.records import Accuracy, Cell
+from reports.records import Accuracy, Cell, grouped
 from reports.summary import by_dtype, sides
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 190, 44, 10, 14, 26
@@ -65,10 +65,8 @@ class Histogram:
 
 def charts(rows: Iterable[Accuracy]) -> list[Chart]:
     """Return a chart for each operation, quantity and dtype that has curve points."""
-    groups: dict[tuple[str, str, str, str], list[Accuracy]] = {}
-    for row in rows:
-        if len(row.inputs) > 1 and len(row.inputs) == len(row.errors):
-            groups.setdefault((row.operation, row.kind, row.quantity, row.dtype), []).append(row)
+    curves = (row for row in rows if len(row.inputs) > 1 and len(row.inputs) == len(row.errors))
+    groups = grouped(curves, lambda row: (row.operation, row.kind, row.quantity, row.dtype))
     return [_chart(key, group) for key, group in groups.items()]
 
 

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from reports.records import Accuracy, Cell, ClaimRecord, Convention, Finding, Record, of_type
+from reports.records import (
+    Accuracy,
+    Cell,
+    ClaimRecord,
+    Convention,
+    Finding,
+    Record,
+    grouped,
+    of_type,
+)
 from reports.summary import (
     KINDS,
     MANUAL_WRONG,
@@ -83,10 +92,7 @@ class Difference:
     @property
     def parts(self) -> dict[str, list[Change]]:
         """The changes by part."""
-        return {
-            part: [change for change in self.changes if change.part == part]
-            for part in dict.fromkeys(change.part for change in self.changes)
-        }
+        return grouped(self.changes, lambda change: change.part)
 
     @property
     def comparable(self) -> bool:
@@ -162,10 +168,7 @@ class Difference:
             "CRASHED": "crashed",
         }
         for kind, verb in verbs.items():
-            old, new = (
-                sum(n for v, n in s.verdicts.items() if _is(v, kind) and name in who(v))
-                for s in (self.before, self.after)
-            )
+            old, new = (s.count(kind, name) for s in (self.before, self.after))
             if old or new or (kind == "DEVIATES" and name == "manual"):
                 as_before = "as before" if old == new else f"{old:,} before"
                 parts.append(f"{verb} in {count_of(new, 'network')} ({as_before})")
@@ -339,10 +342,11 @@ def _keyed(records: Iterable[R], key: Callable[[R], tuple[str, ...]]) -> dict[tu
 
 
 def _by_pair(cells: Iterable[Cell]) -> dict[tuple[str, ...], Cell]:
-    groups: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in cells:
+    def pair(cell: Cell) -> tuple[str, ...]:
         second = cell.loss if cell.architecture == "dense" else cell.architecture
-        groups.setdefault((cell.activation, second, cell.dtype), []).append(cell)
+        return cell.activation, second, cell.dtype
+
+    groups = grouped(cells, pair)
     return {key: total for key, group in groups.items() if (total := merged(group))}
 
 
@@ -393,7 +397,3 @@ def _parted(a: float, b: float, notable: float) -> bool:
         return math.isfinite(a) != math.isfinite(b)
     low, high = sorted((abs(a), abs(b)))
     return high > 0 and (low == 0 or high / low >= notable)
-
-
-def _is(verdict: str, kind: str) -> bool:
-    return verdict.partition("(")[0].strip() == kind

@@ -90,7 +90,7 @@ _SIGNS = {
     "·": r"\cdot ", "×": r"\times ", "−": "-", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
     "→": r"\to ", "∞": r"\infty ", "√": r"\sqrt", "…": r"\ldots ", "′": "'", "½": r"\tfrac{1}{2}",
     "¼": r"\tfrac{1}{4}", "⊙": r"\odot ", "∘": r"\circ ", "₊": "_{+}", "<": "<", ">": ">",
-    "≈": r"\approx ", "∈": r"\in ", "±": r"\pm ",
+    "≈": r"\approx ", "∈": r"\in ", "±": r"\pm ", "*": r"\cdot ",
 }  # fmt: skip
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?(?:e[-−+]?\d+)?)"
@@ -100,7 +100,7 @@ _TOKEN = re.compile(
     r"|(?P<space>\s+)"
     r"|(?P<sign>.)"
 )
-_PLAIN = frozenset("+-*/=()[]|,:;!'^{}._")
+_PLAIN = frozenset("+-/=()[]|,:;!'^{}._")
 
 
 def formula(text: str) -> Markup:
@@ -118,9 +118,8 @@ def to_latex(text: str) -> str | None:
     if not text.strip() or len(text) > MAX_PLAIN or any(c in text for c in "\"'`\\#%&$~"):
         return None
     parts: list[str] = []
-    tokens = list(_TOKEN.finditer(text.strip()))
-    for at, token in enumerate(tokens):
-        made = _made(token, tokens[at + 1].group() if at + 1 < len(tokens) else "")
+    for token in _TOKEN.finditer(text.strip()):
+        made = _made(token)
         if made is None:
             return None
         parts.append(made)
@@ -131,26 +130,20 @@ def to_latex(text: str) -> str | None:
     return latex if _balanced(latex) else None
 
 
-def _made(token: re.Match[str], following: str) -> str | None:
+def _made(token: re.Match[str]) -> str | None:
     kind, text = token.lastgroup, token.group()
     match kind:
         case "number":
             return _number(text)
         case "name":
-            return _name(text, following)
+            return _name(text)
         case "raised":
             return "^{" + "".join(_RAISED[c] for c in text) + "}"
         case "lowered":
             return "_{" + "".join(_LOWERED[c] for c in text) + "}"
         case "space":
             return " "
-    if text in _SIGNS:
-        return _SIGNS[text]
-    if text == "*":
-        return r"\cdot "
-    if text == "_":
-        return "_"
-    return text if text in _PLAIN else None
+    return _SIGNS.get(text, text if text in _PLAIN else None)
 
 
 def _number(text: str) -> str:
@@ -158,14 +151,11 @@ def _number(text: str) -> str:
     return digits + (rf"\cdot 10^{{{int(power)}}}" if power else "")
 
 
-def _name(text: str, following: str) -> str:
+def _name(text: str) -> str:
     if text in FUNCTION_NAMES:
         return rf"\operatorname{{{text}}} "
-    greek = len(text) > 1 and text[0] in "δ∂Σ"
-    if greek:
-        inner = _name(text[1:], following)
-        head = _GREEK[text[0]]
-        return f"{head} {inner}"
+    if len(text) > 1 and text[0] in "δ∂Σ":
+        return f"{_GREEK[text[0]]} {_name(text[1:])}"
     if text in _GREEK:
         return _GREEK[text] + " "
     match = re.fullmatch(r"([A-Za-zα-ω])_?(\d+|[a-z])?", text)

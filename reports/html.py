@@ -32,6 +32,7 @@ from reports.records import (
     TrialRow,
     Value,
     encode,
+    grouped,
     of_type,
 )
 from reports.summary import (
@@ -69,8 +70,10 @@ R = TypeVar("R", bound=Record)
 
 
 def render_html(summary: Summary) -> str:
-    """Return the whole page."""
-    return _page("index.html", summary=_shown(summary.run, summary), **_sections(summary))
+    """Return the whole page; the texts of the run are clipped, so that the head stays a head."""
+    others = (record for record in summary.records if record is not summary.run)
+    shown = Summary([clipped(summary.run), *others])
+    return render_page("index.html", summary=shown, **_sections(summary))
 
 
 def render_page(
@@ -80,18 +83,28 @@ def render_page(
     scripts: Sequence[str] = ("page.js",),
     **values: object,
 ) -> str:
-    """Return another page of the same look; it may add a style and a script of its own."""
-    return _page(template, styles, scripts, **values)
+    """Return a page of the same look; it may add a style and a script of its own."""
+    environment = _environment()
+    loader = environment.loader
+    assert loader is not None
+    style, script = (
+        "".join(loader.get_source(environment, name)[0] for name in names)
+        for names in (styles, scripts)
+    )
+    # The policy admits this style and this script by their digest and nothing else at all: what a
+    # record might smuggle in would not run, and nothing can be fetched.
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return environment.get_template(template).render(
+        style=Markup(style), script=Markup(script), policy=policy, **values
+    )
 
 
 def render_fragment(template: str, **values: object) -> str:
     """Return a part of a page alone, for a notebook's cell."""
     return _environment().get_template(template).render(**values)
-
-
-def _shown(run: Record, summary: Summary) -> Summary:
-    """Return the summary with a run whose texts are clipped, so that the head stays a head."""
-    return Summary([clipped(run), *(r for r in summary.records if r is not run)])
 
 
 def _sections(summary: Summary) -> dict[str, Any]:
@@ -113,9 +126,9 @@ def _sections(summary: Summary) -> dict[str, Any]:
         "charts": charts(accuracy),
         "conventions": (conventions := take(Convention, ledger)),
         "ledger_sides": sides(*(row.answers for row in conventions))[:MAX_SIDES],
-        "trials": grouped(take(TrialRow), "section"),
-        "articles": grouped(take(ClaimRecord), "article"),
-        "coverage": grouped(take(Coverage), "what"),
+        "trials": grouped(take(TrialRow), lambda row: row.section),
+        "articles": grouped(take(ClaimRecord), lambda claim: claim.article),
+        "coverage": grouped(take(Coverage), lambda row: row.what),
         "limits": take(Limit),
         "benches": bench_tables(take(Bench)),
         "left_out": left_out,
@@ -182,7 +195,7 @@ class BenchTable:
 def bench_tables(records: Sequence[Bench]) -> list[BenchTable]:
     """Put the implementations of one shape into one row, the floor first."""
     tables = []
-    for title, rows in grouped(records, "section").items():
+    for title, rows in grouped(records, lambda row: row.section).items():
         shapes: dict[str, dict[str, Bench]] = {}
         for row in rows:
             where = f"{row.shape}, batch {row.batch:,}, {row.dtype}"
@@ -229,14 +242,6 @@ def _clip(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_clip(inner) for inner in value[:MAX_LIST]]
     return value
-
-
-def grouped(records: Iterable[R], attribute: str) -> dict[str, list[R]]:
-    """Return the records by an attribute, in the order in which its values come."""
-    groups: dict[str, list[R]] = {}
-    for record in records:
-        groups.setdefault(getattr(record, attribute), []).append(record)
-    return groups
 
 
 def differ(row: Convention) -> bool:
@@ -348,27 +353,3 @@ def _environment() -> Environment:
         is_finite=math.isfinite,
     )
     return environment
-
-
-def _page(
-    template: str,
-    styles: Sequence[str] = ("page.css",),
-    scripts: Sequence[str] = ("page.js",),
-    **values: object,
-) -> str:
-    environment = _environment()
-    loader = environment.loader
-    assert loader is not None
-    style, script = (
-        "".join(loader.get_source(environment, name)[0] for name in names)
-        for names in (styles, scripts)
-    )
-    # The policy admits this style and this script by their digest and nothing else at all: what a
-    # record might smuggle in would not run, and nothing can be fetched.
-    policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    return environment.get_template(template).render(
-        style=Markup(style), script=Markup(script), policy=policy, **values
-    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from msgspec import structs
 
-from reports.records import Cell, Run
+from reports.records import Cell, Run, grouped
 from reports.summary import heaviest, kind_of, label, merged, sides, who
 
 LEVELS = (0.0, 0.02, 0.1, 0.5)
@@ -65,21 +65,19 @@ class Matrix:
 def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
     """Arrange the cells of dense chains in the run's own order of activations and losses."""
     cells = [cell for cell in cells if cell.architecture == "dense"]
-    activations = ordered(run.activations, (cell.activation for cell in cells))
-    losses = ordered(run.losses, (cell.loss for cell in cells))
-    dtypes = ordered(run.dtypes, (cell.dtype for cell in cells))
-    regimes = ordered(run.regimes, (cell.regime for cell in cells))
-    activations, losses = activations[:MAX_AXIS], losses[:MAX_AXIS]
-    dtypes, regimes = dtypes[:MAX_AXIS], regimes[:MAX_AXIS]
-    known = [set(names) for names in (activations, losses, dtypes, regimes)]
+    named = run.activations, run.losses, run.dtypes, run.regimes
+    axes = [
+        ordered(names, (_place(cell)[k] for cell in cells))[:MAX_AXIS]
+        for k, names in enumerate(named)
+    ]
+    activations, losses, dtypes, regimes = axes
+    known = [set(names) for names in axes]
     cells = [cell for cell in cells if all(map(set.__contains__, known, _place(cell)))]
     # Two digits, as the page's data has them: its script must find the same worst problem.
     cells = [
         structs.replace(cell, worst_scaled=float(f"{cell.worst_scaled:.1e}")) for cell in cells
     ]
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.activation, cell.loss), []).append(cell)
+    groups = grouped(cells, lambda cell: (cell.activation, cell.loss))
     rows = tuple(
         (a, tuple(_square(a, loss, groups.get((a, loss), [])) for loss in losses))
         for a in activations
@@ -90,7 +88,7 @@ def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
         dtypes=dtypes,
         regimes=regimes,
         rows=rows,
-        data=Markup(_small_data(cells, activations, losses, dtypes, regimes)),
+        data=Markup(_small_data(cells, axes)),
         never=sum(square is None for _, squares in rows for square in squares),
         sides=tuple(_met(v for cell in cells for v in cell.verdicts)),
         legend=legend(run),
@@ -99,10 +97,8 @@ def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
 
 def graph_matrix(run: Run, cells: Sequence[Cell]) -> GraphMatrix:
     """Arrange the cells of graphs."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        if cell.architecture != "dense":
-            groups.setdefault((cell.activation, cell.architecture), []).append(cell)
+    cells = [cell for cell in cells if cell.architecture != "dense"]
+    groups = grouped(cells, lambda cell: (cell.activation, cell.architecture))
     names = ordered(run.architectures, (a for _, a in groups))[:MAX_AXIS]
     operations = sorted({operation for operation, _ in groups})[:MAX_AXIS]
     rows = (
@@ -164,33 +160,30 @@ def _square(row: str, column: str, cells: list[Cell], largest: bool = False) -> 
     )
 
 
-def _small_data(cells: Sequence[Cell], *names: tuple[str, ...]) -> str:
+def _small_data(cells: Sequence[Cell], axes: Sequence[tuple[str, ...]]) -> str:
     """Return the data of the cells, at most as many as fit into the page; our runs have fewer."""
-    while len(data := _data(cells, *names)) > LARGEST_DATA and cells:
+    while len(data := _data(cells, axes)) > LARGEST_DATA and cells:
         cells = cells[: len(cells) // 2]
     return data
 
 
-def _data(cells: Sequence[Cell], *names: tuple[str, ...]) -> str:
+def _data(cells: Sequence[Cell], axes: Sequence[tuple[str, ...]]) -> str:
     """Return the cells as compact JSON that cannot end its script element."""
-    activations, losses, dtypes, regimes = names
-    places = [{name: i for i, name in enumerate(group)} for group in names]
+    activations, losses, dtypes, regimes = axes
+    places = [{name: i for i, name in enumerate(names)} for names in axes]
     verdicts = list(dict.fromkeys(v for cell in cells for v in cell.verdicts))
-    known = {verdict: i for i, verdict in enumerate(verdicts)}
+    number = {verdict: i for i, verdict in enumerate(verdicts)}
     tensors = list(
         dict.fromkeys(t for cell in cells for t in (cell.worst_tensor, cell.worst_between))
     )
     tensor = {name: i for i, name in enumerate(tensors)}
     rows = [
         [
-            places[0][cell.activation],
-            places[1][cell.loss],
-            places[2][cell.dtype],
-            places[3][cell.regime],
+            *(known[name] for known, name in zip(places, _place(cell), strict=True)),
             cell.n,
             cell.worst_scaled if math.isfinite(cell.worst_scaled) else None,
             cell.worst_at,
-            [part for v, n in cell.verdicts.items() if n for part in (known[v], n)],
+            [part for v, n in cell.verdicts.items() if n for part in (number[v], n)],
             tensor[cell.worst_tensor],
             tensor[cell.worst_between],
         ]

@@ -8,7 +8,7 @@ JSON lacks, are written as the strings "nan", "inf" and "-inf" and read back as 
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Literal, TypeVar
 
@@ -300,6 +300,8 @@ AnyRecord = (
 _ORDER: tuple[type[Record], ...] = AnyRecord.__args__
 _SORTED_BY_CONTENT = (Cell, Finding)
 R = TypeVar("R", bound=Record)
+_T = TypeVar("_T")
+_K = TypeVar("_K", bound=Hashable)
 
 
 def decade(scaled: float) -> str:
@@ -312,6 +314,14 @@ def decade(scaled: float) -> str:
 def of_type(records: Iterable[Record], kind: type[R]) -> list[R]:
     """Return the records of one type, in order."""
     return [record for record in records if isinstance(record, kind)]
+
+
+def grouped(items: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, list[_T]]:
+    """Return the items by their key, in the order in which they and the keys come."""
+    groups: dict[_K, list[_T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def encode(record: Record) -> bytes:

@@ -8,7 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.records import Cell, Finding, OracleStatus, Record, ReportError, Run, TrialRow, of_type
+from msgspec import structs
+
+from reports.records import (
+    Cell,
+    Finding,
+    OracleStatus,
+    Record,
+    ReportError,
+    Run,
+    TrialRow,
+    grouped,
+    of_type,
+)
 
 NAMES = {
     "manual": "the hand-written gradient",
@@ -78,7 +90,7 @@ def meaning(verdict: str) -> str:
         return kind.meaning
     several = len(named) > 1
     names = listed(named)
-    text = {
+    return {
         "DEVIATES": f"{names} {'lie' if several else 'lies'} outside what rounding allows: wrong",
         "VALUE": f"{names} {'compute' if several else 'computes'} another value than the "
         "definition: our translation or the framework is wrong",
@@ -87,7 +99,6 @@ def meaning(verdict: str) -> str:
         "UNSUPPORTED": f"{names} {'have' if several else 'has'} no such derivative",
         "CRASHED": f"{names} failed while answering",
     }.get(kind.name, kind.meaning)
-    return text
 
 
 def who(verdict: str) -> tuple[str, ...]:
@@ -138,20 +149,8 @@ def merged(cells: Iterable[Cell]) -> Cell | None:
         histogram.update(cell.histogram)
         if worse(cell.worst_scaled, worst.worst_scaled):
             worst = cell
-    return Cell(
-        architecture=worst.architecture,
-        activation=worst.activation,
-        loss=worst.loss,
-        dtype=worst.dtype,
-        regime=worst.regime,
-        n=sum(cell.n for cell in cells),
-        verdicts=dict(verdicts),
-        worst_scaled=worst.worst_scaled,
-        worst_at=worst.worst_at,
-        worst_tensor=worst.worst_tensor,
-        worst_between=worst.worst_between,
-        histogram=dict(histogram),
-    )
+    n = sum(cell.n for cell in cells)
+    return structs.replace(worst, n=n, verdicts=dict(verdicts), histogram=dict(histogram))
 
 
 @dataclass(frozen=True)
@@ -228,11 +227,6 @@ class Summary:
         failed = any(oracle.status == "crashed" for oracle in self.run.oracles)
         return 1 if self.exit_code or self.crashes or failed or self.count("VALUE") else 0
 
-    def _named(self, kind: str, name: str) -> int:
-        return sum(
-            n for v, n in self.verdicts.items() if kind_of(v).name == kind and name in who(v)
-        )
-
     @cached_property
     def crashes(self) -> dict[str, int]:
         """Return the sides that crashed, and in how many problems."""
@@ -242,9 +236,10 @@ class Summary:
                 counts.update(dict.fromkeys(who(verdict) or ("a side",), n))
         return {name: counts[name] for name in sides(counts)}
 
-    def count(self, kind: str) -> int:
-        """Count the problems with a kind of verdict, with any names."""
-        return sum(n for verdict, n in self.verdicts.items() if kind_of(verdict).name == kind)
+    def count(self, kind: str, side: str | None = None) -> int:
+        """Count the problems with a kind of verdict: any of it, or those that name a side."""
+        of_kind = [(v, n) for v, n in self.verdicts.items() if kind_of(v).name == kind]
+        return sum(n for verdict, n in of_kind if side is None or side in who(verdict))
 
     def absent(self) -> list[OracleStatus]:
         """Return the sides that were skipped or crashed."""
@@ -273,13 +268,8 @@ class Summary:
         """
         if self.exit_code:
             return "wrong"
-        unsettled = (
-            self.count("CRASHED")
-            + self.count("VALUE")
-            + self.run.unfinished
-            + len(self.run.unsound)
-        )
-        return "open" if unsettled or not self.checked else "right"
+        undecided = self.count("CRASHED") or self.count("VALUE") or not self.checked
+        return "open" if undecided or self.run.unfinished or self.run.unsound else "right"
 
     @property
     def headline(self) -> str:
@@ -333,7 +323,7 @@ class Summary:
             ("DEVIATES", "deviates", ""),
         ):  # fmt: skip
             sides = [name for name in NAMES if name.startswith(("torch", "jax"))]
-            met = [(name, self._named(kind, name)) for name in sides]
+            met = [(name, self.count(kind, name)) for name in sides]
             if parts := [f"{NAMES[name]} {verb} in {n:,}" for name, n in met if n]:
                 sentences.append(f"{' and '.join(parts)}{remark}.")
         for oracle in self.absent():
@@ -414,9 +404,7 @@ def summary_json(summary: Summary) -> str:
 
 def by_dtype(cells: Iterable[Cell]) -> dict[str, Cell]:
     """Add cells up for each dtype; of a hostile report with many, the first MAX_DTYPES."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.dtype, []).append(cell)
+    groups = grouped(cells, lambda cell: cell.dtype)
     few = sorted(groups)[:MAX_DTYPES]
     return {dtype: total for dtype in few if (total := merged(groups[dtype]))}
 

@@ -10,6 +10,13 @@ from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, Parameter, activation
 
 
+def straight(
+    x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, **_: object
+) -> FloatArray:
+    """Return 0, as `second`: on each straight line f'' = 0. At a kink there is no f''."""
+    return np.zeros_like(x)
+
+
 @activation(torch="torch.positive", jax="jax.nn.identity")
 class Identity:
     """y = x.   dy/dx = 1.
@@ -27,10 +34,7 @@ class Identity:
         """Return dy."""
         return dy
 
-    @staticmethod
-    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
-        """Return 0: f'' = 0."""
-        return np.zeros_like(x)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -56,10 +60,7 @@ class Relu:
         """Return dy where y > 0, which is where x > 0; the fast step need not keep x for it."""
         return dy * (y > 0)
 
-    @staticmethod
-    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
-        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
-        return np.zeros_like(x)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -90,12 +91,7 @@ class LeakyRelu:
         """Return dy above 0 and s dy below."""
         return np.where(x > 0, dy, dy * negative_slope)
 
-    @staticmethod
-    def second(
-        x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, negative_slope: float
-    ) -> FloatArray:
-        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
-        return np.zeros_like(x)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], x: N, negative_slope: float) -> N:
@@ -120,10 +116,7 @@ class Relu6:
         """Return dy where 0 < x < 6."""
         return dy * ((x > 0) & (x < 6))
 
-    @staticmethod
-    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
-        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
-        return np.zeros_like(x)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -148,10 +141,7 @@ class Hardtanh:
         """Return dy where -1 < x < 1."""
         return dy * ((x > -1) & (x < 1))
 
-    @staticmethod
-    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
-        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
-        return np.zeros_like(x)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -178,10 +168,7 @@ class HardSigmoid:
         """Return dy / 6 where -3 < x < 3."""
         return dy * ((x > -3) & (x < 3)) / 6.0
 
-    @staticmethod
-    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
-        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
-        return np.zeros_like(x)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -244,12 +231,7 @@ class Softshrink:
         """Return dy outside [-λ, λ]."""
         return dy * ((x > lambd) | (x < -lambd)) if lambd else dy
 
-    @staticmethod
-    def second(
-        x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, lambd: float
-    ) -> FloatArray:
-        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
-        return np.zeros_like(x)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], x: N, lambd: float) -> N:
@@ -286,12 +268,7 @@ class Hardshrink:
         """Return dy outside [-λ, λ]."""
         return dy * ((x > lambd) | (x < -lambd)) if lambd else dy
 
-    @staticmethod
-    def second(
-        x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, lambd: float
-    ) -> FloatArray:
-        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
-        return np.zeros_like(x)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], x: N, lambd: float) -> N:

@@ -70,10 +70,6 @@ def _delta(q: Evaluation) -> object:
     return q.A2 - q.Y
 
 
-def _ones(rows: int) -> np.ndarray:
-    return np.ones((rows, 1))
-
-
 def _update(name: str) -> tuple[Side, Side]:
     """The step along which J falls fastest, of length α times the slope; and what is printed."""
     return (
@@ -201,7 +197,7 @@ CLAIMS = (
     Claim("b2.3", "gradient of the second bias, third factor",
         rf"{_D(_Z2, _b2)} = 1",
         lambda q: q.d("Z2", "b2", "jn,jo->jo"),
-        lambda q: _ones(len(q.b2)),
+        lambda q: np.ones((len(q.b2), 1)),
         reading="∂Z_jn/∂b_j, entry by entry"),
     Claim("b2.4", "gradient of the second bias, result, its label",
         rf"{_D(_Z2, _W2)} = A^{{[2]}} - Y",

@@ -66,13 +66,16 @@ class Quantities:
 class Arithmetic(ABC):
     """What `forward` may use beside + - * / @ and `.T`: of NumPy's arrays, unless overridden."""
 
+    xp: Any = np
+    """The namespace that has the plain functions."""
+
     def exp(self, x: np.ndarray) -> Any:
         """Return e to the x, entry by entry."""
-        return np.exp(x)
+        return self.xp.exp(x)
 
     def log(self, x: np.ndarray) -> Any:
         """Return the natural logarithm, entry by entry."""
-        return np.log(x)
+        return self.xp.log(x)
 
     @abstractmethod
     def apply(self, name: str, x: np.ndarray, **parameters: float) -> np.ndarray:
@@ -84,7 +87,7 @@ class Arithmetic(ABC):
 
     def sum(self, x: np.ndarray, axis: int | None = None, keepdims: bool = False) -> Any:
         """Return the sum of all entries, or along one axis."""
-        return np.sum(x, axis=axis, keepdims=keepdims)
+        return self.xp.sum(x, axis=axis, keepdims=keepdims)
 
     def stack(self, entries: Sequence[np.ndarray]) -> np.ndarray:
         """Return the vector of the given numbers."""

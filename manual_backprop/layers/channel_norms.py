@@ -10,7 +10,7 @@ sums over the batch and the positions.
 
 import numpy as np
 
-from manual_backprop.arithmetic import A, Backend, Function, IntArray, Math, N, RandomSource, Tensor
+from manual_backprop.arithmetic import A, Backend, Function, Math, N, RandomSource, Tensor
 from manual_backprop.layers import norms  # noqa: F401 - its layers come first in the registry
 from manual_backprop.layers.standardised import (
     EPSILONS,
@@ -264,7 +264,7 @@ class BatchNormEvaluation:
     def rows(x: FloatArray, *_: FloatArray, eps: float) -> Rows:
         """Return a row for each number: itself, and what belongs to its channel."""
         own = np.arange(x.size)[:, None]
-        channel = _channel_of_each(x)
+        channel = np.broadcast_to(channels(np.arange(x.shape[1]), x), x.shape).reshape(-1, 1)
         names = ("mean", "variance", "weight", "bias")
         return Rows({"x": own, **dict.fromkeys(names, channel)}, own)
 
@@ -318,7 +318,3 @@ def all_but_channels(x: FloatArray | Tensor) -> tuple[int, ...]:
 def channels(parameter: A, x: FloatArray | Tensor) -> A:
     """Return (C,) as (C, 1, …), so that it meets the channels of x (N, C, …)."""
     return parameter.reshape((-1,) + (1,) * (x.ndim - 2))
-
-
-def _channel_of_each(x: FloatArray) -> IntArray:
-    return np.broadcast_to(channels(np.arange(x.shape[1]), x), x.shape).reshape(-1, 1)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from manual_backprop.arithmetic import A, Backend, Function, Math, N, RandomSource, Tensor
-from manual_backprop.layers.channel_norms import all_but_channels, channels
+from manual_backprop.layers.channel_norms import BatchNorm, all_but_channels, channels
 from manual_backprop.layers.standardised import (
     EPSILONS,
     Standardised,
@@ -220,10 +220,7 @@ class InstanceNorm:
         )
         return found
 
-    @staticmethod
-    def definition(m: Math[N], x: list[N], weight: list[N], bias: list[N], *, eps: N) -> list[N]:
-        """Return the numbers of one channel of one sample."""
-        return [n * weight[0] + bias[0] for n in standardised_definition(m, x, eps)]
+    definition = BatchNorm.definition
 
     @staticmethod
     def rows(x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float) -> Rows:
@@ -243,10 +240,7 @@ class InstanceNorm:
         x[draw.below(len(x)), draw.below(x.shape[1])] = x.flat[0]
         return x
 
-    @staticmethod
-    def with_torch(f: Function, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:
-        """Call torch's function without running statistics, and without cuDNN."""
-        return f(x, weight, bias, None, None, True, 0.0, eps, False)
+    with_torch = BatchNorm.with_torch
 
     @staticmethod
     def composition(xp: Backend, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float) -> Tensor:

@@ -86,8 +86,4 @@ class Multiply:
         """Return the same by the framework's own product."""
         return a * b
 
-    @staticmethod
-    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return two arrays of one shape."""
-        shape = shape or (2 + draw.below(3), 1 + draw.below(4))
-        return Sample({"a": shape, "b": shape})
+    sample = Add.sample

@@ -153,10 +153,7 @@ class Reshape:
 
     tangent, second = linear(forward)
 
-    @staticmethod
-    def definition(m: Math[N], x: list[N], **_: object) -> list[N]:
-        """Return the number unchanged."""
-        return x
+    definition = Slice.definition
 
     @staticmethod
     def rows(x: FloatArray, *, shape: Axes) -> Rows:
@@ -198,10 +195,7 @@ class Transpose:
 
     tangent, second = linear(forward)
 
-    @staticmethod
-    def definition(m: Math[N], x: list[N], **_: object) -> list[N]:
-        """Return the number unchanged."""
-        return x
+    definition = Slice.definition
 
     @staticmethod
     def rows(x: FloatArray, *, axes: Axes) -> Rows:

@@ -8,6 +8,8 @@ import numpy as np
 from manual_backprop.arithmetic import A, Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.convolution import Pair
 from manual_backprop.layers.linear import does_not_move, linear
+from manual_backprop.layers.movements import Slice
+from manual_backprop.layers.reductions import Mean
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
@@ -98,7 +100,16 @@ class MaxPool2d:
     @staticmethod
     def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
         """Return windows of 1 to 3 by 1 to 3 that may overlap and may reach outside."""
-        return _sample(draw, shape)
+        if shape is None:
+            shape = (1 + draw.below(2), 1 + draw.below(2), 3 + draw.below(3), 2 + draw.below(4))
+        kernel = tuple(1 + draw.below(min(3, size)) for size in shape[2:])
+        options = {
+            "kernel": kernel,
+            "stride": (1 + draw.below(3), 1 + draw.below(2)),
+            # torch pads by half a window at most
+            "padding": tuple(draw.below(k // 2 + 1) for k in kernel),
+        }
+        return Sample({"x": shape}, options=options)
 
     @staticmethod
     def edge(draw: RandomSource, x: FloatArray) -> FloatArray:
@@ -156,10 +167,7 @@ class AvgPool2d:
 
     tangent, second = linear(forward)
 
-    @staticmethod
-    def definition(m: Math[N], x: list[N], **_: object) -> list[N | float]:
-        """Return the mean of a window."""
-        return [sum(x[1:], x[0]) / m.number(len(x))]
+    definition = Mean.definition
 
     @staticmethod
     def rows(x: FloatArray, *, kernel: Pair, stride: Pair, padding: Pair) -> Rows:
@@ -167,15 +175,7 @@ class AvgPool2d:
         place = _window_indices(x, kernel, stride, padding)
         return Rows({"x": place}, np.arange(len(place))[:, None])
 
-    @staticmethod
-    def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return windows of 1 to 3 by 1 to 3 that may overlap and may reach outside."""
-        return _sample(draw, shape)
-
-    @staticmethod
-    def with_torch(f: Function, x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
-        """Call torch's function."""
-        return f(x, kernel, stride, padding)
+    sample, with_torch = MaxPool2d.sample, MaxPool2d.with_torch
 
     @staticmethod
     def composition(xp: Backend, x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
@@ -296,10 +296,7 @@ class Pad:
 
     tangent, second = linear(forward)
 
-    @staticmethod
-    def definition(m: Math[N], x: list[N], **_: object) -> list[N]:
-        """Return the number unchanged."""
-        return x
+    definition = Slice.definition
 
     @staticmethod
     def rows(x: FloatArray, *, top: int, bottom: int, left: int, right: int) -> Rows:
@@ -385,15 +382,3 @@ def _adaptive(
     for h, rows in enumerate(_spans(shape[2], size[0])):
         for w, columns in enumerate(_spans(shape[3], size[1])):
             yield (..., h, w), (..., slice(*rows), slice(*columns))
-
-
-def _sample(draw: RandomSource, shape: tuple[int, ...] | None) -> Sample:
-    if shape is None:
-        shape = (1 + draw.below(2), 1 + draw.below(2), 3 + draw.below(3), 2 + draw.below(4))
-    kernel = tuple(1 + draw.below(min(3, size)) for size in shape[2:])
-    options = {
-        "kernel": kernel,
-        "stride": (1 + draw.below(3), 1 + draw.below(2)),
-        "padding": tuple(draw.below(k // 2 + 1) for k in kernel),  # torch: half a window at most
-    }
-    return Sample({"x": shape}, options=options)

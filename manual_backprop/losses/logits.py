@@ -3,8 +3,6 @@
 Shapes: y (N, C); labels are integers (N,), soft labels are rows of probabilities (N, C).
 """
 
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -289,26 +287,7 @@ class CrossEntropy:
         terms = xp.where(mass == 0.0, 0.0, mass) * (log_sum - shifted)
         return xp.sum(xp.where(counts, terms, 0.0), axis=-1)
 
-    @staticmethod
-    def count(
-        losses: FloatArray,
-        t: FloatArray | Labels,
-        ignore_index: float = -100,
-        class_weight: FloatArray | None = None,
-        **_: object,
-    ) -> int | FloatArray:
-        """Return the sum of the weights of the labels that count; soft labels count a row as 1."""
-        return label_count(losses, t, ignore_index, class_weight)
-
-    @staticmethod
-    def count_definition(
-        t: FloatArray | Labels,
-        ignore_index: float = -100,
-        class_weight: Sequence[Fraction] | None = None,
-        **_: object,
-    ) -> Fraction | int:
-        """Return the same as an exact number."""
-        return label_count_definition(t, ignore_index, class_weight)
+    count, count_definition = label_count, label_count_definition
 
 
 def _exponentials(y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from manual_backprop.activations.piecewise import straight
 from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, loss
 
@@ -23,10 +24,7 @@ class Hinge:
         """Return dy = -t dL inside the margin, 0 outside."""
         return np.where(t * y < 1.0, -t * dL, 0.0)
 
-    @staticmethod
-    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
-        """Return 0: on each side of the margin the slope is constant."""
-        return np.zeros_like(y)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], y: N, t: float) -> N:

@@ -3,12 +3,11 @@
 Shapes: y (N, C); labels are integers (N,), soft labels are rows of probabilities (N, C).
 """
 
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import cast
 
 import numpy as np
 
+from manual_backprop.activations.piecewise import straight
 from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.losses.targets import (
     IGNORE_INDEX,
@@ -167,17 +166,7 @@ class Nll:
         mass = class_masses(y, t, 0.0, ignore_index, class_weight)
         return np.where(mass == 0.0, 0.0, -mass * dL[..., None])
 
-    @staticmethod
-    def second(
-        y: FloatArray,
-        t: Labels,
-        dL: FloatArray,
-        ty: FloatArray,
-        ignore_index: float = -100,
-        class_weight: FloatArray | None = None,
-    ) -> FloatArray:
-        """Return 0: the loss is linear in y."""
-        return np.zeros_like(y)
+    second = straight
 
     @staticmethod
     def definition(
@@ -207,22 +196,7 @@ class Nll:
             terms = terms * class_weight
         return -xp.sum(xp.where(counts, terms, 0.0), axis=-1)
 
-    @staticmethod
-    def count(
-        losses: FloatArray,
-        t: Labels,
-        ignore_index: float = -100,
-        class_weight: FloatArray | None = None,
-    ) -> int | FloatArray:
-        """Return the sum of the weights of the labels that count."""
-        return label_count(losses, t, ignore_index, class_weight)
-
-    @staticmethod
-    def count_definition(
-        t: Labels, ignore_index: float = -100, class_weight: Sequence[Fraction] | None = None
-    ) -> Fraction | int:
-        """Return the same, label by label."""
-        return label_count_definition(t, ignore_index, class_weight)
+    count, count_definition = label_count, label_count_definition
 
 
 @loss(
@@ -249,10 +223,7 @@ class KlDiv:
         """Return dy = -t dL."""
         return -t * dL
 
-    @staticmethod
-    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
-        """Return 0: the loss is linear in y."""
-        return np.zeros_like(y)
+    second = straight
 
     @staticmethod
     def definition(m: Math[N], y: N, t: float) -> N:

@@ -74,7 +74,11 @@ def row_sums(x: FloatArray) -> FloatArray:
 
 
 def label_count(
-    losses: FloatArray, t: FloatArray | Labels, ignore_index: float, class_weight: FloatArray | None
+    losses: FloatArray,
+    t: FloatArray | Labels,
+    ignore_index: float = -100,
+    class_weight: FloatArray | None = None,
+    **_: object,
 ) -> int | FloatArray:
     """Return the sum of the weights of the labels that count; soft labels count a row as 1."""
     if not is_labels(t):
@@ -89,7 +93,10 @@ def label_count(
 
 
 def label_count_definition(
-    t: FloatArray | Labels, ignore_index: float, class_weight: Sequence[Fraction] | None
+    t: FloatArray | Labels,
+    ignore_index: float = -100,
+    class_weight: Sequence[Fraction] | None = None,
+    **_: object,
 ) -> Fraction | int:
     """Return Σ w_{t_n} over the labels that are not the ignored one, label by label."""
     if not is_labels(t):

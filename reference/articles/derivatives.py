@@ -44,6 +44,8 @@ class DerivativeEngine(Protocol):
 
     def unavailable(self) -> str | None:
         """Return why the engine cannot answer here, or None when it can."""
+        installed = importlib.util.find_spec(self.name)
+        return None if installed else f"{self.name} is not installed"
 
     def evaluate(self, system: System, inputs: ByName) -> Evaluation:
         """Return values and derivatives, as NumPy arrays of floats or of balls."""
@@ -254,15 +256,7 @@ class FrameworkArithmetic(Arithmetic):
     """The own functions of a framework, under their array-API names."""
 
     def __init__(self, framework: Framework) -> None:
-        self._framework, self._xp = framework, namespace(framework)
-
-    def exp(self, x: np.ndarray) -> Any:
-        """Return e to the x."""
-        return self._xp.exp(x)
-
-    def log(self, x: np.ndarray) -> Any:
-        """Return the natural logarithm."""
-        return self._xp.log(x)
+        self._framework, self.xp = framework, namespace(framework)
 
     def apply(self, name: str, x: np.ndarray, **parameters: float) -> Any:
         """Return the counterpart of an activation."""
@@ -271,29 +265,21 @@ class FrameworkArithmetic(Arithmetic):
 
     def loss(self, name: str, y: np.ndarray, t: np.ndarray, **arguments: np.ndarray) -> Any:
         """Return the counterpart of a loss, not reduced."""
-        operation, array = LOSSES[name], self._xp.asarray
+        operation, array = LOSSES[name], self.xp.asarray
         given = {n: array(v) if n in operation.arrays else v for n, v in arguments.items()}
         if self._framework == "torch" and not operation.torch.composed:
             given["reduction"] = "none"
         return resolve(operation, self._framework)(y, array(t), **given)
 
-    def sum(self, x: np.ndarray, axis: int | None = None, keepdims: bool = False) -> Any:
-        """Return the sum."""
-        return self._xp.sum(x, axis=axis, keepdims=keepdims)
-
     def stack(self, entries: Sequence[np.ndarray]) -> Any:
         """Return the vector of the given numbers."""
-        return self._xp.stack(list(entries))
+        return self.xp.stack(list(entries))
 
 
-class Torch:
+class Torch(DerivativeEngine):
     """Differentiates by torch's autograd, one backward pass for each entry."""
 
     name = "torch"
-
-    def unavailable(self) -> str | None:
-        """Return why torch cannot answer here, or None."""
-        return None if importlib.util.find_spec("torch") else "torch is not installed"
 
     def evaluate(self, system: System, inputs: ByName) -> Evaluation:
         """Return values and derivatives in the dtype of the inputs."""
@@ -330,7 +316,7 @@ class Torch:
         return Evaluation(NUMPY, Quantities(values), _memoised(jacobian))
 
 
-class Jax:
+class Jax(DerivativeEngine):
     """Differentiates by jax.vjp at a probe of zeros beside every quantity.
 
     One compiled program pulls any cotangent back through one system; it is kept for problems of
@@ -342,10 +328,6 @@ class Jax:
 
     def __init__(self) -> None:
         self._compiled: dict[object, Resolved] = {}
-
-    def unavailable(self) -> str | None:
-        """Return why JAX cannot answer here, or None."""
-        return None if importlib.util.find_spec("jax") else "jax is not installed"
 
     def evaluate(self, system: System, inputs: ByName) -> Evaluation:
         """Return values and derivatives in the dtype of the inputs."""

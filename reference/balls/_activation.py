@@ -1,7 +1,5 @@
 """Puts the stand-ins into a user's modules, and removes them again."""
 
-from __future__ import annotations
-
 import builtins
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

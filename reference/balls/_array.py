@@ -3,8 +3,6 @@
 `__array_ufunc__` takes np.exp, +, @ …; `__array_function__` takes np.sum, np.where, np.einsum …
 """
 
-from __future__ import annotations
-
 import functools
 import operator
 from collections.abc import Callable, Sequence
@@ -87,7 +85,7 @@ class BallArray(np.ndarray):
         """One scalar."""
         return scalar(base(self).item(*place))
 
-    def __deepcopy__(self, memo: object) -> BallArray:
+    def __deepcopy__(self, memo: object) -> "BallArray":
         return self.copy()
 
     def __repr__(self) -> str:

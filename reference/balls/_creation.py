@@ -1,7 +1,5 @@
 """New arrays for a user's code: `np.zeros`, `np.array` … whose float arrays are BallArrays."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -136,7 +134,7 @@ def _float_if_number(x: object) -> Any:
 
 
 class _ScalarType(type):
-    """`np.float64` and its like: a Number stays itself when it is called with one."""
+    """`np.float64` and its like, also as a dtype: called with a Number it returns that."""
 
     real: type
 
@@ -156,15 +154,6 @@ class _ScalarType(type):
 
     def __hash__(cls) -> int:
         return hash(cls.real)
-
-
-def _scalar_type(real: type) -> type:
-    """A type that stands for one of NumPy's kinds of float, also as a dtype."""
-    return _ScalarType(real.__name__, (real,), {"real": real})
-
-
-def _astype(x: np.ndarray, dtype: npt.DTypeLike, **kwargs: Any) -> object:
-    return x.astype(dtype, **kwargs)
 
 
 class _Concatenator:
@@ -190,34 +179,18 @@ def _isscalar(x: object) -> bool:
     return type(x) is Number or np.isscalar(x)
 
 
-def _python_float(x: Any = 0.0) -> object:
-    """`float(x)`: a Number stays itself, as np.float64 stays what it is."""
-    if isinstance(x, BallArray) and x.size == 1:
-        x = x.item()
-    return x if type(x) is Number else float(x)
+class _FloatType(_ScalarType):
+    """Python's own `float`: a Number stays itself, as np.float64 stays what it is."""
 
-
-class _FloatType(type):
-    """Python's own `float`, for whose calls and questions a Number is one."""
-
-    def __call__(cls, *args: object) -> object:
-        return _python_float(*args)
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        return type(instance) is Number or isinstance(instance, float)
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        return issubclass(subclass, float)
-
-    def __eq__(cls, other: object) -> bool:
-        return other is float or other is cls
-
-    def __hash__(cls) -> int:
-        return hash(float)
+    def __call__(cls, *args: Any, **_: object) -> object:
+        x = args[0] if args else 0.0
+        if isinstance(x, BallArray) and x.size == 1:
+            x = x.item()
+        return x if type(x) is Number else float(x)
 
 
 # NumPy reads a class's `dtype` where it is given as one: `np.zeros(3, dtype=float)`.
-PYTHON_FLOAT = _FloatType("float", (float,), {"dtype": np.dtype(np.float64)})
+PYTHON_FLOAT = _FloatType("float", (float,), {"real": float, "dtype": np.dtype(np.float64)})
 
 
 @functools.cache
@@ -230,7 +203,10 @@ def numpy_table() -> dict[str, object]:
     table |= {"full": _full, "full_like": _full_like, "array": _array, "copy": _array}
     table |= dict.fromkeys(("asarray", "asanyarray", "asarray_chkfinite", "require"), _asarray)
     table |= dict.fromkeys(("ascontiguousarray", "asfortranarray"), _at_least_one)
-    table |= {"arange": _arange, "astype": _astype, "isscalar": _isscalar, "vectorize": Vectorize}
+    table |= {"arange": _arange, "isscalar": _isscalar, "vectorize": Vectorize}
+    table["astype"] = lambda x, dtype, **kwargs: x.astype(dtype, **kwargs)
     table |= {"c_": _Concatenator(np.c_), "r_": _Concatenator(np.r_), "nditer": _nditer}
     kinds = "float64 float32 float16 longdouble double single half floating inexact number"
-    return table | {name: _scalar_type(getattr(np, name)) for name in kinds.split()}
+    reals: list[type] = [getattr(np, name) for name in kinds.split()]
+    types = [_ScalarType(real.__name__, (real,), {"real": real}) for real in reals]
+    return table | dict(zip(kinds.split(), types, strict=True))

@@ -4,8 +4,6 @@ Every function here takes and gives plain object arrays; `_array` unwraps and wr
 What only moves entries (reshape, concatenate, pad, roll …) is left to NumPy.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any

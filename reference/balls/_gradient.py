@@ -1,7 +1,5 @@
 """From floats to balls and back: leaves, values, radii, and the reverse sweep."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple

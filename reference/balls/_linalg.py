@@ -1,7 +1,5 @@
 """Small linear algebra by elimination on object arrays: solve, inverse, determinant, Cholesky."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

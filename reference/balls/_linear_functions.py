@@ -1,7 +1,5 @@
 """NumPy's sums of products and its linear algebra on object arrays, in the table."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Sums of products: matmul, dot, tensordot, einsum. One node for each entry of the result."""
 
-from __future__ import annotations
-
 import operator
 import string
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """What a row of scalars becomes: sums, means, maxima, orders. One node each where it is smooth."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import operator

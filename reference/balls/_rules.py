@@ -48,10 +48,6 @@ def _sigmoid(x: arb) -> arb:
     return ONE / (ONE + (-x).exp())
 
 
-def _sigmoid_slope(x: arb, y: arb) -> arb:
-    return y * _sigmoid(-x)
-
-
 def _log_sigmoid(x: arb) -> arb:
     """−log(1 + e^(−x)); x − log(1 + e^x) below 0."""
     return x - x.exp().log1p() if x < 0 else -(-x).exp().log1p()
@@ -82,10 +78,6 @@ def _ln(number: int) -> arb:
     return arb(number).log()
 
 
-def _sinc(x: arb) -> arb:
-    return x.sinc_pi()
-
-
 SMOOTH: dict[str, Smooth] = {
     "exp": Smooth(arb.exp, lambda x, y: y),
     "exp2": Smooth(lambda x: (x * _ln(2)).exp(), lambda x, y: y * _ln(2)),
@@ -113,9 +105,9 @@ SMOOTH: dict[str, Smooth] = {
     "arctanh": Smooth(arb.atanh, lambda x, y: ONE / ((ONE - x) * (ONE + x))),
     "deg2rad": Smooth(lambda x: x * arb.pi() / 180, lambda x, y: arb.pi() / 180),
     "rad2deg": Smooth(lambda x: x * 180 / arb.pi(), lambda x, y: 180 / arb.pi()),
-    "sinc": Smooth(_sinc, lambda x, y: ZERO if x == 0 else ((arb.pi() * x).cos() - y) / x),
+    "sinc": Smooth(arb.sinc_pi, lambda x, y: ZERO if x == 0 else ((arb.pi() * x).cos() - y) / x),
     # scipy.special
-    "expit": Smooth(_sigmoid, _sigmoid_slope),
+    "expit": Smooth(_sigmoid, lambda x, y: y * _sigmoid(-x)),
     "log_expit": Smooth(_log_sigmoid, lambda x, y: _sigmoid(-x)),
     "logit": Smooth(lambda x: (x / (ONE - x)).log(), lambda x, y: ONE / (x * (ONE - x))),
     "erf": Smooth(arb.erf, lambda x, y: 2 * (-x * x).exp() / arb.pi().sqrt()),

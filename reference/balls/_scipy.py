@@ -1,7 +1,5 @@
 """SciPy's functions that are not ufuncs: softmax, the normal distribution, convolutions."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 from typing import Any

@@ -3,8 +3,6 @@
 A name that is not replaced is NumPy's own; a function gets its lists of Numbers as BallArrays.
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 from collections.abc import Callable, Mapping
@@ -49,7 +47,7 @@ class Called:
 class StandIn(ModuleType):
     """A module of which some names are replaced; functions of it take lists of Numbers."""
 
-    def __init__(self, real: ModuleType, replaced: Mapping[str, object], owner: StandIns) -> None:
+    def __init__(self, real: ModuleType, replaced: Mapping[str, object], owner: "StandIns") -> None:
         super().__init__(real.__name__, real.__doc__)
         self.__dict__.update(replaced)
         self.__dict__["_real"] = real

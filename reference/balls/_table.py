@@ -1,7 +1,5 @@
 """The table of NumPy's functions on object arrays, and what its entries are made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """What the numbers of one run share: do they record, how many are there, which ties were met."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,7 +110,7 @@ class Session:
         """How many numbers were made on this tape."""
         return (STATE.count if self._end is None else self._end) - self._start
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> "Session":
         self._before = STATE.limit, STATE.recording, STATE.session, flint.ctx.prec
         self._start, self._end = STATE.count, None
         STATE.limit, STATE.recording, STATE.session = STATE.count + self.max_nodes, True, self
@@ -130,7 +128,7 @@ class Session:
         STATE.limit, STATE.recording, STATE.session, flint.ctx.prec = self._before
 
     @contextmanager
-    def paused(self) -> Iterator[Session]:
+    def paused(self) -> "Iterator[Session]":
         """Make numbers that have values and no parents until the end of the block."""
         before, STATE.recording = STATE.recording, False
         try:

@@ -1,7 +1,5 @@
 """`np.vectorize`, whose results may be Numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

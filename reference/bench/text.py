@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from reference.bench.measure import BATCHES, WIDTHS, BenchResult, Timing
 from reports.html import render_fragment
+from reports.records import grouped
 from reports.text import markdown_table
 
 NAMES = {
@@ -56,7 +57,8 @@ def ratios(rows: Sequence[Timing]) -> str:
     """Return times as multiples of the floor, one line a case."""
     names = [n for n in NAMES if any(row.implementation == n for row in rows)]
     body = []
-    for case, of_case in _by_case(rows).items():
+    cases = grouped(rows, lambda row: (row.shape, str(row.batch), row.dtype, row.activation))
+    for case, of_case in cases.items():
         found = {row.implementation: row for row in of_case}
         body.append([*case, _time(found["floor"].seconds), *(_ratio(found.get(n)) for n in names)])
     return _table(
@@ -109,14 +111,6 @@ def _memory(rows: Sequence[Timing]) -> str:
         "compared exactly\n\n"
         f"{_table(['', 'memory'], body)}"
     )
-
-
-def _by_case(rows: Iterable[Timing]) -> dict[tuple[str, ...], list[Timing]]:
-    cases: dict[tuple[str, ...], list[Timing]] = {}
-    for row in rows:
-        key = (row.shape, str(row.batch), row.dtype, row.activation)
-        cases.setdefault(key, []).append(row)
-    return cases
 
 
 def _threads(rows: Sequence[Timing]) -> str:

@@ -132,15 +132,12 @@ def _parts(plan: Plan, oracles: dict[str, Oracle]) -> dict[str, float]:
     return {name: statistics.median(one[name] for one in rounds) / size for name in calls}
 
 
-class _Known:
+class _Known(Oracle):
     """An oracle that has answered before; asked again about a few, it gives the first answers."""
 
     def __init__(self, name: str, problems: Sequence[Problem], answers: Sequence[Answer]) -> None:
         self.name = name
         self._answers = {p.x.tobytes(): a for p, a in zip(problems, answers, strict=True)}
-
-    def unavailable(self) -> None:
-        return None
 
     def answer(self, problem: AnyProblem) -> Answer:
         raise NotImplementedError("its answers are those of one block")

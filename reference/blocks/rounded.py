@@ -199,10 +199,6 @@ def _erf(x: Array) -> Array:
     return np.asarray(special.erf(x.astype(np.float64)), x.dtype)
 
 
-def _erfc(x: Array) -> Array:
-    return np.asarray(1 - _erf(x))
-
-
 _BELL = 2 / np.sqrt(np.pi)
 _VALUES: dict[str, Callable[..., Array]] = {
     "ADD": lambda a, b: a + b,
@@ -217,7 +213,7 @@ _VALUES: dict[str, Callable[..., Array]] = {
     "TANH": np.tanh,
     "SECH": lambda a: 1 / np.cosh(a),
     "ERF": _erf,
-    "ERFC": _erfc,
+    "ERFC": lambda a: 1 - _erf(a),
     "SIN": np.sin,
     "COS": np.cos,
 }

@@ -235,13 +235,11 @@ class Weighing:
         """Compare what is outside *strict* with the other models."""
         parts = [part for part, _, _ in rest]
         moved = conditioning(parts)
-        joined = conditioning(parts, joined=True) if self._any_low() else moved
+        any_low = any(format_of(problem.dtype).low for problem in self.problems)
+        joined = conditioning(parts, joined=True) if any_low else moved
         flushed = self._flushed(parts)
         for (part, outside, name), *by, small in zip(rest, moved, joined, flushed, strict=True):
             self._rest(part, outside, by, small, name)
-
-    def _any_low(self) -> bool:
-        return any(format_of(problem.dtype).low for problem in self.problems)
 
     def _strict(self, check: Check, name: str) -> Iterator[tuple[Check, Array, str]]:
         """Compare one kind of number with *strict*; yield what is outside, and where it is."""

@@ -13,18 +13,6 @@ class Undecided(Exception):
     """The formula says nothing at this sample: a condition is open, or a label is not there."""
 
 
-def _logistic(m: DefinitionArithmetic, x: Value) -> Value:
-    return 1 / (1 + m.exp(-x))
-
-
-def _normal(m: DefinitionArithmetic, x: Value) -> Value:
-    return m.erfc(-x / m.sqrt(exact(2))) / 2
-
-
-def _density(m: DefinitionArithmetic, x: Value) -> Value:
-    return m.exp(x * x / -2) / m.sqrt(2 * m.pi)
-
-
 def _sign(m: DefinitionArithmetic, x: Value) -> Value:
     ball = x.value if isinstance(x, Dual) else exact(x)
     if ball > 0:
@@ -48,9 +36,9 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "erfc": lambda m, x: m.erfc(x),
     "erfcx": lambda m, x: m.exp(x * x) * m.erfc(x),
     "sign": _sign,
-    "σ": _logistic,
-    "Φ": _normal,
-    "φ": _density,
+    "σ": lambda m, x: 1 / (1 + m.exp(-x)),
+    "Φ": lambda m, x: m.erfc(-x / m.sqrt(exact(2))) / 2,
+    "φ": lambda m, x: m.exp(x * x / -2) / m.sqrt(2 * m.pi),
     "max": lambda m, a, b: m.max(a, b),
     "min": lambda m, a, b: m.min(a, b),
 }

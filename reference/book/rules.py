@@ -51,8 +51,8 @@ class Rules:
             case Bracketed("(", body):
                 return self.slope(body)
             case Bracketed("|", body):
-                inner = self.slope(body)
-                return self._note("slope of the absolute value", node, _times(_sign(body), inner))
+                inner, sign = self.slope(body), Call("sign", (_plain(body),))
+                return self._note("slope of the absolute value", node, _times(sign, inner))
             case Infix("+" | "-" as operator, left, right):
                 return _plus(operator, self.slope(left), self.slope(right))
             case Infix("/", left, right):
@@ -201,10 +201,6 @@ def _outer(function: str, u: Node) -> Node:
     if function not in known:
         raise NoRule
     return known[function]
-
-
-def _sign(u: Node) -> Node:
-    return Call("sign", (_plain(u),))
 
 
 def _plain(node: Node) -> Node:

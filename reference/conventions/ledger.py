@@ -254,7 +254,9 @@ def _row(
         input=_input(one, batch, n),
         quantity=quantity,
         dtype=dtype,
-        answers={name: _text(values) for name, values in given.items()},
+        answers={
+            name: _joined([f"{v:.6g}" for v in values.tolist()]) for name, values in given.items()
+        },
         truth=_joined([_ball_text(t, is_interval) for t in truths]),
         admissible={name: d.distance == 0 for name, d in deviations.items()},
         deviation={name: d.text for name, d in deviations.items() if d.text},
@@ -326,10 +328,6 @@ def _input(one: Situations, batch: Batch, n: int) -> str:
     usual = one.operation.defaults()
     parts += [f"{k} = {v!r}" for k, v in one.arguments.items() if v != usual[k]]
     return ", ".join(parts)
-
-
-def _text(values: Array) -> str:
-    return _joined([f"{v:.6g}" for v in values.tolist()])
 
 
 def _joined(texts: list[str]) -> str:

@@ -18,6 +18,7 @@ from reference.checks.kinds import row as row_of
 from reference.checks.tolerances import OWN_SLOPE
 from reference.grading.correspondence import AS_IT_IS, Correspondence, Value, Way, proposals, way_to
 from reference.grading.records import Answered, Array, ComparedGradient, Judged, KindRun, Reference
+from reports.records import grouped
 
 MAX_TRIES = 60
 """Ways to give a submission's numbers to the solution: each is a run of the framework."""
@@ -243,9 +244,6 @@ def _joined(found: list[_Compared], missing: list[Question]) -> Iterator[Compare
     ]
     wrong = {h.of for q, h in every if not h.right and not q.needs}
     wrong |= {q.of for q in missing if not q.needs}
-    groups: dict[str, list[ComparedGradient]] = {}
-    for question, held in every:
-        if not wrong & set(question.needs):
-            groups.setdefault(held.of, []).append(held)
-    for some in groups.values():
+    fit = (held for question, held in every if not wrong & set(question.needs))
+    for some in grouped(fit, lambda held: held.of).values():
         yield next((h for h in some if not h.right), some[0])

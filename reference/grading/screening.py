@@ -7,7 +7,7 @@ good practice, a backward made of differences is not a backward.
 import ast
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from reference.checks.code import plain, text_of
 from reports.graded import Notice
@@ -47,7 +47,7 @@ class SourceFunction:
 
     name: str
     node: ast.FunctionDef
-    calls: set[str] = field(default_factory=set)
+    calls: set[str]
 
     @property
     def attempted(self) -> bool:
@@ -83,9 +83,14 @@ class Screened:
         its derivatives are.
         """
         reached = self._reached(name)
-        yield from self._frameworks(reached, kind)
-        yield from _differences(reached)
-        yield from _tables(reached)
+        for what, wording in (
+            ("framework", lambda routine: self._framework(routine, kind)),
+            ("differences", _differences),
+            ("answers", _table),
+        ):
+            text = next(filter(None, map(wording, reached)), "")
+            if text:
+                yield Notice(what, text, grave=True)
 
     def _named(self, name: str) -> list[SourceFunction]:
         wanted = {plain(name), plain(name.rpartition(".")[2])}
@@ -105,24 +110,21 @@ class Screened:
                 todo += [r for call in sorted(one.calls) for r in self.routines.get(call, [])]
         return list(seen.values())
 
-    def _frameworks(self, reached: list[SourceFunction], kind: str) -> Iterator[Notice]:
-        for routine in reached:
-            imported = self.frameworks | dict(_imports(routine.node))
-            for node in ast.walk(routine.node):
-                package = imported.get(node.id, "") if isinstance(node, ast.Name) else ""
-                if kind and package.partition(".")[0] == kind:
-                    package = package if DERIVATIVES & set(package.split(".")) else ""
-                elif kind and not package:
-                    package = _derivative(node)
-                if package:
-                    line = getattr(node, "lineno", routine.node.lineno)
-                    yield Notice(
-                        "framework",
-                        f"{routine.name} (line {line}) takes its gradient from {package}, "
-                        "but a hand-written backward is required",
-                        grave=True,
-                    )
-                    return
+    def _framework(self, routine: SourceFunction, kind: str) -> str:
+        imported = self.frameworks | dict(_imports(routine.node))
+        for node in ast.walk(routine.node):
+            package = imported.get(node.id, "") if isinstance(node, ast.Name) else ""
+            if kind and package.partition(".")[0] == kind:
+                package = package if DERIVATIVES & set(package.split(".")) else ""
+            elif kind and not package:
+                package = _derivative(node)
+            if package:
+                line = getattr(node, "lineno", routine.node.lineno)
+                return (
+                    f"{routine.name} (line {line}) takes its gradient from {package}, "
+                    "but a hand-written backward is required"
+                )
+        return ""
 
 
 _PARSING = threading.Lock()
@@ -140,11 +142,10 @@ def screen_text(file: str, content: bytes) -> tuple[Screened, list[Notice]]:
         tree = ast.parse(text)
     routines: dict[str, list[SourceFunction]] = {}
     for owner, node in _functions(tree):
-        routine = SourceFunction(f"{owner}.{node.name}" if owner else node.name, node)
-        routine.calls = {c for c in _called(node)}
+        name = f"{owner}.{node.name}" if owner else node.name
+        routine = SourceFunction(name, node, set(_called(node)))
         routines.setdefault(node.name, []).append(routine)
-    known = {n: p for n, p in _imports(tree)}
-    return Screened(routines, known), list(_evasions(tree))
+    return Screened(routines, dict(_imports(tree))), list(_evasions(tree))
 
 
 def _functions(tree: ast.AST, owner: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -215,17 +216,10 @@ def _is_nothing(statement: ast.stmt, unset: Collection[str] = ()) -> bool:
 # -- differences in place of a backward --------------------------------------------------------
 
 
-def _differences(reached: list[SourceFunction]) -> Iterator[Notice]:
-    for routine in reached:
-        how = _differs(routine.node)
-        if how:
-            yield Notice(
-                "differences",
-                f"{routine.name} (line {routine.node.lineno}) {how}, but a hand-written "
-                "backward is required",
-                grave=True,
-            )
-            return
+def _differences(routine: SourceFunction) -> str:
+    how = _differs(routine.node)
+    where = f"{routine.name} (line {routine.node.lineno})"
+    return f"{where} {how}, but a hand-written backward is required" if how else ""
 
 
 def _differs(node: ast.FunctionDef) -> str:
@@ -290,11 +284,9 @@ def _is_step(value: ast.AST, steps: set[str]) -> bool:
 def _is_difference(value: ast.AST, node: ast.FunctionDef) -> bool:
     """Whether an expression is one value of a function less another, or its sum: (f(a) - f(b))."""
     found = [n for n in ast.walk(value) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Sub)]
-    for sub in found:
-        sides = [_comes_from_a_call(side, node) for side in (sub.left, sub.right)]
-        if all(sides):
-            return True
-    return False
+    return any(
+        all(_comes_from_a_call(side, node) for side in (sub.left, sub.right)) for sub in found
+    )
 
 
 def _comes_from_a_call(value: ast.AST, node: ast.FunctionDef) -> bool:
@@ -311,20 +303,15 @@ def _comes_from_a_call(value: ast.AST, node: ast.FunctionDef) -> bool:
     return False
 
 
-def _tables(reached: list[SourceFunction]) -> Iterator[Notice]:
-    for routine in reached:
-        numbers = sum(
-            isinstance(n, ast.Constant) and isinstance(n.value, float)
-            for n in ast.walk(routine.node)
-        )
-        if numbers > MAX_LITERAL:
-            yield Notice(
-                "answers",
-                f"{routine.name} (line {routine.node.lineno}) holds {numbers} numbers written "
-                "out: answers, not a formula",
-                grave=True,
-            )
-            return
+def _table(routine: SourceFunction) -> str:
+    constants = (n.value for n in ast.walk(routine.node) if isinstance(n, ast.Constant))
+    numbers = sum(isinstance(value, float) for value in constants)
+    if numbers <= MAX_LITERAL:
+        return ""
+    return (
+        f"{routine.name} (line {routine.node.lineno}) holds {numbers} numbers written out: "
+        "answers, not a formula"
+    )
 
 
 # -- what no gradient needs --------------------------------------------------------------------

@@ -49,12 +49,14 @@ class Oracle(Protocol):
 
     def unavailable(self) -> str | None:
         """Return why the oracle cannot answer here, or None when it can."""
+        return None
 
     def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem; raises what the underlying framework raises."""
 
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block of problems, in order."""
+        return [self.answer(problem) for problem in problems]
 
 
 def takes_graphs(oracle: Oracle) -> bool:

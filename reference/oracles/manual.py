@@ -1,7 +1,5 @@
 """The subject as an oracle: the hand-written NumPy backprop."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from manual_backprop.graph import GraphProblem, gradients
@@ -9,20 +7,16 @@ from manual_backprop.network import backward, forward
 from manual_backprop.operation import Operation
 from manual_backprop.second_order import hessian_vector_product
 from reference.formats import format_of
-from reference.oracles import Answer, unsupported
+from reference.oracles import Answer, Oracle, unsupported
 from reference.oracles.low_precision import low_answer
 from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 
-class Manual:
+class Manual(Oracle):
     """Asks `manual_backprop` itself, in its stable form."""
 
     name = "manual"
     graphs = True
-
-    def unavailable(self) -> str | None:
-        """Return None: the subject is always here."""
-        return None
 
     def answer(self, problem: AnyProblem) -> Answer:
         """Walk forward and backward once, at second order with their tangents."""
@@ -44,10 +38,6 @@ class Manual:
                 return Answer(self.name, np.asarray(sum(terms)), cotangents, values=values)
             trace = forward(problem)
             return Answer(self.name, trace.loss, backward(problem, trace), values=trace.steps)
-
-    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
-        """Answer one problem after another."""
-        return [self.answer(problem) for problem in problems]
 
 
 def _without_second_order(problem: DirectedProblem | DirectedGraph) -> list[str]:

@@ -121,7 +121,7 @@ class MarkedOracle:
         self._emit(Mark("", self.position))
 
 
-class CrashedOracle:
+class CrashedOracle(Oracle):
     """Stands for an oracle that brought its process down on this problem."""
 
     graphs = True
@@ -129,17 +129,9 @@ class CrashedOracle:
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
 
-    def unavailable(self) -> None:
-        """Say that it can be asked."""
-        return None
-
     def answer(self, problem: AnyProblem) -> Answer:
         """Answer that it crashed."""
         return Answer(self.name, status="crashed", reason=self.reason)
-
-    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
-        """Answer that it crashed, for each problem."""
-        return [self.answer(problem) for problem in problems]
 
 
 class TaskServer:

@@ -203,9 +203,8 @@ def of_layers() -> Iterator[Mutant]:
     for name, operation in LAYERS.items():
         if name == "dense":
             continue
-        for change, function in mutate(operation.backward):
-            yield Mutant("layer", name, change, function)
-        for change, function in mutate_helpers(operation.backward):
+        right = operation.backward
+        for change, function in (*mutate(right), *mutate_helpers(right)):
             yield Mutant("layer", name, change, function)
 
 

@@ -6,8 +6,6 @@ sweep is made as always; where a line's cotangent is complete, the difference be
 line and the right one is added to it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -58,11 +56,11 @@ def spots_of(problem: ReadingProblem) -> dict[tuple[str, ...], Spot]:
 _FEW = 4  # entries that tell an activation with a number of its own from another
 
 
-def operation_of(z: Array, a: Array, rowwise: bool) -> tuple[Activation | None, dict[str, float]]:
-    """Return the activation with a = f(z) and its numbers; None where it is none of ours."""
+def operation_of(z: Array, a: Array) -> tuple[Activation | None, dict[str, float]]:
+    """Return the elementwise activation with a = f(z) and its numbers; None: none of ours."""
     if z.size < 2 or np.allclose(z, a, rtol=DIGITS, atol=0):
         return None, {}
-    known = {n: op for n, op in ACTIVATIONS.items() if op.rowwise == rowwise and n != "identity"}
+    known = {n: op for n, op in ACTIVATIONS.items() if not op.rowwise and n != "identity"}
     tries = [(n, op.defaults()) for n, op in known.items()]
     with np.errstate(all="ignore"):
         if z.size >= _FEW:
@@ -87,12 +85,12 @@ def _linear(pair: ElementwiseStep) -> bool:
     if pair.mask or not constant:
         return False
     z, a = _matrix(pair.z.value), _matrix(pair.a.value)
-    return operation_of(z, a, rowwise=False)[0] is None
+    return operation_of(z, a)[0] is None
 
 
 def _activation(problem: ReadingProblem, pair: ElementwiseStep) -> Spot:
     z, a, slope = (_matrix(x) for x in (pair.z.value, pair.a.value, pair.slope))
-    operation, setting = (None, {}) if pair.mask else operation_of(z, a, rowwise=False)
+    operation, setting = (None, {}) if pair.mask else operation_of(z, a)
     line = ActivationLine(
         operation, setting, z, a, a, _input_of(problem, pair),
         None if operation is not None else slope, masked=bool(pair.mask),

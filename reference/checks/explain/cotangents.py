@@ -3,8 +3,6 @@
 δv · u, δv / u      u: a value of v's shape, or one that v goes into directly (√(v + ε), …)
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 

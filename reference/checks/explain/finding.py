@@ -1,7 +1,5 @@
 """What is found out about a wrong gradient, how often it holds, and how factors are written."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence

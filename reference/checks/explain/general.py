@@ -4,8 +4,6 @@ The reading and the objective, the others that they may be, and their problems; 
 changed in place, another loss, other shapes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import time

@@ -7,8 +7,6 @@ the cotangents when the sweep comes by. Float64 is exact enough to recognise a m
 1e-9 at which claims are compared.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,11 +39,11 @@ class Edit:
     hooks: dict[int, list[Hook]] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, places: Iterable[int], hook: Hook) -> Edit:
+    def at(cls, places: Iterable[int], hook: Hook) -> "Edit":
         """Return the sweep with one hook, run when the last of some places is come by."""
         return cls(hooks={max(places): [hook]})
 
-    def __or__(self, other: Edit) -> Edit:
+    def __or__(self, other: "Edit") -> "Edit":
         hooks = {k: list(v) for k, v in self.hooks.items()}
         for place, more in other.hooks.items():
             hooks.setdefault(place, []).extend(more)

@@ -1,7 +1,5 @@
 """A mistake as the search sees it: how it changes the sweep, and the words for it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +25,7 @@ class Words:
     alone: str = ""
     """What stands for WHERE_ALONE where the other claims are right."""
 
-    def of(self, match: Match) -> Words:
+    def of(self, match: "Match") -> "Words":
         """Return the words for what a hypothesis explains."""
         alone = self.alone if match.alone else ""
         return Words(self.name, *(
@@ -90,7 +88,7 @@ class Spot:
     depth: int = 0
     unnamed: bool = False
     """Whether the target has no name for z or a."""
-    entries: tuple[Spot, ...] = ()
+    entries: "tuple[Spot, ...]" = ()
     """The line entry by entry, where an entry is made of others: h[t] of h[t − 1]."""
 
 

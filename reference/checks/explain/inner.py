@@ -6,8 +6,6 @@ The tape holds the inside of f: every number between z and a. One of the product
 factor, one of the paths may be missing, the slope of an inner function may be taken as 1.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ The cotangent of a value is the sum over the values that were made from it direc
     δv = Σ_u (∂u/∂v)ᵀ δu        u: the next named values, or the loss itself
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

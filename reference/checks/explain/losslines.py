@@ -3,8 +3,6 @@
 The loss, its numbers, its divisor and its sample weights are found by their values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ product therefore knows its partner; a mistake gives the partner another value: 
 output, the pre-activation, the weight itself, its transpose, nothing at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Reads a wrong slope off a claim that is an elementwise step's own δz = δa · f′(z)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

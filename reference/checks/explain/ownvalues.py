@@ -1,7 +1,5 @@
 """A weight is multiplied by itself, or by what its own layer or step makes of it: off by one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ An entry of `a` has `z` behind it when every path back from it leads through tha
 (a dominator). So pre-activations are found that have no name: sigmoid(W @ x + b).
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace

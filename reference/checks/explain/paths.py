@@ -6,8 +6,6 @@ out"), or that may take the cotangent from before a slope, while the others are 
     δz = δa · f′(z);   what goes back in time takes Wᵀ δa where Wᵀ δz belongs
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 from reference.checks.code import Path

@@ -1,7 +1,5 @@
 """One problem, ready to be explained: its tape, its named values, its claims with their truths."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps

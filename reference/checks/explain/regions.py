@@ -1,7 +1,5 @@
 """Where a claim is right and where it is not: rows, columns, a first part, a shift; in words."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence

@@ -3,8 +3,6 @@
 δz_j = Σ_i δa_i · ∂a_i/∂z_j        a matrix for each row, not a slope for each entry
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass

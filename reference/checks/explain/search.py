@@ -5,8 +5,6 @@ is taken. What it leaves unexplained is searched with it in place, so that two m
 file are both found, and consequences of the first are not taken for a second one.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What one wrong claim is of the right one: twice it, transposed, another's, clipped."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 

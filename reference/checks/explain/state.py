@@ -1,7 +1,5 @@
 """What is known in the course of a search, and the sentences that come of it."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Tests one hypothesis with the claims: in the first problem, then in all."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 dW = Σ over all uses        = in place of += keeps the last one (or the first)
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

@@ -3,8 +3,6 @@
 out[i] = Σ_k x[stride · i + k − pad] · w[k]
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass

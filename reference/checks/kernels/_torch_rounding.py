@@ -135,8 +135,8 @@ class _Shifted(Interpreter):
         func = n.target
         args, kwargs = tree_map(_in_float64, self.fetch_args_kwargs_from_env(n))
         mutable = func._schema.is_mutable
-        before = _floats((args, kwargs))
-        before = [t.detach().clone() for t in before] if mutable else before
+        given = [t.detach() for t in tree_flatten((args, kwargs))[0] if _is_float(t)]
+        before = [t.clone() for t in given] if mutable else given
         if func.overloadpacket.__name__ == "detach":  # rounding passes what autograd does not
             return args[0]
         made = func(*args, **kwargs)
@@ -232,10 +232,6 @@ def _in_float64(value: object) -> object:
 
 def _is_float(value: object) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
-
-
-def _floats(tree: object) -> list[torch.Tensor]:
-    return [t.detach() for t in tree_flatten(tree)[0] if _is_float(t)]
 
 
 def _changed(change: Callable[[torch.Tensor], torch.Tensor], tree: object) -> Any:

@@ -20,6 +20,9 @@ from reference.diagnose import Diagnosis, diagnose
 from reference.diagnosis.search import GradientEvidence
 from reference.formats import Array
 
+Cotangents = Sequence[Array | None]
+Gradients = Mapping[Path, Array]
+
 
 @dataclass(frozen=True)
 class FunctionProblem:
@@ -27,8 +30,10 @@ class FunctionProblem:
 
     leaves: Mapping[Path, Array]
     outputs: Sequence[Array | None]
-    cotangents: Sequence[Array | None]
+    cotangents: Cotangents
     got: Mapping[Path, Array | None]
+    truth: Callable[[Cotangents], Gradients] = lambda cotangents: {}
+    """The right gradients for other cotangents of its outputs, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -139,26 +144,16 @@ def _dense(seen: FunctionProblem, output: Array, cotangent: Array) -> _Found | N
     return None
 
 
-Cotangents = Sequence[Array | None]
-Gradients = Mapping[Path, Array]
 _FEW = 3  # from fewer problems it could be chance
 
 
-@dataclass(frozen=True)
-class SimpleRun:
-    """One problem, and the right gradients for any cotangents of its outputs."""
-
-    seen: FunctionProblem
-    truth: Callable[[Cotangents], Gradients]
-
-
-def simple_mistakes(problems: Sequence[SimpleRun]) -> dict[Path, str]:
+def simple_mistakes(problems: Sequence[FunctionProblem]) -> dict[Path, str]:
     """Return what is wrong with each gradient that one of the simple mistakes makes."""
     if len(problems) < _FEW:
         return {}
     found: dict[Path, str] = {}
     candidates = [dict(_candidates(p)) for p in problems]
-    for leaf in problems[0].seen.leaves:
+    for leaf in problems[0].leaves:
         for key, text in _SENTENCES.items():
             if all(
                 _makes(p, c.get((leaf, key))) for p, c in zip(problems, candidates, strict=True)
@@ -179,12 +174,11 @@ _SENTENCES = {
 _Made = tuple[Path, Array]
 
 
-def _candidates(problem: SimpleRun) -> Iterator[tuple[tuple[Path, str], _Made]]:
+def _candidates(seen: FunctionProblem) -> Iterator[tuple[tuple[Path, str], _Made]]:
     """Yield what each mistake would make of each leaf's gradient."""
-    seen = problem.seen
     cotangents = [None if c is None else np.asarray(c, dtype=float) for c in seen.cotangents]
     for key, change in (("one", np.ones_like), ("square", np.square)):
-        made = problem.truth([None if c is None else change(c) for c in cotangents])
+        made = seen.truth([None if c is None else change(c) for c in cotangents])
         for leaf, gradient in made.items():
             yield (leaf, key), (leaf, gradient)
     output, cotangent = seen.outputs[0], cotangents[0]
@@ -197,11 +191,11 @@ def _candidates(problem: SimpleRun) -> Iterator[tuple[tuple[Path, str], _Made]]:
             yield (leaf, "input"), (leaf, cotangent * value)
 
 
-def _makes(problem: SimpleRun, made: _Made | None) -> bool:
+def _makes(problem: FunctionProblem, made: _Made | None) -> bool:
     if made is None:
         return False
     leaf, gradient = made
-    return _equals(problem.seen.got.get(leaf), gradient)
+    return _equals(problem.got.get(leaf), gradient)
 
 
 def _equals(got: Array | None, made: Array) -> bool:
@@ -211,18 +205,18 @@ def _equals(got: Array | None, made: Array) -> bool:
     return scale > 0 and bool(np.allclose(got, made, rtol=SAME, atol=SAME * scale))
 
 
-def _swapped(problems: Sequence[SimpleRun]) -> dict[Path, str]:
+def _swapped(problems: Sequence[FunctionProblem]) -> dict[Path, str]:
     """Return the pairs of gradients that are each the other's."""
     found: dict[Path, str] = {}
-    leaves = list(problems[0].seen.leaves)
-    truths = [p.truth(p.seen.cotangents) for p in problems]
+    leaves = list(problems[0].leaves)
+    truths = [p.truth(p.cotangents) for p in problems]
     for i, one in enumerate(leaves):
         for other in leaves[i + 1 :]:
             if all(
                 one in t
                 and other in t
-                and _equals(p.seen.got.get(one), t[other])
-                and _equals(p.seen.got.get(other), t[one])
+                and _equals(p.got.get(one), t[other])
+                and _equals(p.got.get(other), t[one])
                 for p, t in zip(problems, truths, strict=True)
             ):
                 text = f"the gradients of {path_name(one)} and {path_name(other)} are swapped"

@@ -11,6 +11,7 @@ from reference.checks.kinds._programs import ExpressionProgram
 from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
+from reports.records import grouped
 
 
 class ProgramGradient(NamedTuple):
@@ -28,9 +29,7 @@ def diagnosis_of(small: Sequence[ExpressionProgram], found: Sequence[ProgramGrad
 
     small: the programs of one operator each, the simplest ones first.
     """
-    results: dict[str, list[ProgramGradient]] = {}
-    for one in found:
-        results.setdefault(one.program.text, []).append(one)
+    results = grouped(found, lambda one: one.program.text)
     wrong = [p for p in small if any(not t.row.right for t in results.get(p.text, ()))]
     sentences: dict[str, str] = {}
     for use in ("once", "twice"):
@@ -56,12 +55,9 @@ def _sentence(program: ExpressionProgram, results: Sequence[ProgramGradient]) ->
         return _twice(program, results)
     if _exchanged(results):
         return f"the gradients of its two operands are exchanged, in {program.text}"
-    by_leaf: dict[str, list[ProgramGradient]] = {}
-    for one in results:
-        if not one.row.right:
-            by_leaf.setdefault(one.leaf, []).append(one)
+    wrong = (one for one in results if not one.row.right)
     parts = []
-    for leaf, some in by_leaf.items():
+    for leaf, some in grouped(wrong, lambda one: one.leaf).items():
         text = _of_the_input(program, some) or describe([_pair(t) for t in some])
         how = f": {text}" if text else ""
         parts.append(f"the gradient of {leaf} in {program.text} is wrong{how}")

@@ -4,7 +4,7 @@ A question has what went in, what the forward made of it, the cotangents, and th
 came back. The same question, put to another file of the same kind, gives what is right.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from reference.checks.code import Layout, Path, path_name
 from reference.checks.comparing import Truth
 from reference.checks.explain import Explanation
 from reference.checks.judging import ProblemCase, Subject
+from reference.checks.kinds._catalogue import FunctionProblem
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
 from reference.formats import Array
@@ -41,32 +42,21 @@ class Explained(Subject):
         return Explanation(first, mistakes, tuple(found.described))
 
 
-Known = Callable[[ProblemCase], Mapping[str, object]]
-
-
-def by_name(leaves: Mapping[Path, object]) -> dict[str, object]:
-    """Return arrays by the names that people know them by."""
-    return {path_name(p): a for p, a in leaves.items()}
-
-
 def described(
-    cases: Sequence[ProblemCase], known: Known, mistakes: Mapping[Path, str] = MappingProxyType({})
+    cases: Sequence[ProblemCase],
+    seen: Sequence[FunctionProblem],
+    mistakes: Mapping[Path, str] = MappingProxyType({}),
 ) -> Diagnosis:
     """Return which gradients are wrong, each with what its problems have in common.
 
-    known: arrays that may have slipped in, of one problem: its inputs, its steps. mistakes: what
-    is known of a gradient already.
+    seen: what was run in each case; its inputs may have slipped in. mistakes: what is known of a
+    gradient already.
     """
     pairs: dict[Path, list[ArrayPair]] = {}
-    for case in cases:
-        if case.assessment.all_right:
-            continue
+    for case, problem in zip(cases, seen, strict=True):
         scale = case.assessment.scale
-        beside = {
-            k: np.asarray(v)
-            for k, v in known(case).items()
-            if isinstance(v, np.ndarray) and v.dtype.kind == "f"
-        }
+        leaves = problem.leaves.items()
+        beside = {path_name(p): np.asarray(v) for p, v in leaves if v.dtype.kind == "f"}
         rows = case.assessment.rows
         right = {f"the gradient of {path_name(r.leaf)}": r.truth.value for r in rows}
         for r in case.assessment.rows:

@@ -16,9 +16,7 @@ from reference.checks.comparing import Assessment, Objective
 from reference.checks.comparing.differences import by_differences
 from reference.checks.judging import Demonstration, Key, ProblemCase
 from reference.checks.kinds._catalogue import (
-    Cotangents,
     FunctionProblem,
-    SimpleRun,
     by_catalogue,
     simple_mistakes,
 )
@@ -33,7 +31,6 @@ from reference.checks.kinds._questions import (
     Question,
     Questioned,
     RightAnswer,
-    by_name,
     cotangents_of,
     described,
     question_of,
@@ -82,10 +79,7 @@ class FunctionSubject(Questioned):
         self.sizes: dict[str, int] = {}
         """Sizes that are settled, for a small problem."""
         self.seen: dict[int, FunctionProblem] = {}
-        """Of each problem: leaves, outputs, cotangents, gradients."""
         self.drawn: dict[int, dict[str, object]] = {}
-        self.truths: dict[int, Callable[[Cotangents], dict[Path, Array]]] = {}
-        """Of each problem: the right gradients for any cotangents."""
         self.coarse = bool(FLOAT32.search(written.text))
         self.kind = frame.module
 
@@ -107,13 +101,9 @@ class FunctionSubject(Questioned):
             return f"PyTorch autograd through {operations}, float64"
         return f"JAX's gradient of {operations}, float64"
 
-    def inputs(self, seed: int, index: int) -> dict[str, object]:
-        """Return the plain inputs of one problem."""
-        return self._drawn(seed, index)
-
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and hold every gradient to the framework's own."""
-        drawn = self._drawn(seed, index)
+        drawn = self.inputs(seed, index)
         leaves = self.leaves(drawn)
         rng = generator(seed, index + _COTANGENTS, self.mode.style)
         kept = {p: a.copy() for p, a in leaves.items()}
@@ -126,8 +116,10 @@ class FunctionSubject(Questioned):
             got = mine.pull(cotangents)
             truth = self._truth(drawn, kept, cotangents, seed + index)
         self.drawn[index] = drawn
-        self.seen[index] = FunctionProblem(kept, mine.outputs, cotangents, got)
-        self.truths[index] = lambda given: self._truth(drawn, kept, given, seed + index)
+        self.seen[index] = FunctionProblem(
+            kept, mine.outputs, cotangents, got,
+            lambda given: self._truth(drawn, kept, given, seed + index),
+        )  # fmt: skip
         rows, missing = [], []
         for path, right in truth.items():
             if got.get(path) is None:
@@ -149,7 +141,7 @@ class FunctionSubject(Questioned):
         self, question: Question, seed: int, index: int, cuts: Mapping[Path, object]
     ) -> RightAnswer:
         """Run its own forward outside of the machinery, and differentiate it."""
-        drawn = self._drawn(seed, index) | {p[0]: v for p, v in question.others.items()}
+        drawn = self.inputs(seed, index) | {p[0]: v for p, v in question.others.items()}
         leaves = dict(question.inputs)
         for path, value in leaves.items():
             if len(path) == 1:
@@ -186,13 +178,9 @@ class FunctionSubject(Questioned):
     def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
         wrong = [c for c in cases if not c.assessment.all_right]
-        found = by_catalogue([self.seen[c.index] for c in wrong])
-        if found is not None:
-            return found
-        mistakes = simple_mistakes(
-            [SimpleRun(self.seen[c.index], self.truths[c.index]) for c in wrong[:_EXPLAINED]]
-        )
-        return described(wrong, lambda c: by_name(self.seen[c.index].leaves), mistakes)
+        seen = [self.seen[c.index] for c in wrong]
+        found = by_catalogue(seen)
+        return found or described(wrong, seen, simple_mistakes(seen[:_EXPLAINED]))
 
     # -- a small problem ---------------------------------------------------------------------
 
@@ -240,7 +228,8 @@ class FunctionSubject(Questioned):
 
     # -- arguments ---------------------------------------------------------------------------
 
-    def _drawn(self, seed: int, index: int) -> dict[str, object]:
+    def inputs(self, seed: int, index: int) -> dict[str, object]:
+        """Return the plain inputs of one problem."""
         rng = generator(seed, index, self.mode.style)
         sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style) | self.sizes
         made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}

@@ -31,7 +31,6 @@ from reference.checks.kinds._questions import (
     Question,
     Questioned,
     RightAnswer,
-    by_name,
     cotangents_of,
     described,
     question_of,
@@ -215,7 +214,7 @@ class TensorSubject(Questioned):
         wrong = [c for c in cases if not c.assessment.all_right]
         seen = [self._seen[c.index] for c in wrong]
         found = by_catalogue(seen) if self.unwritten is None else None
-        return found or described(wrong, lambda c: by_name(self._seen[c.index].leaves))
+        return found or described(wrong, seen)
 
 
 def subject(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from reference.checks.code import NumericValue, Path
 from reference.checks.code import vocabulary as words
+from reports.records import grouped
 
 Pairs = list[tuple[Path, Path]]
 
@@ -103,10 +104,8 @@ def _lists(claims: Mapping[Path, NumericValue], free: dict[Path, NumericValue]) 
 
 
 def _by_head(paths: Mapping[Path, NumericValue]) -> dict[Path, list[Path]]:
-    found: dict[Path, list[Path]] = {}
-    for path in paths:
-        if len(path) > 1 and path[-1].isdigit():
-            found.setdefault(path[:-1], []).append(path)
+    numbered = (path for path in paths if len(path) > 1 and path[-1].isdigit())
+    found = grouped(numbered, lambda path: path[:-1])
     return {k: sorted(v, key=lambda p: int(p[-1])) for k, v in found.items()}
 
 

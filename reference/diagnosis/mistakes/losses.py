@@ -3,7 +3,7 @@
 import numpy as np
 
 from manual_backprop.operation import FloatArray
-from reference.diagnosis.mistakes.catalogue import LOSS, LossLine
+from reference.diagnosis.mistakes.catalogue import LOSS
 
 _SQUARES = ("squared_error", "mse", "squared_hinge")
 _DIFFERENCES = ("l1", "smooth_l1", "huber", "log_cosh", "gaussian_nll", "poisson_nll",
@@ -16,10 +16,6 @@ _ENTROPIES = ("binary_cross_entropy", "categorical_cross_entropy", "bce_with_log
 def _softmax(y: FloatArray) -> FloatArray:
     e = np.exp(y - y.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
-
-
-def _smoothed(c: LossLine) -> bool:
-    return bool(c.arguments.get("label_smoothing", 0))
 
 
 # -- any loss -----------------------------------------------------------------------------------
@@ -159,7 +155,8 @@ LOSS.of("cross_entropy", right="p = eʸ / Σ over the row")(
     when=lambda c: c.batch > 1)
 LOSS.of("cross_entropy", right="δy with (1 − ε) t + ε/C")("label_smoothing_left_out", "ε = 0 in δy",
     "The loss smooths its labels, the gradient does not.",
-    lambda c: c.gradient(label_smoothing=0.0), when=_smoothed)
+    lambda c: c.gradient(label_smoothing=0.0),
+    when=lambda c: bool(c.arguments.get("label_smoothing", 0)))
 LOSS.of("cross_entropy", "nll", right="δy = w_t (p − t)")(
     "class_weights_left_out", "class weights 1 in δy",
     "The class weights multiply the loss but are left out of the gradient.",
