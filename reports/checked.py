@@ -186,8 +186,10 @@ def verdict_of(part: Part) -> str:
     if not part.problems:
         fault = next((f.kind for f in part.faults if f.fatal), "")
         return f"FAILED: it {fault}" if fault else "FAILED"
-    how = "though right" if part.right == part.problems else "right"
-    return f"FAILED: {how} on {part.right} of {problems_text(part.problems)}"
+    count = f"right on {part.right} of {problems_text(part.problems)}"
+    if part.right == part.problems:
+        return f"FAILED for another reason; the gradient is {count}"
+    return f"FAILED: {count}"
 
 
 def _compared(part: Part) -> str:

@@ -61,14 +61,14 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
     wanted = named_operation(reading, like)
     values = _values(reading, seed)
     if values is None:
-        return "", []
+        return "", not_compared(like)
     x, y = values
     if wanted is not None and wanted in ACTIVATIONS:
         if _is(wanted, x, y) or (ACTIVATIONS[wanted].rowwise and _is(wanted, x.T, y.T)):
             return wanted, []  # samples are rows, or columns
     found = next((name for name in ACTIVATIONS if _is(name, x, y)), "")
     if wanted is None or wanted not in ACTIVATIONS:
-        return found, []
+        return found, not_compared(like)
     called = like or wanted
     assert reading.forward is not None
     if found:
@@ -85,6 +85,16 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
     return "", [
         f"{reading.forward.name} is another function than {called}{settings}: at x = {x[at]:.4g} "
         f"it gives {y[at]:.6g}, {called} {ours[at]:.6g}; the gradient is judged by its own forward"
+    ]
+
+
+def not_compared(like: str | None) -> list[str]:
+    """Return the remark that a forward was not compared with the operation of `like`."""
+    if like is None or known_like(like) == "network":
+        return []
+    return [
+        f"its forward was not compared with {like}: --like compares activations only, and only "
+        "with a function of one matrix that returns a matrix of the same shape"
     ]
 
 
