@@ -2,8 +2,10 @@
 
 A plan may be restricted to some activations, losses or regimes. The problems that remain are
 numbered by position, and a block is a range of positions; the index of a problem is its number
-among all problems. The result of a block depends only on the plan and that range, and results merge
-in any order. So workers, interruptions and resumption do not change the report.
+among all problems. For example, with `--loss mse` the problems at positions 0, 1 and 2 have the
+indices 11, 35 and 59, so `show 0:11` draws the first of them, as without the option. The result of
+a block depends only on the plan and that range, and results merge in any order. So workers,
+interruptions and resumption do not change the report.
 """
 
 import math

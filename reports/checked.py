@@ -42,7 +42,8 @@ class Worst(msgspec.Struct, frozen=True):
         where = f"{self.tensor}{list(self.entry)}" if self.entry else self.tensor
         bound = f" ± {self.bound:.1e}" if self.bound else ""
         truth = 0.0 if abs(self.truth) <= self.bound else self.truth
-        return f"{where} of problem {self.at}: yours {self.given:.17g}, right {truth:.17g}{bound}"
+        place = problem_text(self.at)
+        return f"{where} of {place}: yours {self.given:.17g}, right {truth:.17g}{bound}"
 
 
 class NamedMistake(msgspec.Struct, frozen=True):
@@ -198,6 +199,12 @@ def _compared(part: Part) -> str:
     names = [t.name for t in part.tensors]
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return f"every entry of {', '.join(names[:6])}{more}"
+
+
+def problem_text(at: str) -> str:
+    """Return "problem 15 of seed 0" for "0:15"; `show 0:15` would show a problem of a report."""
+    seed, _, index = at.partition(":")
+    return f"problem {index} of seed {seed}"
 
 
 def problems_text(count: int) -> str:

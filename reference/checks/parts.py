@@ -16,7 +16,7 @@ from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks.code import Path, Spec, Target, Unit, claim_name, is_gradient_name, path_name
 from reference.checks.code.inventory import set_up_by
 from reference.checks.code.raised import error_line
-from reference.checks.comparing import Row, identify, not_compared
+from reference.checks.comparing import Row, compared, identify, known_like, not_compared
 from reference.checks.judging import (
     Chosen,
     Failure,
@@ -250,6 +250,9 @@ def _about_the_forward(
     part: Part, subject: Subject, request: CheckRequest, like: str | None
 ) -> Part:
     """Find which operation the forward is, and where it breaks."""
+    if isinstance(subject, FunctionSubject) and like is not None:
+        _, remarks = compared(subject.matrices(), known_like(like), like, "its forward")
+        return msgspec.structs.replace(part, remarks=(*part.remarks, *remarks))
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         return msgspec.structs.replace(part, remarks=(*part.remarks, *not_compared(like)))
     operation, remarks = identify(subject.reading, request.seed, like)

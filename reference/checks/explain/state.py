@@ -98,13 +98,13 @@ def _variable(state: ExplanationState) -> tuple[ClaimedArray | None, frozenset[P
     left = state.left
     inner = [c for c in state.problems[0].claims.values() if c.inner and not c.right]
     for variable in sorted(inner, key=depth_of, reverse=True) if left else ():
-        follow, told = {c.path for c in left}, 0
+        follow, seen = {c.path for c in left}, 0
         for problem in state.problems:
             made = _continued(state, problem, variable.path)
-            told += bool(made)
+            seen += bool(made)
             if made:
                 follow = {p for p in follow if p in made and close(problem.claims[p].got, made[p])}
-        if follow and told >= min(ENOUGH, len(state.problems)):
+        if follow and seen >= min(ENOUGH, len(state.problems)):
             return variable, frozenset(follow)
     return None, frozenset()
 

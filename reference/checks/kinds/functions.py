@@ -212,6 +212,15 @@ class FunctionSubject(Questioned):
         described = tuple((called(name), text) for name, text in found.described)
         return Explanation(called(found.first), named, described)
 
+    def matrices(self) -> tuple[Array, Array] | None:
+        """Return input and output of its forward, if it has one matrix of each, of one shape."""
+        seen = next(iter(self.seen.values()), None)
+        outputs = [o for o in seen.outputs if o is not None] if seen is not None else []
+        if seen is None or len(seen.leaves) != 1 or len(outputs) != 1:
+            return None
+        (x,), (y,) = seen.leaves.values(), outputs
+        return (x, y) if x.ndim == 2 and x.shape == y.shape else None
+
     # -- a small problem ---------------------------------------------------------------------
 
     def smaller(self, seed: int, index: int, wrong: Collection[Key]) -> Iterator["FunctionSubject"]:
