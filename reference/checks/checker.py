@@ -4,8 +4,8 @@
     check("layers.py")                       # a file, in a separate process
     check(Relu, like="relu")                 # an object
 
-The target's own forward is the reference: it runs on numbers that carry their derivative and its
-error bound, and every gradient that comes back is compared with it.
+The target's own forward runs on numbers that carry their derivative and its error bound, and every
+gradient that comes back is compared with this derivative.
 """
 
 import inspect
