@@ -89,7 +89,8 @@ def test_a_local_variable_is_found_without_a_name_for_the_mistake() -> None:
     found = inside(LAYER.replace(SLOPE, "np.cos(z)")).parts[0]
     assert found.first_wrong == "dz" and not found.mistakes
     ((name, how),) = found.described
-    assert name == "dz" and how.startswith("no known mistake fits; its direction differs")
+    assert name == "dz"
+    assert how.startswith("as the gradient of z, no known mistake fits; its direction differs")
     assert how.endswith("dx, dW and db would be right if dz were")
 
 
@@ -152,3 +153,11 @@ def test_a_file_without_a_gradient_is_answered_with_what_was_seen(tmp_path: Path
     )  # fmt: skip
     assert ran.returncode == 2
     assert "no gradient was found among softmax, Layer.forward. A gradient is rec" in ran.stdout
+
+
+@pytest.mark.parametrize("name", ["dz", "error", "q"])
+@pytest.mark.parametrize("slope", ["np.cos(z)", "np.where(z > 0, 1.0, 0.01)"])
+def test_a_local_variable_is_found_under_any_name(name: str, slope: str) -> None:
+    found = inside(LAYER.replace(SLOPE, slope).replace("dz", name)).parts[0]
+    assert found.first_wrong == name
+    assert bool(found.mistakes) == slope.startswith("np.where")

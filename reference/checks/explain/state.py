@@ -9,10 +9,11 @@ import msgspec
 
 from reference.checks.code import Path
 from reference.checks.explain import simple_errors
-from reference.checks.explain.finding import ENOUGH, ClaimCase, Explanation
-from reference.checks.explain.graph import Array, Edit
+from reference.checks.explain.finding import ClaimCase, Explanation
+from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, listed
-from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, is_multiple
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, is_multiple
+from reference.checks.explain.variables import as_made, wrong_variable
 from reports.checked import NamedMistake
 
 
@@ -71,57 +72,25 @@ def depth_of(claim: ClaimedArray) -> int:
 def explanation_of(state: ExplanationState) -> Explanation:
     """Return what a search found, going back from the loss."""
     ordered = _merged(sorted(state.named, key=lambda n: -n[1]))
-    variable, follow = _variable(state)
+    bases = [state.base(p) for p in state.problems]
+    cases, follow = wrong_variable(state.problems, bases, state.left)
+    variable = cases[0].claim if cases else None
     first = _first(state, variable, follow)
-    described = {c.text: _not_named(state, c) for c in state.left if c.path not in follow}
+    described = {
+        c.text: _not_named(cases_of(state, c.path)) for c in state.left if c.path not in follow
+    }
     if variable is not None:
         names = listed([c.text for c in state.left if c.path in follow])
-        how = f"{_not_named(state, variable)}; {names} would be right if {variable.text} were"
+        what = f"as the gradient of {variable.of}, {_not_named(cases)}"
+        how = f"{what}; {names} would be right if {variable.text} were"
         described = {variable.text: how} | described
     elif first in described:
         described[first] += f"; it may also be in a variable that {first} is computed from"
     return Explanation(first, tuple(ordered), tuple(described.items()))
 
 
-def _not_named(state: ExplanationState, claim: ClaimedArray) -> str:
-    how = simple_errors.described(cases_of(state, claim.path))
-    return "; ".join(filter(None, ["no known mistake fits", how]))
-
-
-def _variable(state: ExplanationState) -> tuple[ClaimedArray | None, frozenset[Path]]:
-    """Return the local variable from which what is left follows, and the claims that follow.
-
-    These claims are what a right backward makes of the variable's own value, in every problem that
-    has the variable (where all z > 0, relu(z) and z are one array). Of several variables it is the
-    one nearest to the loss.
-    """
-    left = state.left
-    inner = [c for c in state.problems[0].claims.values() if c.inner and not c.right]
-    for variable in sorted(inner, key=depth_of, reverse=True) if left else ():
-        follow, seen = {c.path for c in left}, 0
-        for problem in state.problems:
-            made = _continued(state, problem, variable.path)
-            seen += bool(made)
-            if made:
-                follow = {p for p in follow if p in made and close(problem.claims[p].got, made[p])}
-        if follow and seen >= min(ENOUGH, len(state.problems)):
-            return variable, frozenset(follow)
-    return None, frozenset()
-
-
-def _continued(state: ExplanationState, problem: ReadingProblem, path: Path) -> dict[Path, Array]:
-    """Return what the claims would be if the sweep went on with the backward's own variable."""
-    variable = problem.claims.get(path)
-    if variable is None:
-        return {}
-    places = variable.places.ravel().tolist()
-    given = (variable.got / problem.scale).ravel().tolist()
-
-    def hook(adjoints: list[float]) -> None:
-        for place, value in zip(places, given, strict=True):
-            adjoints[place] = value
-
-    return problem.predicted(state.base(problem) | Edit.at(places, hook))
+def _not_named(cases: list[ClaimCase]) -> str:
+    return "; ".join(filter(None, ["no known mistake fits", simple_errors.described(cases)]))
 
 
 def _merged(found: list[tuple[NamedMistake, int]]) -> list[NamedMistake]:
@@ -169,6 +138,8 @@ def _first(state: ExplanationState, variable: ClaimedArray | None, follow: froze
         c
         for c in problem.claims.values()
         if not c.right and c.path not in follow
-        if not c.inner or c is variable or (made and is_multiple(c.got, made[c.path]))
+        if not c.inner or (made and is_multiple(c.got, made[c.path]))
     ]
+    wrong += as_made(problem, state.base(problem)) if state.accepted else []
+    wrong += [variable] if variable is not None else []
     return max(wrong, key=depth_of).text if wrong else ""
