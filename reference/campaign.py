@@ -2,8 +2,8 @@
 
 A plan may be restricted to some activations, losses or regimes. Then only some of all problems
 remain. The *index* of a problem is its number among all problems, its *position* its number among
-those that remain; a block is a range of positions. Example: if every third problem remains, the
-positions 0, 1, 2 have the indices 0, 3, 6.
+those that remain; a block is a range of positions. Example: with `--loss mse` the problems at
+positions 0, 1 and 2 have the indices 11, 35 and 59, and `show 0:11` draws the first of them.
 
 The result of a block depends only on the plan and its range, and results merge in any order. So
 workers, interruptions and resumption do not change the report.

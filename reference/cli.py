@@ -34,6 +34,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables show a flag as "--strict <bool>", as if it took a value
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A hand-written NumPy backprop, checked against PyTorch, JAX and a certified gradient.",
 )
@@ -62,12 +63,77 @@ Seed = Annotated[
 ]
 
 
-@app.command()
-def ops(as_json: Json = False) -> None:
-    """List the operations, their parameters and their counterparts in PyTorch and JAX."""
-    from reference.listing import operations, operations_text
+def _renamed(folder: Path | None) -> None:
+    if folder is not None:
+        raise typer.BadParameter("this option is called --add-to")
 
-    _print(operations, operations_text, as_json)
+
+RenamedReport = Annotated[Path | None, Option("--report", hidden=True, callback=_renamed)]
+"""In `check` a folder that --report writes; here it was one that exists."""
+
+
+@app.command()
+def check(
+    targets: Annotated[
+        list[str],
+        Argument(
+            metavar="TARGET...",
+            help="What to check: FILE.py, FILE.ipynb, a folder, FILE.py:name or module:name.",
+        ),
+    ],
+    like: Annotated[
+        str | None,
+        Option(
+            help="Name of the activation that the forward should compute, for example gelu; a "
+            "remark says if it does not, or if it could not be compared."
+        ),
+    ] = None,
+    problems: Annotated[
+        int | None,
+        Option(help="Problems drawn for each gradient; default: 20, or at least 4 for slow code."),
+    ] = None,
+    seed: Seed = 0,
+    report: Annotated[
+        Path | None,
+        Option(help="Folder that gets a page and a script that reproduces each mistake."),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        Option(
+            help="Processor time in seconds that your code may take for one problem; default: 10."
+        ),
+    ] = None,
+    frameworks: Annotated[
+        str | None,
+        Option(
+            help="Also compare the frameworks' own gradients with the certified one: torch, jax or "
+            "torch,jax."
+        ),
+    ] = None,
+    allow_unchecked: Annotated[
+        bool,
+        Option(
+            "--allow-unchecked",
+            help="Exit 0 when all checked gradients are right, even if others were not checked.",
+        ),
+    ] = False,
+    strict: Annotated[
+        bool,
+        Option(
+            "--strict",
+            help="Also exit 1 when a right gradient is FRAGILE: it loses digits or "
+            "fails at extreme inputs.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Check your gradient: where it is wrong, and which mistake."""
+    from reference.checks.command import run
+
+    return run(
+        targets, like=like, problems=problems, seed=seed, report=report, timeout=timeout,
+        frameworks=frameworks, allow_unchecked=allow_unchecked, strict=strict, as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command()
@@ -144,7 +210,11 @@ def report(
         ),
     ] = False,
 ) -> int:
-    """Compare random networks with PyTorch, JAX and a certified gradient; write the report."""
+    """Test this project, PyTorch and JAX on random problems.
+
+    It compares the hand-written NumPy library, PyTorch and JAX with a certified gradient, and
+    writes a report. For a page about your own code use `check --report FOLDER`.
+    """
     from reference.campaign import Plan
     from reference.oracles import SECOND_ORDER
     from reference.running.progress import progress_bar
@@ -186,73 +256,36 @@ def report(
 
 
 @app.command()
-def check(
-    targets: Annotated[
-        list[str],
+def explain(
+    target: Annotated[
+        str,
         Argument(
-            metavar="TARGET...",
-            help="What to check: FILE.py, FILE.ipynb, a folder, FILE.py:name or module:name.",
+            metavar="ARTICLE|SEED:INDEX|NETWORK",
+            help="An article (004), a problem of a report (0:17) or a network (2-3-1:tanh:mse).",
         ),
     ],
-    like: Annotated[
-        str | None,
-        Option(
-            help="Name of the operation that the forward should compute, for example gelu; a "
-            "remark says if it does not."
-        ),
+    html: Annotated[
+        Path | None, Option(help="Write a page to this file, and print no text.")
     ] = None,
-    problems: Annotated[
-        int | None,
-        Option(help="Problems drawn for each gradient; default: 20, or fewer for slow code."),
-    ] = None,
-    seed: Seed = 0,
-    report: Annotated[
-        Path | None,
-        Option(help="Folder that gets a page and a script that reproduces each mistake."),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        Option(
-            help="Processor time in seconds that your code may take for one problem; default: 10."
-        ),
-    ] = None,
-    frameworks: Annotated[
-        str | None,
-        Option(
-            help="Also compare the frameworks' own gradients with the certified one: torch, jax or "
-            "torch,jax."
-        ),
-    ] = None,
-    allow_unchecked: Annotated[
-        bool,
-        Option(
-            "--allow-unchecked",
-            help="Exit 0 when all checked gradients are right, even if others were not checked.",
-        ),
-    ] = False,
-    strict: Annotated[
-        bool, Option("--strict", help="Exit 1 when a right gradient is fragile.")
-    ] = False,
-    as_json: Json = False,
-) -> int:
-    """Check a gradient that you wrote, find where it is wrong, and name the mistake."""
-    from reference.checks.command import run
+) -> None:
+    """Show one problem step by step: formulas, shapes, numbers."""
+    from reference.articles.walkthrough import walk
 
-    return run(
-        targets, like=like, problems=problems, seed=seed, report=report, timeout=timeout,
-        frameworks=frameworks, allow_unchecked=allow_unchecked, strict=strict, as_json=as_json,
-    )  # fmt: skip
+    _claim("html", html, ".html", ".htm")
+    shown = walk(target)
+    if html is None:
+        typer.echo(shown.text())
+    else:
+        html.write_text(shown.html(), encoding="utf-8")
+        typer.echo(f"The page: {html}")
 
 
 @app.command()
 def grade(
     assignment: Annotated[
-        Path,
-        Argument(
-            metavar="ASSIGNMENT",
-            help="TOML file of the assignment. With --init: your solution, a Python file.",
-        ),
-    ],
+        Path | None,
+        Argument(metavar="ASSIGNMENT", help="TOML file of the assignment."),
+    ] = None,
     submissions: Annotated[
         list[str] | None,
         Argument(metavar="SUBMISSIONS...", help="Python files, notebooks, folders or zip files."),
@@ -270,17 +303,52 @@ def grade(
     workers: Annotated[int, Option(help="How many submissions are graded at once.")] = 2,
     init: Annotated[
         Path | None,
-        Option(
-            help="Write this TOML file for the solution that is given as ASSIGNMENT; grade nothing."
-        ),
+        Option(help="Write this TOML file for the solution of --solution; grade nothing."),
+    ] = None,
+    solution: Annotated[
+        Path | None, Option(help="For --init: your solution, a Python file.")
     ] = None,
 ) -> int:
-    """Grade a class: each submission by itself, with partial credit and named mistakes."""
+    """Grade a class, with partial credit and named mistakes."""
     from reference.grading import command
 
-    if init is not None:
-        return command.init(init, assignment)
+    if init is not None or solution is not None:
+        if init is None or solution is None or assignment is not None:
+            raise typer.BadParameter("expected grade --init ASSIGNMENT.toml --solution SOLUTION.py")
+        return command.init(init, solution)
+    if assignment is None:
+        raise typer.BadParameter("expected an assignment: grade ASSIGNMENT.toml SUBMISSIONS...")
     return command.run(assignment, submissions or [], out, form, workers)
+
+
+@app.command()
+def articles(
+    target: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="[NNN|FILE]...",
+            help="Article numbers such as 002, or Python files that define ARTICLE.",
+        ),
+    ] = None,
+    into: Annotated[
+        Path | None, Option("--add-to", help="Also add the claims to the report in this folder.")
+    ] = None,
+    _: RenamedReport = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate every claim of five articles, or of your own."""
+    from manual_backprop.articles import ARTICLES
+    from reference.articles.commands import audit, audit_text
+    from reference.running.progress import progress_lines
+    from reports.folder import read_report, update_report
+
+    if into is not None:
+        read_report(into)  # refuse a folder that is no report before the long work
+    with progress_lines("articles"):
+        found = audit(target or ARTICLES)
+    if into is not None:
+        update_report(into, found)
+    _print(lambda: found, lambda: audit_text(found), as_json)
 
 
 @app.command()
@@ -293,160 +361,11 @@ def show(
     ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Draw one problem of a report again; show its numbers, the answers and the verdict."""
+    """Draw one problem of a report again, with all numbers."""
     from reference.show import show, show_data, show_text
 
     shown = show(address, order)
     _print(lambda: show_data(*shown), lambda: show_text(*shown), as_json)
-
-
-@app.command()
-def articles(
-    target: Annotated[
-        list[str] | None,
-        Argument(
-            metavar="[NNN|FILE]...",
-            help="Article numbers such as 002, or Python files that define ARTICLE.",
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None, Option(help="Also add the claims to the report in this folder.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Evaluate every formula of the five articles, or of an article file of yours."""
-    from manual_backprop.articles import ARTICLES
-    from reference.articles.commands import audit, audit_text
-    from reference.running.progress import progress_lines
-    from reports.folder import read_report, update_report
-
-    if report is not None:
-        read_report(report)  # refuse a folder that is no report before the long work
-    with progress_lines("articles"):
-        found = audit(target or ARTICLES)
-    if report is not None:
-        update_report(report, found)
-    _print(lambda: found, lambda: audit_text(found), as_json)
-
-
-@app.command()
-def explain(
-    target: Annotated[
-        str,
-        Argument(
-            metavar="ARTICLE|SEED:INDEX|NETWORK",
-            help="An article (004), a problem of a report (0:17) or a network (2-3-1:tanh:mse).",
-        ),
-    ],
-    html: Annotated[
-        Path | None, Option(help="Write a page to this file, and print no text.")
-    ] = None,
-) -> None:
-    """Show one problem step by step: formulas, shapes, and the numbers of every side."""
-    from reference.articles.walkthrough import walk
-
-    _claim("html", html, ".html", ".htm")
-    shown = walk(target)
-    if html is None:
-        typer.echo(shown.text())
-    else:
-        html.write_text(shown.html(), encoding="utf-8")
-        typer.echo(f"The page: {html}")
-
-
-@app.command()
-def bench(
-    what: Annotated[
-        str,
-        Argument(
-            metavar="[steps|throughput|check|second]",
-            help="What to time: training steps, networks per second and each part of a run, "
-            "`check`, or second derivatives.",
-        ),
-    ] = "steps",
-    as_json: Json = False,
-    picture: Annotated[
-        Path | None,
-        Option(help="For steps: also time many widths and batches, drawn in this SVG file."),
-    ] = None,
-    clock: Annotated[
-        str, Option(help="For steps: wall, or cpu on a busy machine (then one thread only).")
-    ] = "wall",
-) -> None:
-    """Time a training step by hand and in each framework, or the checker itself."""
-    from reference.bench.command import bench as run
-
-    _claim("picture", picture, ".svg")
-    typer.echo(run(what, as_json, picture, clock, lambda line: typer.echo(line, err=True)))
-
-
-@app.command()
-def train(
-    task: Annotated[
-        str, Argument(metavar="[digits|iris|moons]", help="The data to train on.")
-    ] = "digits",
-    steps: Annotated[
-        int | None, Option(help="How many training steps; default: 400, and 600 for moons.")
-    ] = None,
-    dtype: Annotated[
-        str, Option(help="Number type of the training: float32 or float64.")
-    ] = "float64",
-    seed: Annotated[
-        int, Option(help="Seed of the first weights and of the order of the samples.")
-    ] = 0,
-    learning_rate: Annotated[
-        float | None,
-        Option(
-            help="Learning rate; default: 0.1, and 0.02 for iris. A large one lets rounding "
-            "separate the runs."
-        ),
-    ] = None,
-    picture: Annotated[
-        Path | None, Option(help="Draw the runs in this file: NAME.svg, .png or .pdf.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Train with hand-written, PyTorch and JAX gradients from one start; compare the runs."""
-    from reference.train import picture as draw
-    from reference.train import train as run
-    from reference.train import training_data, training_text
-
-    _claim("picture", picture, ".svg", ".png", ".pdf")
-    done = run(task, steps, dtype, seed, learning_rate)
-    _print(lambda: training_data(done), lambda: training_text(done), as_json)
-    if picture is not None:
-        draw(done, picture)
-        typer.echo(f"The picture: {picture}", err=as_json)
-
-
-@app.command()
-def diff(
-    before: Annotated[Path, Argument(metavar="BEFORE", help="Folder of the earlier report.")],
-    after: Annotated[Path, Argument(metavar="AFTER", help="Folder of the later report.")],
-    out: Annotated[
-        Path | None, Option(help="Also write a page, Markdown, text and records to this folder.")
-    ] = None,
-) -> int:
-    """Show what changed between two reports; exit 1 when something got worse."""
-    from reports.diff_pages import render_diff_text
-    from reports.folder import diff_folders, write_diff
-
-    difference = diff_folders(before, after)
-    typer.echo(render_diff_text(difference), nl=False)
-    if out is not None:
-        write_diff(out, difference)
-        typer.echo(f"\nThe page: {out / 'diff.html'}")
-    return difference.exit_code
-
-
-@app.command()
-def book(
-    out: Annotated[Path, Option(help="Folder that gets the book.")] = Path("derivation-book"),
-) -> int:
-    """Build the derivation book; exit 1 when a formula is wrong or unchecked."""
-    from reference.book import command
-
-    return command(out, lambda line: typer.echo(line, err=True))
 
 
 @app.command()
@@ -459,7 +378,8 @@ def conventions(
 ) -> int:
     """List what NumPy, PyTorch and JAX return at special inputs.
 
-    The exit code is 1 if the list differs from the saved ledger.
+    For example: which slope ReLU has at 0, and what the softmax of infinities is. The exit code is
+    1 if the list differs from the saved ledger.
     """
     from reference.conventions import ledger
     from reference.running.progress import progress_lines
@@ -487,7 +407,10 @@ def accuracy(
     order: Annotated[int, Option(help="2 also measures the second derivative.", min=1, max=2)] = 1,
     as_json: Json = False,
 ) -> int:
-    """Measure every operation of NumPy, PyTorch and JAX against the certified value, in ULP.
+    """Measure the worst error of every operation, in ULP.
+
+    ULP: units in the last place, the distance to the next floating-point number. NumPy (this
+    project), PyTorch and JAX are compared with the certified value.
 
     The exit code is 1 if the hand-written code is less accurate than the better framework.
     """
@@ -507,15 +430,16 @@ def trial(
     ] = 1000,
     seed: Seed = 0,
     into: Annotated[
-        Path | None, Option("--report", help="Also add the result to the report in this folder.")
+        Path | None, Option("--add-to", help="Also add the result to the report in this folder.")
     ] = None,
+    _: RenamedReport = None,
     keep: Annotated[
         bool,
         Option("--keep", help="Save the result in the installation; every later report shows it."),
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Test the checker: which errors it finds, false alarms, what it cannot see.
+    """Test the checker: errors found, false alarms, blind spots.
 
     The exit code is 1 if the checker missed an injected mistake or gave a false alarm.
     """
@@ -535,6 +459,115 @@ def trial(
         update_report(into, records)
     _print(lambda: records, lambda: trials.text(records), as_json)
     return int(not trials.passed(records))
+
+
+@app.command()
+def book(
+    out: Annotated[Path, Option(help="Folder that gets the book.")] = Path("derivation-book"),
+) -> int:
+    """Build the derivation book, with every formula checked.
+
+    The exit code is 1 if a formula is wrong or was not checked.
+    """
+    from reference.book import command
+
+    return command(out, lambda line: typer.echo(line, err=True))
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, Argument(metavar="BEFORE", help="Folder of the earlier report.")],
+    after: Annotated[Path, Argument(metavar="AFTER", help="Folder of the later report.")],
+    out: Annotated[
+        Path | None, Option(help="Also write a page, Markdown, text and records to this folder.")
+    ] = None,
+) -> int:
+    """Show what changed between two reports.
+
+    The exit code is 1 if something got worse.
+    """
+    from reports.diff_pages import render_diff_text
+    from reports.folder import diff_folders, write_diff
+
+    difference = diff_folders(before, after)
+    typer.echo(render_diff_text(difference), nl=False)
+    if out is not None:
+        write_diff(out, difference)
+        typer.echo(f"\nThe page: {out / 'diff.html'}")
+    return difference.exit_code
+
+
+@app.command()
+def train(
+    task: Annotated[
+        str, Argument(metavar="[digits|iris|moons]", help="The data to train on.")
+    ] = "digits",
+    steps: Annotated[
+        int | None, Option(help="How many training steps; default: 400, and 600 for moons.")
+    ] = None,
+    dtype: Annotated[
+        str, Option(help="Number type of the training: float32 or float64.")
+    ] = "float64",
+    seed: Annotated[
+        int, Option(help="Seed of the first weights and of the order of the samples.")
+    ] = 0,
+    learning_rate: Annotated[
+        float | None,
+        Option(
+            help="Learning rate; default: 0.1, and 0.02 for iris. If it is too large, differences "
+            "of rounding grow from step to step, and the three runs drift apart."
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None, Option(help="Draw the runs in this file: NAME.svg, .png or .pdf.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train with NumPy, PyTorch and JAX gradients, and compare."""
+    from reference.train import picture as draw
+    from reference.train import train as run
+    from reference.train import training_data, training_text
+
+    _claim("picture", picture, ".svg", ".png", ".pdf")
+    done = run(task, steps, dtype, seed, learning_rate)
+    _print(lambda: training_data(done), lambda: training_text(done), as_json)
+    if picture is not None:
+        draw(done, picture)
+        typer.echo(f"The picture: {picture}", err=as_json)
+
+
+@app.command()
+def bench(
+    what: Annotated[
+        str,
+        Argument(
+            metavar="[steps|throughput|check|second]",
+            help="What to time: training steps, networks per second and each part of a run, "
+            "`check`, or second derivatives.",
+        ),
+    ] = "steps",
+    as_json: Json = False,
+    picture: Annotated[
+        Path | None,
+        Option(help="For steps: also time many widths and batches, drawn in this SVG file."),
+    ] = None,
+    clock: Annotated[
+        str, Option(help="For steps: wall, or cpu on a busy machine (then one thread only).")
+    ] = "wall",
+) -> None:
+    """Time a training step in each framework, or the checker."""
+    from reference.bench.command import bench as run
+
+    _claim("picture", picture, ".svg")
+    typer.echo(run(what, as_json, picture, clock, lambda line: typer.echo(line, err=True)))
+
+
+@app.command()
+def ops(as_json: Json = False) -> None:
+    """List the operations and their counterparts in the frameworks."""
+    from reference.listing import operations, operations_text
+
+    _print(operations, operations_text, as_json)
 
 
 def _print(data: Callable[[], object], text: Callable[[], str], as_json: bool) -> None:

@@ -20,6 +20,8 @@ class CounterpartRow(msgspec.Struct, frozen=True):
     @property
     def call(self) -> str:
         """The function with its keywords."""
+        if self.composed:
+            return "composed"
         keywords = ", ".join(f"{k}={v}" for k, v in self.keywords.items())
         return f"{self.name}({keywords})" if keywords else self.name
 
@@ -62,9 +64,11 @@ def operations_text() -> str:
         rows.append((row.kind, row.name, row.torch.call, row.jax.call, parameters))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join(
-        [*lines, "", "composition: the framework lacks it, so primitives are composed."]
+    explained = (
+        "composed: the framework has no such function, so it is built from the framework's basic "
+        "functions."
     )
+    return "\n".join([explained, "", *lines])
 
 
 def _row(kind: str, operation: Operation) -> OperationRow:

@@ -22,6 +22,7 @@ from reports.checked import (
     Part,
     headline_of,
     plain,
+    problem_text,
     read_checked,
     verdict_of,
     worst_of,
@@ -227,7 +228,7 @@ def short_names(checks: Sequence[Checked]) -> dict[str, str]:
 _FUNCTIONS: dict[str, Any] = {
     "own_lines": own_lines, "entries": entries, "bars": bars, "heat": heat, "levels": LEVELS,
     "verdict_of": verdict_of, "what_was_found": what_was_found, "formula": formula,
-    "marks": MARKS, "derivation": derivation, "joined": joined,
+    "marks": MARKS, "problem_text": problem_text, "derivation": derivation, "joined": joined,
     "capital": capital,
 }  # fmt: skip
 

@@ -42,7 +42,8 @@ class Worst(msgspec.Struct, frozen=True):
         where = f"{self.tensor}{list(self.entry)}" if self.entry else self.tensor
         bound = f" ± {self.bound:.1e}" if self.bound else ""
         truth = 0.0 if abs(self.truth) <= self.bound else self.truth
-        return f"{where} of problem {self.at}: yours {self.given:.17g}, right {truth:.17g}{bound}"
+        place = problem_text(self.at)
+        return f"{where} of {place}: yours {self.given:.17g}, right {truth:.17g}{bound}"
 
 
 class NamedMistake(msgspec.Struct, frozen=True):
@@ -186,8 +187,10 @@ def verdict_of(part: Part) -> str:
     if not part.problems:
         fault = next((f.kind for f in part.faults if f.fatal), "")
         return f"FAILED: it {fault}" if fault else "FAILED"
-    how = "though right" if part.right == part.problems else "right"
-    return f"FAILED: {how} on {part.right} of {problems_text(part.problems)}"
+    count = f"right on {part.right} of {problems_text(part.problems)}"
+    if part.right == part.problems:
+        return f"FAILED for another reason; the gradient is {count}"
+    return f"FAILED: {count}"
 
 
 def _compared(part: Part) -> str:
@@ -196,6 +199,12 @@ def _compared(part: Part) -> str:
     names = [t.name for t in part.tensors]
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return f"every entry of {', '.join(names[:6])}{more}"
+
+
+def problem_text(at: str) -> str:
+    """Return "problem 15 of seed 0" for "0:15"; `show 0:15` would show a problem of a report."""
+    seed, _, index = at.partition(":")
+    return f"problem {index} of seed {seed}"
 
 
 def problems_text(count: int) -> str:

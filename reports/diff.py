@@ -171,7 +171,7 @@ class Difference:
             old, new = (s.count(kind, name) for s in (self.before, self.after))
             if old or new or (kind == "DEVIATES" and name == "manual"):
                 as_before = "as before" if old == new else f"{old:,} before"
-                parts.append(f"{verb} in {count_of(new, 'network')} ({as_before})")
+                parts.append(f"{verb} in {count_of(new, 'problem')} ({as_before})")
         return ", ".join(parts)
 
     def _versions(self) -> Iterable[Change]:

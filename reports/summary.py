@@ -43,34 +43,39 @@ MAX_DTYPES, MAX_VERDICTS = 6, 60
 class Kind:
     """A kind of verdict: its mark (a shape, so that colour is never alone) and its meaning.
 
-    A larger `weight` is more serious. `manual`: the hand-written side is at fault.
+    `manual`: the hand-written side is at fault.
     """
 
     name: str
     mark: str
-    weight: int
     meaning: str
     manual: bool = False
 
+    @property
+    def weight(self) -> int:
+        """How serious it is: its place in the list of kinds, the last one 0."""
+        known = self if self in _IN_ORDER else KINDS["PRECISION"]
+        return len(_IN_ORDER) - 1 - _IN_ORDER.index(known)
 
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind("AGREE", "✓", 0, "every step of every answer is right to rounding"),
-        Kind("PRECISION", "◔", 5, "right by convention, but digits are lost"),
-        Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
-        Kind("DEVIATES", "✕", 6, "outside what rounding allows: wrong"),
-        Kind("VALUE", "≠", 7, "another value than defined: a wrong translation or framework"),
-        Kind("UNSUPPORTED", "○", 2, "a framework has no such derivative; the others agree"),
-        Kind("SKIPPED", "–", 1, "no side could answer; for example, none is installed"),
-        Kind("CRASHED", "!", 8, "a side failed while answering"),
-    )
-}
-UNKNOWN = Kind("OTHER", "•", 5, "another verdict")
-MANUAL_WRONG = Kind("DEVIATES", "✕", 10, "the hand-written gradient is wrong", manual=True)
-MANUAL_CRASHED = Kind(
-    "CRASHED", "!", 9, "the hand-written side failed while answering", manual=True
+
+MANUAL_WRONG = Kind("DEVIATES", "✕", "the hand-written gradient is wrong", manual=True)
+MANUAL_CRASHED = Kind("CRASHED", "!", "the hand-written side failed while answering", manual=True)
+UNKNOWN = Kind("OTHER", "•", "another verdict")
+"""As serious as PRECISION."""
+_IN_ORDER = (
+    MANUAL_WRONG,
+    MANUAL_CRASHED,
+    Kind("CRASHED", "!", "a side failed while answering"),
+    Kind("DEVIATES", "✕", "outside what rounding allows: wrong"),
+    Kind("VALUE", "≠", "another value than defined: a wrong translation or framework"),
+    Kind("PRECISION", "◔", "the formula is correct, but digits are lost"),
+    Kind("CONVENTION", "◇", "a kink: different slopes were chosen, each of them admissible"),
+    Kind("UNSUPPORTED", "○", "a framework has no such derivative; the others agree"),
+    Kind("SKIPPED", "–", "no side could answer; for example, none is installed"),
+    Kind("AGREE", "✓", "all sides are right up to rounding"),
 )
+"""The kinds, the most serious first; README.md lists them in this order."""
+KINDS = {kind.name: kind for kind in _IN_ORDER if not kind.manual}
 
 
 def kind_of(verdict: str) -> Kind:
@@ -94,7 +99,7 @@ def meaning(verdict: str) -> str:
         "DEVIATES": f"{names} {'lie' if several else 'lies'} outside what rounding allows: wrong",
         "VALUE": f"{names} {'compute' if several else 'computes'} another value than the "
         "definition: our translation or the framework is wrong",
-        "PRECISION": f"right by convention, but {names} {'lose' if several else 'loses'} digits",
+        "PRECISION": f"the formula is correct, but {names} {'lose' if several else 'loses'} digits",
         "SKIPPED": f"{names} could not answer: not installed, or not able to",
         "UNSUPPORTED": f"{names} {'have' if several else 'has'} no such derivative",
         "CRASHED": f"{names} failed while answering",
@@ -204,11 +209,11 @@ class Summary:
 
     @cached_property
     def agreed(self) -> dict[str, Cell]:
-        """For each dtype the worst among the cells where every problem checked is AGREE."""
+        """For each dtype, add up the cells in which every problem is AGREE or SKIPPED."""
         return by_dtype(
             cell
             for cell in of_type(self.records, Cell)
-            if all(kind_of(verdict).weight <= 1 for verdict, n in cell.verdicts.items() if n)
+            if all(kind_of(v).name in ("AGREE", "SKIPPED") for v, n in cell.verdicts.items() if n)
         )
 
     @property
@@ -273,7 +278,7 @@ class Summary:
 
     @property
     def headline(self) -> str:
-        """The one sentence that every reader should know."""
+        """The verdict on the hand-written side in one sentence, then what limits or adds to it."""
         return " ".join([self._judgement(), *self._reservations()])
 
     @property
@@ -293,17 +298,17 @@ class Summary:
         if self.wrong:
             return (
                 f"The hand-written {self.subject} is wrong in {self.wrong:,} "
-                f"of {count_of(done, 'network')}."
+                f"of {count_of(done, 'problem')}."
             )
         if not done:
             crashed = f" ({' and '.join(self._crashed())})" if self.crashes else ""
-            return f"No network has been checked against an independent gradient{crashed}."
+            return f"Nothing has been checked against an independent gradient{crashed}."
         if self.crashes:
             return (
-                f"The hand-written {self.subject} is right in {count_of(done, 'network')}; "
+                f"The hand-written {self.subject} is right in {count_of(done, 'problem')}; "
                 f"there are also {' and '.join(self._crashed())}."
             )
-        return f"The hand-written {self.subject} is right in all {count_of(done, 'network')}."
+        return f"The hand-written {self.subject} is right in all {count_of(done, 'problem')}."
 
     def _crashed(self) -> list[str]:
         return [f"{n:,} in which {NAMES.get(k, k)} crashed" for k, n in self.crashes.items()]
@@ -315,7 +320,7 @@ class Summary:
         if self.run.unsound:
             sentences.append(
                 f"The judge is wrong in {len(self.run.unsound)} of {self.run.audited:,} "
-                f"networks that were certified as a whole: {self.run.unsound[0]}."
+                f"problems that were certified as a whole: {self.run.unsound[0]}."
             )
         for kind, verb, remark in (
             ("VALUE", "computes another value than the definition",
@@ -341,7 +346,7 @@ class Summary:
         """What was compared: the gradient, or the product of second order."""
         return "Hessian-vector product" if self.run.order == 2 else "gradient"
 
-    def show(self, address: str) -> str:
+    def show_command(self, address: str) -> str:
         """Return the command that draws a problem again."""
         order = " --order 2" if self.run.order == 2 else ""
         return f"manual-backprop show {address}{order}"
@@ -357,7 +362,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def count_of(n: int, noun: str) -> str:
-    """Return "1 network" or "2,000 networks"."""
+    """Return "1 problem" or "2,000 problems"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 

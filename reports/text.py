@@ -20,7 +20,7 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
     )
     if timing and "seconds" in timing:
         rate = run.problems / timing["seconds"] if timing["seconds"] > 0 else float("inf")
-        lines.append(f"Time: {timing['seconds']:.1f} s, {rate:,.0f} networks/s")
+        lines.append(f"Time: {timing['seconds']:.1f} s, {rate:,.0f} problems/s")
     for dtype, cell in summary.agreed.items():
         where = f" at {cell.worst_at}" if cell.worst_at else ""
         error = f"{error_text(cell.worst_scaled)}{where}{beyond_text(cell)}"
@@ -36,7 +36,7 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
     if summary.findings:
         lines += ["", f"Findings: {len(summary.findings):,}, the most serious first"]
         for finding in summary.findings[:FINDINGS_SHOWN]:
-            lines += finding_lines(finding, summary.show(finding.example.at))
+            lines += finding_lines(finding, summary.show_command(finding.example.at))
         rest = len(summary.findings) - FINDINGS_SHOWN
         if rest > 0:
             lines.append(f"  … and {rest:,} more in the page and in records.jsonl")
@@ -104,7 +104,7 @@ def render_markdown(summary: Summary) -> str:
     parts = [
         f"## {STATE_MARKS[summary.state]} {escape(summary.headline)}",
         f"Compared: the hand-written {summary.subject} with {escape(summary.compared())}; "
-        f"{run.problems:,} random networks, seed {run.seed}.",
+        f"{run.problems:,} random problems, seed {run.seed}.",
         markdown_table(
             ("Verdict", "Problems", "Meaning"),
             [
@@ -131,7 +131,7 @@ def render_markdown(summary: Summary) -> str:
         )
     if summary.findings:
         parts.append(f"### Findings ({len(summary.findings):,})")
-        parts.append(findings_table(summary.findings[:MARKDOWN_FINDINGS], summary.show))
+        parts.append(findings_table(summary.findings[:MARKDOWN_FINDINGS], summary.show_command))
         rest = len(summary.findings) - MARKDOWN_FINDINGS
         if rest > 0:
             parts.append(f"… and {rest:,} more in `index.html` and `records.jsonl`.")

@@ -1,4 +1,4 @@
-"""docs/ci.md's workflow (YAML, commands, files that it hands on), and the README's example."""
+"""docs/ci.md's workflows (YAML, commands, files handed on), and the README's example."""
 
 import re
 import shlex
@@ -19,21 +19,27 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CI = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
 
 
-def workflow() -> dict[str, Any]:
-    """Return the workflow as GitHub would read it."""
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", CI, re.DOTALL | re.MULTILINE)
-    found: dict[str, Any] = yaml.load(text, yaml.BaseLoader)  # "on" is a word, not True
+OWN, FORK = 0, 1
+"""The workflow that checks somebody's own code, and that of a fork."""
+
+
+def workflow(which: int = FORK) -> dict[str, Any]:
+    """Return a workflow as GitHub would read it."""
+    texts = re.findall(r"^```yaml\n(.*?)^```$", CI, re.DOTALL | re.MULTILINE)
+    assert len(texts) == 2
+    found: dict[str, Any] = yaml.load(texts[which], yaml.BaseLoader)  # "on" is a word, not True
     return found
 
 
-def commands() -> list[list[str]]:
-    """Return the words of each command that the workflow runs."""
-    steps = [step for job in workflow()["jobs"].values() for step in job["steps"]]
+def commands(which: int = FORK) -> list[list[str]]:
+    """Return the words of each command that a workflow runs."""
+    steps = [step for job in workflow(which)["jobs"].values() for step in job["steps"]]
     return [shlex.split(step["run"]) for step in steps if "run" in step]
 
 
-def test_it_has_what_a_workflow_needs() -> None:
-    found = workflow()
+@pytest.mark.parametrize("which", [OWN, FORK])
+def test_it_has_what_a_workflow_needs(which: int) -> None:
+    found = workflow(which)
     assert {"name", "on", "permissions", "jobs"} <= found.keys()
     for name, job in found["jobs"].items():
         assert job["runs-on"] and job["steps"], name
@@ -44,11 +50,12 @@ def test_it_has_what_a_workflow_needs() -> None:
 
 
 def words_of_ours() -> list[list[str]]:
-    """Return the words after `manual-backprop` of the workflow and of the README's commands."""
+    """Return the words after `manual-backprop` of the workflows and of the README's commands."""
     plain = "\n".join(re.findall(r"^```\n(.*?)^```$", README, re.DOTALL | re.MULTILINE))
     lines = [part for line in plain.splitlines() for part in line.lstrip("$ ").split("&&")]
     found = [shlex.split(x) for x in lines if x.strip().startswith("manual-backprop ")]
-    found += [words for words in commands() if words[0] == "manual-backprop"]
+    every = [*commands(OWN), *commands(FORK)]
+    found += [words for words in every if words[0] == "manual-backprop"]
     return [words[1:] for words in found]
 
 
@@ -62,7 +69,7 @@ def parsed(words: list[str]) -> None:
 
 def test_every_command_of_ours_can_be_read() -> None:
     found = words_of_ours()
-    assert any(words[0] == "report" for words in found)
+    assert {"check", "report"} <= {words[0] for words in found}
     for words in found:
         parsed(words)
 
@@ -87,6 +94,7 @@ def test_the_files_it_hands_on_are_written(tmp_path: Path) -> None:
 
 
 def test_it_installs_what_the_readme_says() -> None:
+    assert commands(OWN)[0] == commands(FORK)[0], "the small build of PyTorch"
     small_torch, install = (words for words in commands() if "pip" in words)
     for words in (small_torch, install):
         assert " ".join(words) in README

@@ -4,8 +4,8 @@
     check("layers.py")                       # a file, in a separate process
     check(Relu, like="relu")                 # an object
 
-The target's own forward is the reference: it runs on numbers that carry their derivative and its
-error bound, and every gradient that comes back is compared with it.
+The target's own forward runs on numbers that carry their derivative and its error bound, and every
+gradient that comes back is compared with this derivative.
 """
 
 import inspect
@@ -31,7 +31,7 @@ def check(
     problems: int | None = None,
     seed: int = 0,
     report: str | Path | None = None,
-    seconds: float | None = None,
+    timeout: float | None = None,
     frameworks: tuple[str, ...] = (),
     allow_unchecked: bool = False,
     strict: bool = False,
@@ -47,8 +47,8 @@ def check(
         makes many numbers.
     seed: the seed of the random problems.
     report: the folder for the page.
-    seconds: processor time that a file or module may use for one problem; None: 10. It has no
-        effect on an object.
+    timeout: processor time, in seconds, that a file or module may use for one problem; None: 10.
+        It has no effect on an object.
     frameworks: "torch", "jax": add remarks with their answers.
     allow_unchecked: True: a gradient that was not checked does not make the exit code 2.
     strict: True: a fragile gradient makes the exit code 1.
@@ -64,7 +64,7 @@ def check(
     began = time.monotonic()
     gathered = CheckedRun(progress or (lambda name: None))
     if isinstance(target, str | Path):
-        run_apart(request, gathered, seconds)
+        run_apart(request, gathered, timeout)
     else:
         _run_here(target, request, gathered)
     if gathered.refused:
@@ -132,7 +132,10 @@ def _run_here(target: object, request: CheckRequest, gathered: CheckedRun) -> No
 
 
 def _names(target: object) -> tuple[str, dict[str, object]]:
-    """Return the names to look through for an object: a module, a function, a class, a pair."""
+    """Return what an object is called, and the names to look through for it.
+
+    An object: a module, a function, a class, a pair, a mapping of names.
+    """
     if inspect.ismodule(target):
         return target.__name__, {}
     if isinstance(target, Mapping):
@@ -176,9 +179,9 @@ SLEEP = 30.0
 MAX_RESTARTS = 20
 
 
-def run_apart(request: CheckRequest, gathered: CheckedRun, seconds: float | None) -> None:
+def run_apart(request: CheckRequest, gathered: CheckedRun, timeout: float | None) -> None:
     """Check a target in a process; note a part that hangs or crashes, and check the rest again."""
-    limits = Limits(seconds or SECONDS, max(SLEEP, 3 * (seconds or SECONDS)))
+    limits = Limits(timeout or SECONDS, max(SLEEP, 3 * (timeout or SECONDS)))
     path, colon, name = request.target.partition(":")
     if Path(path).is_file():  # the process works in an empty folder
         request = msgspec.structs.replace(request, target=f"{Path(path).resolve()}{colon}{name}")
@@ -191,6 +194,7 @@ def run_apart(request: CheckRequest, gathered: CheckedRun, seconds: float | None
             if failed is None:
                 return
             skip.append(failed)
+        gathered.stopped(skip[-1], MAX_RESTARTS)
     finally:
         worker.close()
 

@@ -23,7 +23,7 @@ def run(
     """Check every target, print what was found and return the exit code: the worst of all."""
     files = [f for t in targets for f in files_of(t)]
     options["frameworks"] = tuple(f.strip() for f in (frameworks or "").split(",") if f.strip())
-    options["seconds"] = timeout
+    options["timeout"] = timeout
     several = len(files) > 1
     if report is not None and several:
         from reference.checks.results.pages import refuse_folder

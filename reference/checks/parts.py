@@ -16,7 +16,7 @@ from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks.code import Path, Spec, Target, Unit, claim_name, is_gradient_name, path_name
 from reference.checks.code.inventory import set_up_by
 from reference.checks.code.raised import error_line
-from reference.checks.comparing import Row, identify
+from reference.checks.comparing import Row, compared, identify, known_like, not_compared
 from reference.checks.judging import (
     Chosen,
     Failure,
@@ -79,7 +79,7 @@ def _as_a_kernel(found: Subject, counts: "_PartCounts", seed: int) -> Findings |
     try:
         return kernel_findings(found, seed)
     except Exception as error:
-        return Findings(remarks=[f"not asked as a kernel: {error_line(error)}"])
+        return Findings(remarks=[f"it was not called in other ways: {error_line(error)}"])
 
 
 def _nearly(counts: "_PartCounts") -> bool:
@@ -250,8 +250,11 @@ def _about_the_forward(
     part: Part, subject: Subject, request: CheckRequest, like: str | None
 ) -> Part:
     """Find which operation the forward is, and where it breaks."""
+    if isinstance(subject, FunctionSubject) and like is not None:
+        _, remarks = compared(subject.matrices(), known_like(like), like, "its forward")
+        return msgspec.structs.replace(part, remarks=(*part.remarks, *remarks))
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
-        return part
+        return msgspec.structs.replace(part, remarks=(*part.remarks, *not_compared(like)))
     operation, remarks = identify(subject.reading, request.seed, like)
     if request.frameworks:
         asked = operation, request.frameworks, request.seed
@@ -323,7 +326,7 @@ def _remarks(counts: _PartCounts, subject: Subject) -> tuple[str, ...]:
     if names:
         found.append(f"not compared with anything: {', '.join(names[:6])}")
     found += subject.remarks()
-    found += counts.kernel.sentences() if counts.kernel is not None else []
+    found += counts.kernel.sentences(not counts.wrong) if counts.kernel is not None else []
     return tuple(dict.fromkeys(found))
 
 

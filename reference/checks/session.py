@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.code import Target, raised_text, source, units_of
+from reference.checks.code import Target, nothing_found, raised_text, source, units_of
 from reference.checks.code.argument_spec import specs_of
 from reference.checks.judging import Subject
 from reference.checks.parts import accept_mean_taken_in_layers, check_unit
@@ -69,6 +69,7 @@ def run(
     experiment.watch(lambda problem, certified: emit(Tried(problem, certified)))
     emit(TargetLoaded(tuple(target.remarks)))
     parts: dict[int, Part] = {}
+    complete = not request.skip
     for index, unit in enumerate(units):
         if index in request.skip:
             continue
@@ -86,11 +87,14 @@ def run(
             if os.environ.get("MANUAL_BACKPROP_DEBUG"):
                 traceback.print_exc()
             emit(InternalError(index, unit.name, _place(error)))
+            complete = False
             continue
         if part is None:
             continue
         parts[index] = part
         emit(PartFinished(index, part))
+    if complete and not parts:
+        emit(TargetLoaded((*target.remarks, nothing_found(target))))
     for index, part in accept_mean_taken_in_layers(parts).items():
         emit(PartFinished(index, part))
 

@@ -1,6 +1,6 @@
 """The command `manual-backprop grade`: a class graded, as text or in the form of another system.
 
-With --init it writes an assignment from a reference solution.
+With --init it writes an assignment from your solution.
 """
 
 import json
@@ -26,12 +26,12 @@ from reports.records import ReportError
 _HEAD = """\
 # What is asked for, what it is worth, and how it is judged: see docs/grading.md.
 title = {title}
-reference = {reference}
+reference = {reference}  # your solution
 feedback = "hint"  # what students see: "tensor", "hint", "name" or "formula"
 
 [limits]
 seconds = 60  # processor time of one submission
-hang_seconds = 10  # without a sign of life
+hang_seconds = 10  # without a result of the next problem
 memory_mb = 1024
 processes = 16
 file_mb = 8
@@ -44,15 +44,15 @@ hidden_seed = {hidden}  # keep it to yourself
 dtypes = ["float64"]  # or ["float64", "float32"]: gradients of float32 have to be float32
 
 [dialect]
-layout = "any"  # or "reference": samples and weights lie as in the reference solution
-mean = "any"  # or "reference": 1/N must be where the reference solution has it
-forward = "any"  # or "reference": a right gradient of another forward is not paid
-cached = "any"  # or "reference": forward hands on what the reference solution does
+layout = "any"  # or "reference": samples and weights must have your solution's layout
+mean = "any"  # or "reference": 1/N must be where your solution has it
+forward = "any"  # or "reference": a right gradient of another forward gets no points
+cached = "any"  # or "reference": forward must return your solution's cache, in its order
 """
 
 _FUNCTION = """
 [[function]]
-name = {name}  # as the reference solution calls it
+name = {name}  # as your solution calls it
 title = {title}
 names = []  # what else submissions may call it
 forward = 1
@@ -62,7 +62,7 @@ chapters = {chapters}  # of the book, shown to students at the level "formula"
 
 
 def begin(file: Path, solution: Path) -> Assignment:
-    """Write an assignment for a reference solution, a point for each mark; return it.
+    """Write an assignment for a solution, a point for each mark; return it.
 
     Raises InvalidInput where the file exists, or the solution is not right itself.
     """
@@ -71,7 +71,7 @@ def begin(file: Path, solution: Path) -> Assignment:
     if not file.parent.is_dir():
         raise InvalidInput(f"--init {str(file)!r}: there is no folder {str(file.parent)!r}")
     if not solution.is_file() or solution.suffix not in (".py", ".ipynb"):
-        raise InvalidInput(f"SOLUTION={str(solution)!r}: expected a .py or .ipynb file")
+        raise InvalidInput(f"--solution {str(solution)!r}: expected a .py or .ipynb file")
     described = _described(solution)
     functions = tuple(
         Function(
@@ -98,10 +98,10 @@ def _described(solution: Path) -> list[Described]:
     finally:
         judge.close()
     if not described:
-        raise InvalidInput(f"SOLUTION={str(solution)!r}: no gradient was found in it")
+        raise InvalidInput(f"--solution {str(solution)!r}: no gradient was found in it")
     unfit = next((d for d in described if d.verdict != "right"), None)
     if unfit is not None:
-        raise InvalidInput(f"SOLUTION={str(solution)!r}: {unfit.verdict}")
+        raise InvalidInput(f"--solution {str(solution)!r}: {unfit.verdict}")
     return described
 
 

@@ -202,7 +202,7 @@ class ComparedGradient(msgspec.Struct, frozen=True):
     """One gradient of one run, compared with the reference solution."""
 
     of: str
-    """What it is the gradient of, as the reference solution calls it."""
+    """What it is the gradient of, as the solution calls it."""
     claim: str
     """What the submission calls it."""
     right: bool

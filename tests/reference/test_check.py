@@ -16,6 +16,7 @@ from targetsources import DENSE_PAIR, RELU, SOURCES, inside, texts_of
 
 import reference
 from manual_backprop.operation import InvalidInput
+from reference.checks import checker
 from reference.checks.checker import check
 from reference.checks.command import worst_of
 from reference.checks.comparing import Truth, assessment
@@ -146,7 +147,7 @@ MISBEHAVING = [
 def test_a_target_that_misbehaves_is_survived_and_named(
     tmp_path: Path, kind: str, body: str, text: str, status: int
 ) -> None:
-    result = check(_target(tmp_path, body), problems=3, seconds=1.0)
+    result = check(_target(tmp_path, body), problems=3, timeout=1.0)
     assert result.exit_code == status, str(result)
     faults = {f.kind: f for f in result.parts[0].faults}
     assert kind in faults, str(result)
@@ -277,10 +278,22 @@ def test_what_hangs_hides_nothing_else(tmp_path: Path) -> None:
     file = _target(tmp_path, "while True: pass")
     file.write_text(file.read_text() + "def cube(x):\n    return x**3\n"
                     "def cube_prime(x):\n    return 3 * x**2\n")  # fmt: skip
-    result = check(file, problems=3, seconds=1.0)
+    result = check(file, problems=3, timeout=1.0)
     assert {p.name: p.verdict for p in result.parts} == {
         "relu_backward": "failed", "cube_prime": "right"
     }  # fmt: skip
+
+
+def test_what_is_left_after_many_crashes_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checker, "MAX_RESTARTS", 1)
+    file = _target(tmp_path, "import os; os._exit(4)")
+    file.write_text(file.read_text() + "def cube(x):\n    return x**3\n"
+                    "def cube_prime(x):\n    return 3 * x**2\n")  # fmt: skip
+    result = check(file, problems=3)
+    assert [p.name for p in result.parts] == ["relu_backward"] and result.exit_code == 4
+    assert "1 more part was not checked: the check stops after 1 that hung" in str(result)
 
 
 def test_a_wrong_shape_is_wrong() -> None:

@@ -138,7 +138,7 @@ def test_the_verdict_names_the_way_and_how_far_off_it_is(tmp_path: Path) -> None
     injected = next(m for m in MISTAKES if m.way == "float16")
     path = tmp_path / "kernel.py"
     path.write_text(injected.source())
-    result = check(path, problems=2, seconds=300)  # JAX compiles each way anew
+    result = check(path, problems=2, timeout=300)  # JAX compiles each way anew
     assert result.exit_code == 1
     assert "float16: " in str(result)
     text = " ".join(str(result).split())  # without the ends of lines

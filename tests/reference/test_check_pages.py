@@ -222,7 +222,7 @@ def spinning_forward(x):
 def spinning_backward(dout, x):
     return dout * x
 """)
-    result = reference.check(file, problems=4, seconds=8)
+    result = reference.check(file, problems=4, timeout=8)
     assert result.exit_code == 1 and result.parts[0].wrong == 4
     assert result.parts[0].numbers
 

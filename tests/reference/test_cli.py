@@ -72,6 +72,9 @@ def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
         (("explain", "002", "--html", "notes.py"), "expected a name that ends in .html"),
         (("explain", "002", "--html", "none/a.html"), "there is no folder 'none'"),
         (("explain", "002", "--html", "/proc/a.html"), "/proc/a.html: "),
+        (("grade",), "expected an assignment"),
+        (("grade", "a.toml", "--init", "b.toml"), "grade --init ASSIGNMENT.toml --solution"),
+        (("grade", "--init", "b.toml"), "grade --init ASSIGNMENT.toml --solution"),
         (("bench", "--picture", "a.txt"), "picture='a.txt': expected a name that ends in .svg"),
         (("report", "--resume", "--fresh"), "expected one"),
         (("report", "--oracle", "manual", "--oracle", "os:path"), "oracle='os:path' cannot"),
@@ -107,7 +110,7 @@ def test_refused_input_leaves_no_folder_behind() -> None:
 
 def test_a_folder_that_is_no_report_is_refused_before_the_work(tmp_path: Path) -> None:
     for command in ("articles", "trial"):
-        done = run(command, "--report", str(tmp_path))
+        done = run(command, "--add-to", str(tmp_path))
         assert done.returncode == 2 and "not a report" in done.stderr
 
 
@@ -228,10 +231,28 @@ def test_every_operation_is_listed_with_counterparts_and_a_definition() -> None:
 def test_the_command_is_installed_and_listed_in_the_readme() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     help_text = run("--help").stdout
-    commands = set(re.findall(r"^│ ([a-z]+)  ", help_text, re.M))
-    assert commands
-    missing = {c for c in commands if f"`{c}" not in readme}
-    assert not missing
+    commands = re.findall(r"^  ([a-z]+) {2,}", help_text.partition("Commands:")[2], re.M)
+    assert len(commands) == 14
+    assert re.findall(r"^\| `([a-z]+)", readme, re.M) == commands, "in the same order"
+    assert "..." not in help_text.partition("Commands:")[2], "each sentence fits into its line"
+
+
+def test_a_flag_is_not_shown_as_if_it_took_a_value() -> None:
+    for command in ("check", "report", "trial"):
+        assert "bool" not in run(command, "--help").stdout.lower()
+
+
+@pytest.mark.parametrize("command", ["trial", "articles"])
+def test_an_option_that_was_renamed_names_the_new_one(command: str, tmp_path: Path) -> None:
+    done = run(command, "--report", str(tmp_path))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.endswith("this option is called --add-to\n")
+
+
+def test_composed_is_explained_before_the_table() -> None:
+    shown = run("ops").stdout
+    assert shown.startswith("composed: the framework has no such function, ")
+    assert "composition" not in shown
 
 
 def test_the_version_is_that_of_the_package() -> None:

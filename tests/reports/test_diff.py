@@ -161,9 +161,9 @@ def test_the_first_lines_say_who_is_wrong_and_who_loses_digits() -> None:
     text = render_diff_text(changed(edit))
     first, hand, torch, jax, operations, *_ = text.splitlines()
     assert first.startswith("JAX 0.10.2 → 0.99: ") and "for the worse" in first
-    assert hand.strip() == "By hand: deviates in 0 networks (as before)."
+    assert hand.strip() == "By hand: deviates in 0 problems (as before)."
     after = sum(n for v, n in verdicts.items() if v.startswith("DEVIATES") and "jax" in v)
-    assert f"deviates in {after} networks ({before} before)" in jax
+    assert f"deviates in {after} problems ({before} before)" in jax
     assert "PyTorch: deviates in" in torch
     assert operations.strip() == "JAX's own operations are less accurate in mish."
 

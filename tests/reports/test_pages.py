@@ -109,7 +109,7 @@ def test_the_page_has_every_section_and_says_what_matters() -> None:
     sections = "summary matrix accuracy findings conventions trial articles coverage limits cost"
     assert set(sections.split()) | {"environment"} <= set(page.ids)
     for words in (
-        "The hand-written gradient is right in all 20,000 networks.",
+        "The hand-written gradient is right in all 20,000 problems.",
         "PyTorch deviates in",
         "PyTorch 2.13.0, JAX 0.10.2 and the certified gradient (python-flint 0.9.0)",
         "DEVIATES(torch)",
@@ -126,7 +126,7 @@ def test_the_page_has_every_section_and_says_what_matters() -> None:
 
 def test_sections_without_records_say_so() -> None:
     page = page_of([run(oracles=(), verdicts={}, problems=0)])
-    for words in ("No network has been checked", "No problems were drawn", "measured no operations",
+    for words in ("Nothing has been checked", "No problems were drawn", "measured no operations",
                   "did not sweep", "was not validated", "no articles", "Nothing was drawn",
                   "were not recorded", "measured no times"):  # fmt: skip
         assert page.says(words), words
@@ -135,7 +135,7 @@ def test_sections_without_records_say_so() -> None:
 @pytest.mark.parametrize(
     ("fields", "state", "words"),
     [
-        ({}, "right", "right in all 10 networks."),
+        ({}, "right", "right in all 10 problems."),
         ({"problems": 1, "verdicts": {"AGREE": 1}}, "right", "right in all 1 network."),
         ({"verdicts": {"AGREE": 7, "DEVIATES(manual)": 3}}, "wrong", "wrong in 3 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(manual,torch)": 1}}, "wrong", "wrong in 1 of 10"),
@@ -164,9 +164,9 @@ def test_sections_without_records_say_so() -> None:
         ),
         ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is wrong in 1 of 3"),
         ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),
-        ({"verdicts": {"SKIPPED": 10}}, "open", "No network has been checked"),
-        ({"oracles": (OracleStatus(name="manual"),)}, "open", "No network has been checked"),
-        ({"oracles": (OracleStatus(name="complex_step"),)}, "open", "No network has been checked"),
+        ({"verdicts": {"SKIPPED": 10}}, "open", "Nothing has been checked"),
+        ({"oracles": (OracleStatus(name="manual"),)}, "open", "Nothing has been checked"),
+        ({"oracles": (OracleStatus(name="complex_step"),)}, "open", "Nothing has been checked"),
         (
             {"oracles": (OracleStatus(name="torch"),
                          OracleStatus(name="jax", status="skipped", reason="not installed"))},

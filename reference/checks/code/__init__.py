@@ -2,7 +2,7 @@
 
 from reference.checks.code.argument_spec import Layout, Spec, generator, sizes_for, spelled
 from reference.checks.code.deadline import TooSlow, within
-from reference.checks.code.inventory import Unit, units_of
+from reference.checks.code.inventory import Unit, nothing_found, units_of
 from reference.checks.code.raised import raised_text
 from reference.checks.code.routine import (
     NumericValue,
@@ -19,7 +19,7 @@ from reference.checks.code.vocabulary import is_gradient_name, is_target, plain,
 
 __all__ = [
     "Layout", "NumericValue", "Path", "Routine", "Spec", "Target", "TooSlow", "Unit", "claim_name",
-    "generator", "is_gradient_name", "is_numeric", "is_target", "leaves_of", "load", "path_name",
-    "plain", "raised_text", "same_thing", "sizes_for", "source_of", "spelled", "stem_of",
-    "text_of", "units_of", "within",
+    "generator", "is_gradient_name", "is_numeric", "is_target", "leaves_of", "load",
+    "nothing_found", "path_name", "plain", "raised_text", "same_thing", "sizes_for", "source_of",
+    "spelled", "stem_of", "text_of", "units_of", "within",
 ]  # fmt: skip

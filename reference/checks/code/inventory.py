@@ -100,6 +100,24 @@ def units_of(target: Target) -> list[Unit]:
     return found
 
 
+def nothing_found(target: Target) -> str:
+    """Say that a target has no gradient, what was looked at, and how a gradient is recognised."""
+    own = {k: v for k, v in target.names.items() if _is_own(v, target)}
+    names = [k for k, v in own.items() if _is_function(v)]
+    for name, cls in own.items():
+        if inspect.isclass(cls) and cls.__name__ == name:
+            names += [f"{name}.{m}" for m in _methods(cls) if not m.startswith("__")] or [name]
+    few = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    seen = f"among {few}" if names else "because it defines no function and no class"
+    if target.wanted is not None and names:
+        seen = f"that belongs to {target.wanted!r}, {seen}"
+    return (
+        f"no gradient was found {seen}. A gradient is recognised by its name (softmax_backward, "
+        "softmax_grad, d_softmax, backprop, a method backward) or by the names of what it returns "
+        "(grads, dW)"
+    )
+
+
 def _hands_on(unit: Unit, found: list[Unit]) -> bool:
     """Whether it only calls another gradient of its class with what the object keeps."""
     node = unit.backward.node

@@ -3,11 +3,11 @@
 from reference.checks.comparing.allowances import nice_factors
 from reference.checks.comparing.assessing import assess
 from reference.checks.comparing.assessment import Assessment, Row, close
-from reference.checks.comparing.identify import identify
+from reference.checks.comparing.identify import compared, identify, known_like, not_compared
 from reference.checks.comparing.losses import LOSSES
 from reference.checks.comparing.objective import Objective, Truth, as_array, targets_of, truths
 
 __all__ = [
-    "LOSSES", "Assessment", "Objective", "Row", "Truth", "as_array", "assess", "close", "identify",
-    "nice_factors", "targets_of", "truths",
+    "LOSSES", "Assessment", "Objective", "Row", "Truth", "as_array", "assess", "close", "compared",
+    "identify", "known_like", "nice_factors", "not_compared", "targets_of", "truths",
 ]  # fmt: skip

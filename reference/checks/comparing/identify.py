@@ -58,22 +58,31 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
     """
     if reading.unit.second:
         return "", []  # its forward is a slope
-    wanted = named_operation(reading, like)
-    values = _values(reading, seed)
+    name = reading.forward.name if reading.forward is not None else ""
+    return compared(_values(reading, seed), named_operation(reading, like), like, name)
+
+
+def compared(
+    values: tuple[FloatArray, FloatArray] | None, wanted: str | None, like: str | None, name: str
+) -> tuple[str, list[str]]:
+    """Return the operation that a function computes ("" where none is known), and remarks.
+
+    values: its input and its output, a matrix each; None where it has others. wanted: the operation
+    that it should be; like: what the user wrote for it. name: what the function is called.
+    """
     if values is None:
-        return "", []
+        return "", not_compared(like)
     x, y = values
     if wanted is not None and wanted in ACTIVATIONS:
         if _is(wanted, x, y) or (ACTIVATIONS[wanted].rowwise and _is(wanted, x.T, y.T)):
             return wanted, []  # samples are rows, or columns
     found = next((name for name in ACTIVATIONS if _is(name, x, y)), "")
     if wanted is None or wanted not in ACTIVATIONS:
-        return found, []
+        return found, not_compared(like)
     called = like or wanted
-    assert reading.forward is not None
     if found:
         return found, [
-            f"{reading.forward.name} is another function than {called}: it is {found}; "
+            f"{name} is another function than {called}: it is {found}; "
             "the gradient is judged by its own forward"
         ]
     if any(_is(wanted, x, y, **numbers) for numbers in settings_of(wanted, x, y)):
@@ -83,8 +92,18 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
     ours = _ours(wanted, x)
     at = np.unravel_index(int(np.argmax(np.abs(ours - y))), y.shape)
     return "", [
-        f"{reading.forward.name} is another function than {called}{settings}: at x = {x[at]:.4g} "
+        f"{name} is another function than {called}{settings}: at x = {x[at]:.4g} "
         f"it gives {y[at]:.6g}, {called} {ours[at]:.6g}; the gradient is judged by its own forward"
+    ]
+
+
+def not_compared(like: str | None) -> list[str]:
+    """Return the remark that a forward was not compared with the operation of `like`."""
+    if like is None or known_like(like) == "network":
+        return []
+    return [
+        f"its forward was not compared with {like}: --like compares activations only, and only "
+        "with a function of one matrix that returns a matrix of the same shape"
     ]
 
 

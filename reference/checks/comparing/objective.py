@@ -47,7 +47,7 @@ class Objective:
         match self.kind:
             case "loss":
                 named = self.output[-1] and not self.output[-1].isdigit()
-                return f"its own loss, {self.output[-1] if named else 'what it returns'}"
+                return f"the loss that it {f'calls {self.output[-1]}' if named else 'returns'}"
             case "implicit":
                 assert self.loss is not None
                 return f"{self.loss.name}, {self.loss.formula}"

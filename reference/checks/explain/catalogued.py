@@ -283,16 +283,18 @@ def catalogue_hypotheses(problem: ReadingProblem, named: bool = False) -> Iterat
         line = spot.made(cotangents)
         for order, mistake in enumerate(CATALOGUE.values()):
             if mistake.line == spot.name and mistake.applies(line):
-                yield _hypothesis(spot, mistake, order)
+                yield _hypothesis(spot, line, mistake, order)
 
 
-def _hypothesis(spot: Spot, mistake: Mistake, order: int) -> Hypothesis:
+def _hypothesis(spot: Spot, line: Line, mistake: Mistake, order: int) -> Hypothesis:
+    sentence = _sentence(spot, line, mistake)
+
     def edit(problem: ReadingProblem) -> Edit | None:
         mine = spots_of(problem).get(spot.key)
         return None if mine is None else _edit(problem, mine, mistake)
 
     cost = _cost(mistake) + order / 10_000 + 0.2 * spot.unnamed
-    return Hypothesis(edit, lambda match: _words(spot, mistake, match), cost, spot.depth)
+    return Hypothesis(edit, lambda match: _words(spot, sentence, mistake, match), cost, spot.depth)
 
 
 def _cost(mistake: Mistake) -> float:
@@ -333,16 +335,44 @@ def _hook(problem: ReadingProblem, spot: Spot, mistake: Mistake) -> Hook:
     return hook
 
 
-def _words(spot: Spot, mistake: Mistake, match: Match) -> Words:
+def _sentence(spot: Spot, line: Line, mistake: Mistake) -> str:
+    """Return the sentence of a mistake, in the target's own names where that is clearer."""
+    if mistake.name == "activation_path_left_out":
+        a, z = spot.texts["a"], spot.texts["z"]
+        return f"The gradient through {a} is missing: nothing is passed on from {a} to {z}."
+    if mistake.name == "activation_slope_twice" and isinstance(line, ActivationLine):
+        some = line.slope[(line.slope != 0) & (line.slope != 1)]
+        if some.size and np.ptp(some) <= SAME * abs(some[0]):
+            s = float(some[0])
+            return (
+                f"The slope {s * s:.6g} is used where the forward has {s:.6g}, or the derivative "
+                f"is multiplied in twice ({s:.6g}² = {s * s:.6g})."
+            )
+    return mistake.sentence
+
+
+def _words(spot: Spot, sentence: str, mistake: Mistake, match: Match) -> Words:
     if match.alone and mistake.name == "activation_skipped":
         mistake = CATALOGUE["weight_skips_activation"]  # what comes of δz elsewhere is right
+        sentence = mistake.sentence
     where = f"{spot.what}; {match.text} alone" if match.alone else spot.what
-    sentence = f"{mistake.sentence.rstrip('.')} ({where})."
     right = spot.right or in_names(mistake.right, spot.texts)
-    return Words(mistake.name, sentence, in_names(mistake.wrong, spot.texts), right)
+    wrong = in_names(mistake.wrong, spot.texts)
+    return Words(mistake.name, f"{sentence.rstrip('.')} ({where}).", wrong, right)
 
 
 def in_names(formula: str, texts: Mapping[str, str]) -> str:
-    """Return a formula of the catalogue in the names of the target: δz = δa becomes δz1 = δa1."""
+    """Return a formula of the catalogue in the names of the target: δz = δa becomes δz1 = δa1.
+
+    A quotient or a product is put in brackets where it is squared or divided by.
+    """
     symbols = "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
-    return re.sub(rf"(?<![A-Za-zα-ωΑ-Ω∂])({symbols})(?![A-Za-z(])", lambda m: texts[m[1]], formula)
+
+    def named(found: re.Match[str]) -> str:
+        text = texts[found[1]]
+        before, after = formula[: found.start()], formula[found.end() :]
+        whole = after.startswith("²") or before.endswith("/ ")
+        compound = re.search(r"[·/ ]", text) and not re.fullmatch(r"[(\[][^()]*[)\]]", text)
+        return f"({text})" if whole and compound else text
+
+    return re.sub(rf"(?<![A-Za-zα-ωΑ-Ω∂])({symbols})(?![A-Za-z(])", named, formula)

@@ -169,8 +169,18 @@ def _loss_spot(
         loss, arguments, prediction, target, losses, found.dL, found.divisor,
         "sum" if abs(found.divisor - 1) < DIGITS else "mean", found.weights,
     )  # fmt: skip
-    texts = {"δy": f"δ{y.text}", "y": y.text, "t": path[-1]}
+    slope = f"∂ℓ/∂{y.text}"
+    texts = {"δy": f"δ{y.text}", "y": y.text, "t": path[-1], "∂L/∂y": slope,
+             "divisor": _divisor_text(found.divisor, prediction.shape)}  # fmt: skip
+    if found.weights is None:
+        texts["w ∂L/∂y"] = slope
     key = ("loss", loss.name, *y.path, "of", *path)
     places = y.places.reshape(prediction.shape)
-    what, depth = f"{loss.name} of {y.text} and {path[-1]}", int(y.places.max())
+    what, depth = f"ℓ = {loss.name}({y.text}, {path[-1]}), a sample's loss", int(y.places.max())
     return Spot(key, "loss", places, lambda _: line, texts, what, "", depth)
+
+
+def _divisor_text(divisor: float, shape: tuple[int, ...]) -> str:
+    samples, classes = shape
+    known = {samples: "N", samples * classes: "(N C)", classes: "C"}
+    return known.get(round(divisor), f"{divisor:.6g}")

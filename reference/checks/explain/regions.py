@@ -222,8 +222,5 @@ def described(cases: Sequence[ClaimCase]) -> str:
     a, b = got.ravel(), base.ravel()
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     if norms and a.size > 2:
-        return (
-            "it points another way: the cosine of the angle to the right one is "
-            f"{float(a @ b) / norms:.2f}"
-        )
+        return f"its direction differs from the right one (cosine {float(a @ b) / norms:.4g})"
     return ""

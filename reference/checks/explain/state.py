@@ -11,6 +11,7 @@ from reference.checks.explain.finding import ClaimCase, Explanation
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, listed
 from reference.checks.explain.problem import ClaimedArray, ReadingProblem, is_multiple
+from reference.checks.explain.variables import as_made, wrong_variable
 from reports.checked import NamedMistake
 
 
@@ -69,8 +70,25 @@ def depth_of(claim: ClaimedArray) -> int:
 def explanation_of(state: ExplanationState) -> Explanation:
     """Return what a search found, going back from the loss."""
     ordered = _merged(sorted(state.named, key=lambda n: -n[1]))
-    described = [(c.text, simple_errors.described(cases_of(state, c.path))) for c in state.left]
-    return Explanation(_first(state), tuple(ordered), tuple(d for d in described if d[1]))
+    bases = [state.base(p) for p in state.problems]
+    cases, follow = wrong_variable(state.problems, bases, state.left)
+    variable = cases[0].claim if cases else None
+    first = _first(state, variable, follow)
+    described = {
+        c.text: _not_named(cases_of(state, c.path)) for c in state.left if c.path not in follow
+    }
+    if variable is not None:
+        names = listed([c.text for c in state.left if c.path in follow])
+        what = f"as the gradient of {variable.of}, {_not_named(cases)}"
+        how = f"{what}; {names} would be right if {variable.text} were"
+        described = {variable.text: how} | described
+    elif first in described:
+        described[first] += f"; it may also be in a variable that {first} is computed from"
+    return Explanation(first, tuple(ordered), tuple(described.items()))
+
+
+def _not_named(cases: list[ClaimCase]) -> str:
+    return "; ".join(filter(None, ["no known mistake fits", simple_errors.described(cases)]))
 
 
 def _merged(found: list[tuple[NamedMistake, int]]) -> list[NamedMistake]:
@@ -105,17 +123,21 @@ def _together(group: list[NamedMistake]) -> NamedMistake:
     )
 
 
-def _first(state: ExplanationState) -> str:
+def _first(state: ExplanationState, variable: ClaimedArray | None, follow: frozenset[Path]) -> str:
     """Return what goes wrong first, going back from the loss: the latest of all that is wrong.
 
-    A variable of the backward counts where the mistakes that were found make it what it is; one
-    that a loop has overwritten since does not count as wrong.
+    variable, follow: a local variable that is wrong, and claims that are wrong because of it.
+    Another variable counts where the mistakes that were found make it what it is; one that a loop
+    has overwritten since does not count as wrong.
     """
     problem = state.problems[0]
-    wrong = [c for c in problem.claims.values() if not c.right]
-    if state.accepted:
-        made = problem.predicted(state.base(problem))
-        wrong = [c for c in wrong if not c.inner or is_multiple(c.got, made[c.path])]
-    else:
-        wrong = [c for c in wrong if not c.inner]
+    made = problem.predicted(state.base(problem)) if state.accepted else {}
+    wrong = [
+        c
+        for c in problem.claims.values()
+        if not c.right and c.path not in follow
+        if not c.inner or (made and is_multiple(c.got, made[c.path]))
+    ]
+    wrong += as_made(problem, state.base(problem)) if state.accepted else []
+    wrong += [variable] if variable is not None else []
     return max(wrong, key=depth_of).text if wrong else ""

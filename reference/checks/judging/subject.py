@@ -175,13 +175,13 @@ class ReadingSubject(Subject):
                 "read with one output; with several, all gradients would be off by one factor: "
                 "the loss and its gradient divide by different numbers"
             )
-        other = self.chosen.other
-        if other is None:
+        other, factors = self.chosen.other, [r.factor for r in self.chosen.first.rows]
+        if other is None or None not in factors:  # off by a factor: the mistake says by which
             return found
         return [
             *found,
-            f"its gradients are those of {other.objective.sentence()}: the value of the loss that "
-            "the code computes is that of another function, so one of the two is not as intended",
+            f"its gradients are those of {other.objective.sentence()}, but the loss that the code "
+            "computes is another function: one of the two is not as intended",
         ]
 
     def _of_the_binding(self) -> list[str]:

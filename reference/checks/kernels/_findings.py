@@ -16,6 +16,8 @@ Array = npt.NDArray[np.float64]
 FLOAT64, FLOAT32, BFLOAT16, FLOAT16 = "float64", "float32", "bfloat16", "float16"
 ROUNDED = (FLOAT32, BFLOAT16, FLOAT16)
 """The dtypes with a bound from rounding; in float64 the bound is a number of digits."""
+FORWARD = "its forward"
+"""What is compared of a normal call beside its gradient."""
 
 # Half an ulp, of a low dtype too: the result of an operation is correctly rounded.
 _ONCE = Rounding(1.0, low_ulps=1.0, accumulated=True)
@@ -124,14 +126,21 @@ class Findings:
     lossy: list[str] = field(default_factory=list)
     """Where digits are lost that sums in float32 keep."""
     right: list[str] = field(default_factory=list)
-    """Ways in which everything is right."""
+    """Ways in which everything is right, or as in the normal call where that one is wrong."""
 
-    def sentences(self) -> list[str]:
-        """Return the remarks, first in how many ways everything is right."""
+    def sentences(self, right: bool) -> list[str]:
+        """Return the remarks, first in how many ways it was called with the expected result.
+
+        right: whether the gradient of its normal call is right.
+        """
         dtypes = [way for way in self.right if way in ROUNDED]
-        count = len(self.right) - len(dtypes)
-        text = f"right in {count} ways of asking"
-        text += f", and in {', '.join(dtypes)}" if dtypes else ""
+        count = len(self.right) - len(dtypes) - (FORWARD in self.right)
+        if right:
+            text = f"also right in {count} other ways of calling it"
+            text += f", and in {', '.join(dtypes)}" if dtypes else ""
+        else:
+            text = f"{count} other ways of calling it give the same gradient as the normal call"
+        text += " (docs/kernels.md lists the ways)"
         return [text, *self.remarks] if self.right else self.remarks
 
     def add(self, way: str, wrong: list[str]) -> None:

@@ -12,6 +12,7 @@ from reference.checks.code import Path, path_name, raised_text
 from reference.checks.kernels._findings import (
     FLOAT32,
     FLOAT64,
+    FORWARD,
     ROUNDED,
     Array,
     Bounds,
@@ -160,15 +161,15 @@ class Ways:
             try:
                 self._plain()
             except Exception as error:
-                self.found.add("asked plainly", [f"raises {raised_text(error)}"])
+                self.found.add("a normal call", [f"raises {raised_text(error)}"])
         self.sizes = tuple(np.full(v.shape, _largest(v) * self.digits) for v in self.truth.values)
 
     def _plain(self) -> None:
-        """Ask plainly; a wrong formula is reported by its own judge, lost digits are here."""
+        """Call it normally; a wrong formula is reported by its own judge, lost digits are here."""
         named = self.named(self.ask(self.problem, self.cotangents), self.truth)
         self.right = not wrong_texts(named, self.model)
         outputs = wrong_texts([n for n in named if not n.name.startswith("d")], self.model)
-        self.found.add("its forward", outputs)
+        self.found.add(FORWARD, outputs)
         if not self.right:
             self.truth = self.own(self.cotangents)
             if not outputs and self.subject.case(self.seed, 0).assessment.all_right:

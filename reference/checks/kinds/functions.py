@@ -7,13 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from reference.checks.code import Layout, Path, generator, sizes_for
+from reference.checks.code import Layout, Path, generator, path_name, sizes_for
 from reference.checks.code.argument_spec import SMALL_SIZES
 from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective
 from reference.checks.comparing.differences import by_differences
+from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Key, ProblemCase
 from reference.checks.kinds._catalogue import (
     FunctionProblem,
@@ -127,7 +129,7 @@ class FunctionSubject(Questioned):
                 missing += [path] if counts else []
                 continue
             true = float_truth(right, self.digits)
-            rows.append(row(path, path, got[path], true, self.digits))
+            rows.append(row(_claim(path), path, got[path], true, self.digits))
         return ProblemCase(index, Assessment(Objective("cotangents"), rows, missing=missing))
 
     def questions(self, seed: int, index: int) -> list[Question]:
@@ -182,6 +184,31 @@ class FunctionSubject(Questioned):
         found = by_catalogue(seen)
         return found or described(wrong, seen, simple_mistakes(seen[:_EXPLAINED]))
 
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
+        """Return what is wrong, with the gradients called dx as in NumPy code."""
+        found = super().explanation(cases, seed)
+        names = {
+            path_name(p): path_name(_claim(p)) for c in cases for p in self.seen[c.index].leaves
+        }
+
+        def called(name: str) -> str:
+            return names.get(name, name)
+
+        named = tuple(
+            msgspec.structs.replace(m, tensors=tuple(map(called, m.tensors))) for m in found.named
+        )
+        described = tuple((called(name), text) for name, text in found.described)
+        return Explanation(called(found.first), named, described)
+
+    def matrices(self) -> tuple[Array, Array] | None:
+        """Return input and output of its forward, if it has one matrix of each, of one shape."""
+        seen = next(iter(self.seen.values()), None)
+        outputs = [o for o in seen.outputs if o is not None] if seen is not None else []
+        if seen is None or len(seen.leaves) != 1 or len(outputs) != 1:
+            return None
+        (x,), (y,) = seen.leaves.values(), outputs
+        return (x, y) if x.ndim == 2 and x.shape == y.shape else None
+
     # -- a small problem ---------------------------------------------------------------------
 
     def smaller(self, seed: int, index: int, wrong: Collection[Key]) -> Iterator["FunctionSubject"]:
@@ -210,7 +237,8 @@ class FunctionSubject(Questioned):
         ]
         run.append(f"return {{{found}}}")
         imports = (self.frame.module, *(("jax.numpy",) if self.frame.module == "jax" else ()))
-        return Demonstration({**given, "dout": cotangents}, run, imports, (self.name,))
+        dout = cotangents[0] if len(cotangents) == 1 else cotangents
+        return Demonstration({**given, "dout": dout}, run, imports, (self.name,))
 
     def _argument(
         self, name: str, given: Mapping[str, object], leaves: Mapping[Path, Array]
@@ -274,6 +302,11 @@ class FunctionSubject(Questioned):
         return function
 
 
+def _claim(leaf: Path) -> Path:
+    """Return what the gradient of a leaf is called: dx of x."""
+    return (f"d{leaf[0]}", *leaf[1:])
+
+
 _COTANGENTS = 1_000_000  # they are drawn from a stream of their own
 
 _ASKED = {
@@ -283,15 +316,16 @@ _ASKED = {
         "v = {{k: leaf.clone() for k, leaf in leaves.items()}}",
         "out = theirs.{name}.apply({arguments})",
         "outputs = [o for o in (out if isinstance(out, tuple) else (out,)) if o.requires_grad]",
-        "torch.autograd.backward(outputs, [torch.tensor(d) for d in given['dout']])",
+        "dout = given['dout'] if len(outputs) > 1 else [given['dout']]",
+        "torch.autograd.backward(outputs, [torch.tensor(d) for d in dout])",
         "found = {{k: leaf.grad.numpy() for k, leaf in leaves.items() if leaf.grad is not None}}",
     ),
     "jax": (
         "jax.config.update('jax_enable_x64', True)",
         "leaves = {{k: jax.numpy.asarray(given[k]) for k in {names!r}}}",
         "out, pull = jax.vjp(lambda v: theirs.{name}({arguments}), leaves)",
-        "dout = [jax.numpy.asarray(d) for d in given['dout']]",
-        "(found,) = pull(tuple(dout) if isinstance(out, tuple) else dout[0])",
+        "dout = jax.tree.map(jax.numpy.asarray, given['dout'])",
+        "(found,) = pull(tuple(dout) if isinstance(dout, list) else dout)",
     ),
 }
 """How a framework is asked for the gradients of a function of its own."""

@@ -16,7 +16,7 @@ from reference.checks.results.records import (
     Tried,
 )
 from reference.checks.results.text import listed, wrap
-from reports.checked import Checked, Fault, Part, plain, verdict_of
+from reports.checked import Checked, Fault, Part, plain, problem_text, verdict_of
 
 _NAMED_SHOWN = 3  # mistakes shown in full; more are listed by name
 
@@ -181,7 +181,7 @@ def _body(part: Part) -> list[str]:
     for fault in part.faults:
         times = f", in {fault.count} of {part.problems} problems" if fault.count > 1 else ""
         mark = "" if fault.fatal else "remark: "
-        lines += wrap(f"{mark}{fault.kind}: {fault.text} (problem {fault.problem}{times})", 2)
+        lines += wrap(f"{mark}{fault.kind}: {fault.text} ({problem_text(fault.problem)}{times})", 2)
     if part.missing:
         lines += wrap(f"not checked: no gradient of {listed(part.missing, 6)} came back", 2)
     for remark in part.remarks:
@@ -251,6 +251,8 @@ class CheckedRun:
     running: PartStarted | None = None
     problem: str = ""
     certifying: bool = False
+    of: int = 0
+    """How many parts the target has."""
 
     def take(self, event: Event) -> None:
         """Take in one event."""
@@ -260,6 +262,7 @@ class CheckedRun:
             case Tried(problem=problem, certified=certified):
                 self.problem, self.certifying = problem, certified
             case PartStarted():
+                self.of = event.of
                 self.running, self.problem, self.certifying = event, "", False
                 self.progress(event.name)
             case PartFinished(index=index, part=part):
@@ -301,3 +304,11 @@ class CheckedRun:
         self.parts[index] = Part(self.running.name, "failed", faults=(fault,))
         self.running = None
         return index
+
+    def stopped(self, last: int, failures: int) -> None:
+        """Note that the parts after the last one were not checked, after so many failures."""
+        if left := self.of - last - 1:
+            parts = "1 more part was" if left == 1 else f"{left} more parts were"
+            self.remarks.append(
+                f"{parts} not checked: the check stops after {failures} that hung or crashed"
+            )

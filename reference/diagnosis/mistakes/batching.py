@@ -24,7 +24,7 @@ bias = BIAS.of(family="batching", when=_several)
 below = BELOW.of(family="batching", when=_several)
 
 weight("weight_mean_taken_again", "∂L/∂W = xᵀ δz / N",
-    "The mean over the batch is taken again in the weight: δz already holds the loss's 1/N.",
+    "The weight averages over the batch where it should sum; of a mean loss, δz has the 1/N.",
     lambda c: c.right["weight"] / c.batch)
 weight("weight_mean_undone", "∂L/∂W = N xᵀ δz",
     "The weight's gradient is multiplied by the batch size: the mean is lost there.",
@@ -48,7 +48,7 @@ weight("weight_input_reversed", "∂L/∂W = Σₙ x₍N₋ₙ₎ᵀ δzₙ",
     "The stored inputs are walked in the other order than the cotangents.",
     lambda c: c.x[::-1].T @ c.dz)
 bias("bias_mean_over_batch", "∂L/∂b = (1/N) Σₙ δzₙ",
-    "The bias averages over the batch where it should sum: δz already holds the loss's 1/N.",
+    "The bias averages over the batch where it should sum; of a mean loss, δz has the 1/N.",
     lambda c: c.dz.mean(axis=0))
 bias("bias_mean_undone", "∂L/∂b = N Σₙ δzₙ",
     "The bias's gradient is multiplied by the batch size: the mean is lost there.",

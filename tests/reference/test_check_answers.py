@@ -1,0 +1,163 @@
+"""What `check` answers to small mistakes: one name for each array, and no promise too many."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from patience import PATIENCE
+from targetsources import inside
+
+LAYER = """
+import numpy as np
+
+def forward(x, W, b):
+    z = x @ W + b
+    a = np.where(z > 0, z, 0.1 * z)
+    return a, (x, W, z)
+
+def backward(da, cache):
+    x, W, z = cache
+    dz = da * np.where(z > 0, 1.0, 0.1)
+    return dz @ W.T, x.T @ dz, dz.sum(0)
+"""
+SLOPE = "np.where(z > 0, 1.0, 0.1)"
+
+NORM = """
+import numpy as np
+
+def layernorm_forward(x, gamma, beta):
+    mu = x.mean(1, keepdims=True)
+    var = x.var(1, keepdims=True)
+    rstd = 1 / np.sqrt(var + 1e-5)
+    xhat = (x - mu) * rstd
+    return gamma * xhat + beta, (xhat, rstd, gamma)
+
+def layernorm_backward(dout, cache):
+    xhat, rstd, gamma = cache
+    dxhat = dout * gamma
+    through_rstd = xhat * (dxhat * xhat).mean(1, keepdims=True)
+    dx = rstd * (dxhat - dxhat.mean(1, keepdims=True) - through_rstd)
+    return dx, (dout * xhat).sum(0), dout.sum(0)
+"""
+
+CROSS_ENTROPY = """
+import numpy as np
+
+def softmax_ce(logits, y):
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    p = e / e.sum(1, keepdims=True)
+    loss = -np.log(p[np.arange(len(y)), y]).mean()
+    d = p.copy()
+    d[np.arange(len(y)), y] -= 1
+    return loss, d
+"""
+
+SQUARE = {
+    "torch": """
+import torch
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, dout):
+        (x,) = ctx.saved_tensors
+        return 3 * x * dout
+""",
+    "jax": """
+import jax
+
+@jax.custom_vjp
+def square(x):
+    return x * x
+
+square.defvjp(lambda x: (x * x, x), lambda x, dout: (3 * x * dout,))
+""",
+}
+
+
+def text(source: str, **options: object) -> str:
+    """Return what is printed, in one line."""
+    return " ".join(str(inside(source, **options)).split())  # type: ignore[arg-type]
+
+
+def test_a_local_variable_is_found_without_a_name_for_the_mistake() -> None:
+    found = inside(LAYER.replace(SLOPE, "np.cos(z)")).parts[0]
+    assert found.first_wrong == "dz" and not found.mistakes
+    ((name, how),) = found.described
+    assert name == "dz"
+    assert how.startswith("as the gradient of z, no known mistake fits; its direction differs")
+    assert how.endswith("dx, dW and db would be right if dz were")
+
+
+def test_a_variable_that_is_wrong_and_not_used_is_not_blamed() -> None:
+    source = LAYER.replace("dz.sum(0)", "np.cos(db)").replace(
+        "    return dz", "    db = dz.sum(0)\n    da = da + 1\n    dz2 = dz + 1\n    return dz"
+    )
+    found = inside(source).parts[0]
+    assert found.first_wrong == "db"
+    assert dict(found.described)["db"].endswith("a variable that db is computed from")
+
+
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_a_function_of_a_framework_is_wrong_in_one_sense_only(framework: str) -> None:
+    pytest.importorskip(framework)
+    found = text(SQUARE[framework])
+    assert "first wrong, going back from the loss: dx; wrong: dx" in found
+    assert "ways of calling it give the same gradient as the normal call" in found
+    assert "smallest that fails: x = [[-2]], dout = [[1]]" in found
+    assert "; right" not in found and "right in" not in found
+
+
+def test_like_is_compared_or_the_remark_says_why_not() -> None:
+    assert "its forward was not compared with gelu" in text(NORM, like="gelu")
+    assert "not compared with" not in text(NORM)
+
+
+def test_a_missing_path_has_no_activation_in_its_sentence() -> None:
+    found = text(NORM.replace(" - through_rstd", ""))
+    assert "The gradient through rstd is missing: nothing is passed on from rstd to var" in found
+    assert "activation:" not in found
+
+
+def test_a_slope_that_is_the_square_of_the_right_one() -> None:
+    found = text(LAYER.replace(SLOPE, "np.where(z > 0, 1.0, 0.01)"))
+    assert "The slope 0.01 is used where the forward has 0.1, or" in found
+    assert "yours: δz = δa · (∂a/∂z)² right: δz = δa · ∂a/∂z" in found
+
+
+def test_one_array_has_one_name_and_a_factor_is_said_once() -> None:
+    found = text(CROSS_ENTROPY)
+    assert "first wrong, going back from the loss: d; wrong: d 1. mean_left_out, in d " in found
+    assert "yours: δp = ∂ℓ/∂p right: δp = ∂ℓ/∂p / N" in found
+    assert "remark" not in found
+    assert "judged by the loss that it calls loss, certified" in found
+
+
+def test_a_layer_without_a_loss_has_no_loss_in_its_sentence() -> None:
+    found = text(LAYER.replace("dz.sum(0)", "dz.mean(0)"))
+    assert "averages over the batch where it should sum; of a mean loss," in found
+
+
+def test_a_file_without_a_gradient_is_answered_with_what_was_seen(tmp_path: Path) -> None:
+    file = tmp_path / "model.py"
+    file.write_text("def softmax(x):\n    return x\n\nclass Layer:\n    def forward(self, x):\n"
+                    "        return x\n")  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-m", "reference", "check", str(file)],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert "no gradient was found among softmax, Layer.forward. A gradient is rec" in ran.stdout
+
+
+@pytest.mark.parametrize("name", ["dz", "error", "q"])
+@pytest.mark.parametrize("slope", ["np.cos(z)", "np.where(z > 0, 1.0, 0.01)"])
+def test_a_local_variable_is_found_under_any_name(name: str, slope: str) -> None:
+    found = inside(LAYER.replace(SLOPE, slope).replace("dz", name)).parts[0]
+    assert found.first_wrong == name
+    assert bool(found.mistakes) == slope.startswith("np.where")
