@@ -36,7 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--whole",
         action="store_true",
         help=f"Run every case of each test. Without it, of a test with more than {MANY} selected "
-        "cases every third one runs, and some tests go through every third of their own cases.",
+        "cases every third one runs, of hundreds every ninth, and a test that goes through many "
+        "cases itself takes every third.",
     )
 
 
