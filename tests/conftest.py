@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from everythird import MANY, every_third
+from everythird import MANY, THIRD, every_third
 from hypothesis import HealthCheck, settings
 
 # The tests begin hundreds of processes, and each of them would compile this project anew.
@@ -36,17 +36,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--whole",
         action="store_true",
         help=f"Run every case of each test. Without it, of a test with more than {MANY} selected "
-        "cases every third one runs.",
+        "cases every third one runs, of hundreds every ninth, and a test that goes through many "
+        "cases itself takes every third.",
     )
 
 
 @pytest.hookimpl(trylast=True)  # after -k and -m have selected theirs
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if any(config.getoption(name, False) for name in ("whole", "lf", "failedfirst")):
+    if whole(config):
         return
     kept = set(every_third([item.nodeid for item in items]))
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
     items[:] = [item for item in items if item.nodeid in kept]
+
+
+def whole(config: pytest.Config) -> bool:
+    """Say whether every case of each test runs."""
+    return any(config.getoption(name, False) for name in ("whole", "lf", "failedfirst"))
+
+
+@pytest.fixture(scope="session")
+def every(request: pytest.FixtureRequest) -> int:
+    """Of the many cases that one test goes through, every so-many-th runs."""
+    return 1 if whole(request.config) else THIRD
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,7 @@ a sign or a choice it has two values, one from each side.
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,13 @@ def _product(a: Any, b: Any) -> Any:
 
 
 class Arithmetic:
-    """What a definition may call, over `Dual`. `side` says from where a tie is approached."""
+    """What a definition may call, over `Dual`. `side` says from where a tie is approached.
+
+    `tied` says whether one was met: if not, both sides give the same.
+    """
 
     def __init__(self, side: int = 1) -> None:
-        self.side = side
+        self.side, self.tied = side, False
 
     @property
     def pi(self) -> Dual:
@@ -138,6 +142,7 @@ class Arithmetic:
         c, a, b = _dual(c), _dual(a), _dual(b)
         if c.value != 0:
             return a if c.value > 0 else b
+        self.tied = True
         return Dual(b.value, a.slope if c.slope * self.side > 0 else b.slope)
 
     def share(self, part: Any, rest: Any) -> Dual:
@@ -234,13 +239,17 @@ def slope(
     """Return the slope from the left and from the right; the same number away from a tie."""
 
     def compute() -> Any:
-        return tuple(
-            _part(definition(Arithmetic(side), Dual(x, 1), *args, **parameters), "slope")
-            for side in (-1, 1)
-        )
+        return _sides(lambda m: _part(definition(m, Dual(x, 1), *args, **parameters), "slope"))
 
     left, right = _settled(compute, digits)
     return left, right
+
+
+def _sides(found: Callable[[Arithmetic], Any]) -> tuple[Any, Any]:
+    """Return what is found from the left and from the right."""
+    m = Arithmetic(-1)
+    left = found(m)
+    return left, found(Arithmetic(1)) if m.tied else left
 
 
 _STEP = 220  # bits: the difference quotient of a slope is off by the step, 6e-67
@@ -263,19 +272,19 @@ def bend(
     given = x if isinstance(x, Sequence) else [x]
     directions = along if isinstance(x, Sequence) else [1.0]
 
-    def slopes(j: int, by: Any, side: int) -> Any:
+    def slopes(m: Arithmetic, j: int, by: Any) -> Any:
         at = [Dual(mpf(v) + (by if k == j else 0), t)
               for k, (v, t) in enumerate(zip(given, directions, strict=True))]  # fmt: skip
-        found = definition(Arithmetic(side), at if row else at[0], *args, **parameters)
-        return _part(found, "slope")
+        return _part(definition(m, at if row else at[0], *args, **parameters), "slope")
 
     def compute() -> Any:
         # Beside the largest number the step still has its digits.
         largest = max(mp.frexp(mpf(v))[1] if v else 0 for v in given)
         with mp.workprec(mp.prec + _STEP + max(0, largest)):
             h = mpf(2) ** -_STEP
+            here = list(zip((-1, 1), _sides(lambda m: slopes(m, 0, 0)), strict=True))
             return [
-                tuple(_quotient(slopes(j, 0, s), slopes(j, s * h, s), s * h) for s in (-1, 1))
+                tuple(_quotient(at, slopes(Arithmetic(s), j, s * h), s * h) for s, at in here)
                 for j in range(len(given))
             ]
 
@@ -291,10 +300,7 @@ def _quotient(here: Any, there: Any, h: Any) -> Any:
 
 def tied(definition: Callable[..., Any], x: float, *args: Any, **parameters: Any) -> bool:
     """Return whether x is where the slopes from the two sides differ, cheaply: 15 digits."""
-    left, right = (
-        _part(definition(Arithmetic(side), Dual(x, 1), *args, **parameters), "slope")
-        for side in (-1, 1)
-    )
+    left, right = _sides(lambda m: _part(definition(m, Dual(x, 1), *args, **parameters), "slope"))
     return bool(left != right)
 
 
@@ -311,17 +317,12 @@ def jacobian(
     `jacobian(softmax, x)[j][0][i]` is ∂y_i/∂x_j.
     """
 
+    def column(j: int, m: Arithmetic) -> Any:
+        given = [Dual(x_i, int(i == j)) for i, x_i in enumerate(x)]
+        return _part(definition(m, given, *args, **parameters), "slope")
+
     def compute() -> Any:
-        columns = []
-        for j in range(len(x)):
-            given = [Dual(x_i, int(i == j)) for i, x_i in enumerate(x)]
-            columns.append(
-                tuple(
-                    _part(definition(Arithmetic(side), given, *args, **parameters), "slope")
-                    for side in (-1, 1)
-                )
-            )
-        return columns
+        return [_sides(partial(column, j)) for j in range(len(x))]
 
     columns: list[tuple[Any, Any]] = _settled(compute, digits)
     return columns

@@ -1,6 +1,6 @@
-"""Without --whole every test runs, of many cases every third one."""
+"""Without --whole every test runs, of many cases every third one, of hundreds every ninth."""
 
-from everythird import MANY, every_third
+from everythird import HUNDREDS, MANY, every_third
 
 
 def test_every_test_runs_and_of_many_cases_every_third() -> None:
@@ -10,6 +10,12 @@ def test_every_test_runs_and_of_many_cases_every_third() -> None:
     assert list(every_third([*alone[:2], *few, *many, alone[2]])) == [
         *alone[:2], *few, many[0], many[3], many[6], alone[2]
     ]  # fmt: skip
+
+
+def test_of_hundreds_of_cases_every_ninth_runs() -> None:
+    cases = [f"a.py::test_hundreds[{k}]" for k in range(HUNDREDS + 1)]
+    assert list(every_third(cases)) == cases[::9]
+    assert list(every_third(cases[1:])) == cases[1::3]
 
 
 def test_one_case_that_is_asked_for_runs() -> None:

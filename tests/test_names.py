@@ -4,6 +4,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,14 @@ METAPHORIC_CLASSES = {
 }
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    """Yield the product's files and their syntax trees."""
-    for folder in FOLDERS:
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            yield file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+@cache
+def trees() -> list[tuple[str, ast.Module]]:
+    """Return the product's files and their syntax trees."""
+    return [
+        (file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(encoding="utf-8")))
+        for folder in FOLDERS
+        for file in sorted((ROOT / folder).rglob("*.py"))
+    ]
 
 
 def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -55,6 +59,7 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.attr
 
 
+@cache
 def metaphor(name: str) -> bool:
     """Say whether a name has a word that the field has a term for."""
     bare = name.strip("_")

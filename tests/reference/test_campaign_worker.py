@@ -39,9 +39,9 @@ def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a hang cost seconds: these oracles compile nothing."""
-    monkeypatch.setattr(timeouts, "MIN_FIRST", 2.0)
-    monkeypatch.setattr(timeouts, "MIN_SILENCE", 1.0)
+    """Make a hang cost a second, or as long as a process takes to start: nothing is compiled."""
+    monkeypatch.setattr(timeouts, "MIN_FIRST", 0.5)
+    monkeypatch.setattr(timeouts, "MIN_SILENCE", 0.5)
     monkeypatch.setattr(timeouts, "TIMES_FIRST", 20.0)
     monkeypatch.setattr(timeouts, "TIMES_START", 1.0)
 

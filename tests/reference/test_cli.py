@@ -101,23 +101,28 @@ def test_bad_input_is_one_line_and_exit_2(
     assert "Traceback" not in text
 
 
-def test_refused_input_leaves_no_folder_behind() -> None:
+def test_refused_input_leaves_no_folder_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     before = sorted(FOLDER.iterdir())
     for arguments in (("--oracle", "os:path"), ("--loss", "none"), ("--scheduler", "nowhere")):
-        assert run("report", "--oracle", "manual", *arguments, "--out", "new").returncode == 2
+        given = ("report", "--oracle", "manual", *arguments, "--out", "new")
+        assert run_here(monkeypatch, *given) == 2
     assert sorted(FOLDER.iterdir()) == before
 
 
-def test_a_folder_that_is_no_report_is_refused_before_the_work(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_report_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for command in ("articles", "trial"):
-        done = run(command, "--add-to", str(tmp_path))
-        assert done.returncode == 2 and "not a report" in done.stderr
+        assert run_here(monkeypatch, command, "--add-to", str(tmp_path)) == 2
+        assert "not a report" in capsys.readouterr().err
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     os.mkfifo(tmp_path / "a.html")
-    done = run("explain", "002", "--html", str(tmp_path / "a.html"))
-    assert done.returncode == 2 and "not a regular file" in done.stderr
+    assert run_here(monkeypatch, "explain", "002", "--html", str(tmp_path / "a.html")) == 2
+    assert "not a regular file" in capsys.readouterr().err
 
 
 def test_the_working_folder_shadows_nothing_of_ours(tmp_path: Path) -> None:
@@ -199,13 +204,15 @@ def test_no_arguments_are_a_call_for_help() -> None:
                   ("bench", "--picture", "a.svg")]
 )  # fmt: skip
 def test_a_file_of_somebody_else_is_not_overwritten(
-    arguments: tuple[str, ...], tmp_path: Path
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / arguments[-1]
     file.write_bytes(b"an afternoon's work")
-    done = run(*arguments[:-1], str(file))
-    assert done.returncode == 2
-    assert done.stderr.endswith("exists and was not written by manual-backprop\n")
+    assert run_here(monkeypatch, *arguments[:-1], str(file)) == 2
+    assert capsys.readouterr().err.endswith("exists and was not written by manual-backprop\n")
     assert file.read_bytes() == b"an afternoon's work"
 
 
@@ -263,7 +270,11 @@ def test_the_version_is_that_of_the_package() -> None:
     assert found.stdout.strip() == f"manual-backprop {version('manual-backprop')}"
 
 
-def test_a_short_h_helps_too() -> None:
+def test_a_short_h_helps_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for command in ((), ("report",), ("check",)):
-        short, long = run(*command, "-h"), run(*command, "--help")
-        assert short.returncode == 0 and short.stdout == long.stdout != ""
+        assert run_here(monkeypatch, *command, "-h") == 0
+        short = capsys.readouterr().out
+        assert run_here(monkeypatch, *command, "--help") == 0
+        assert short == capsys.readouterr().out != ""

@@ -87,7 +87,7 @@ def cluster(tmp_path: Path, reachable: None) -> Iterator[Cluster]:
 def impatient(tmp_path: Path, reachable: None) -> Iterator[Cluster]:
     """A cluster as Dask begins it, with a nanny, that takes a second's silence for a hang."""
     preload = tmp_path / "impatient.py"
-    limits = {"MIN_FIRST": 1.0, "MIN_SILENCE": 1.0, "TIMES_FIRST": 20.0, "TIMES_START": 1.0}
+    limits = {"MIN_FIRST": 0.5, "MIN_SILENCE": 0.5, "TIMES_FIRST": 20.0, "TIMES_START": 1.0}
     lines = [f"timeouts.{name} = {value}" for name, value in limits.items()]
     preload.write_text(
         "\n".join(["from reference.workers import timeouts", *lines]), encoding="utf-8"

@@ -26,6 +26,8 @@ from reference.oracles import load
 from reference.problems import Selection
 from reference.running.report import Interrupted, _begin, command_of, report
 from reference.running.store import NAME, Store
+from reference.running.tasks import EnvironmentReport
+from reference.running.workers import LocalPool
 from reports.folder import TIMING, WRITING
 from reports.html import render_html
 from reports.records import ReportError, Run
@@ -36,7 +38,7 @@ LIGHT = Plan(
     problems=24,
     losses=("mse", "cross_entropy"),
     regimes=("ordinary", "lattice"),
-    oracles=("manual", "torch"),
+    oracles=("manual", "complex_step"),
 )
 # Of one dtype: each worker of a run traces JAX's program of each dtype anew.
 SMALL = msgspec.structs.replace(LIGHT, oracles=Plan().oracles, dtypes=("float64",))
@@ -51,11 +53,32 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def without_jax(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same without JAX, which compiles its programs again in every run."""
-    out = tmp_path_factory.mktemp("report") / "without_jax"
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without torch and JAX, which every run has to load again."""
+    out = tmp_path_factory.mktemp("report") / "light"
     report(LIGHT, out, workers=1)
     return out
+
+
+@pytest.fixture(scope="module")
+def environments() -> dict[tuple[str, ...], EnvironmentReport]:
+    """What workers said of their environment, by the oracles asked about."""
+    return {}
+
+
+@pytest.fixture
+def one_environment(
+    environments: dict[tuple[str, ...], EnvironmentReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ask one worker about the environment, not one in each run: it loads torch and JAX."""
+    ask = LocalPool.environment
+
+    def environment(pool: LocalPool, oracles: tuple[str, ...]) -> EnvironmentReport:
+        if oracles not in environments:
+            environments[oracles] = ask(pool, oracles)
+        return environments[oracles]
+
+    monkeypatch.setattr(LocalPool, "environment", environment)
 
 
 def pages(folder: Path) -> dict[str, bytes]:
@@ -63,9 +86,9 @@ def pages(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != TIMING}
 
 
-def test_the_same_seed_gives_the_same_bytes(without_jax: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(light: Path, tmp_path: Path) -> None:
     report(LIGHT, tmp_path / "again", workers=2)
-    assert pages(tmp_path / "again") == pages(without_jax)
+    assert pages(tmp_path / "again") == pages(light)
 
 
 def test_nothing_of_the_run_is_left_to_resume(undisturbed: Path) -> None:
@@ -79,7 +102,7 @@ def test_the_summary_counts_every_problem(undisturbed: Path) -> None:
 
 
 def test_a_run_resumed_after_an_interruption_gives_the_same_bytes(
-    without_jax: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    light: Path, one_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reference.campaign.BLOCK", 6)
     out = tmp_path / "interrupted"
@@ -99,7 +122,7 @@ def test_a_run_resumed_after_an_interruption_gives_the_same_bytes(
     with pytest.raises(InvalidInput, match="another plan"):
         report(Plan(), out, workers=1, resume=True)
     report(None, out, workers=1, resume=True)  # the stored plan continues
-    assert pages(out) == pages(without_jax)
+    assert pages(out) == pages(light)
 
 
 def test_blocks_merge_in_any_order() -> None:
@@ -264,7 +287,7 @@ def test_many_small_blocks_and_two_workers_give_the_same_bytes(
 
 
 def test_a_fresh_run_over_an_unfinished_one_has_nothing_of_it(
-    without_jax: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    light: Path, one_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reference.campaign.BLOCK", 6)
     out = tmp_path / "fresh"
@@ -278,18 +301,20 @@ def test_a_fresh_run_over_an_unfinished_one_has_nothing_of_it(
         report(msgspec.structs.replace(LIGHT, seed=7), out, workers=1, progress=stop)
     left_over.mkdir()
     report(LIGHT, out, workers=1, fresh=True)
-    assert pages(out) == pages(without_jax)
+    assert pages(out) == pages(light)
     assert not left_over.exists()
 
 
-def test_a_kill_in_the_first_moments_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None:
+def test_a_kill_in_the_first_moments_leaves_a_folder_that_can_be_used(
+    one_environment: None, tmp_path: Path
+) -> None:
     (tmp_path / f"{WRITING}abc").mkdir()
     report(LIGHT, tmp_path, workers=1)
     assert not (tmp_path / f"{WRITING}abc").exists()
 
 
 def test_a_block_of_another_run_in_the_store_is_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(done: int, total: int) -> None:
         if done:
@@ -304,7 +329,7 @@ def test_a_block_of_another_run_in_the_store_is_damage(
 
 
 def test_an_interruption_counts_a_block_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C while a block is counted: the page's numbers still add up."""
     add = RunStatistics.add

@@ -67,7 +67,7 @@ def largest(output: str) -> float:
     return max(float(line.split()[-1]) for line in lines)
 
 
-def test_every_operation_has_a_script_that_runs_and_agrees(tmp_path: Path) -> None:
+def test_every_operation_has_a_script_that_runs_and_agrees(tmp_path: Path, every: int) -> None:
     """Our own gradient, written as yours: the script's torch and jax have to say the same."""
     rng = np.random.default_rng(0)
     hidden = cycle(ACTIVATIONS)
@@ -94,8 +94,8 @@ def test_every_operation_has_a_script_that_runs_and_agrees(tmp_path: Path) -> No
         path.write_text(script_of(problem, backward(problem, forward(problem)), "A network."))
         paths.append(path)
     assert 2 * len(LOSSES) >= len(ACTIVATIONS), "every activation stands in a script"
-    outputs = run(*paths)
-    assert len(outputs) == len(LOSSES)
+    outputs = run(*paths[::every])
+    assert len(outputs) == len(paths[::every])
     for path, output in outputs.items():
         assert "torch" in output and "jax" in output, path
         # The frameworks' own constants differ in the eighth digit (torch's, in selu).
