@@ -73,12 +73,12 @@ class ProductStep:
         traced = {n: tape.note(n, v) for n, v in given.items() if v is not None}
         known = variables(problem)
         zeros = {n: np.zeros_like(v) for n, v in known.items() if n not in names}
-        moved = {n: tape.note(f"direction of {n}", np.zeros_like(known[n])) for n in names}
-        direction: ByName = {**zeros, **moved}
+        asked = {n: tape.note(f"direction of {n}", np.zeros_like(known[n])) for n in names}
+        direction: ByName = {**zeros, **asked}
         found = product_along(_with_inputs(problem, traced), direction)
         outputs = _traced(tape, {"loss": found.loss, **{n: found.products[n] for n in names}})
         self._calls, places = tape.assemble(list(outputs.values()))
-        traced |= {f"direction of {n}": t for n, t in moved.items()}
+        traced |= {f"direction of {n}": t for n, t in asked.items()}
         self.inputs: Mapping[str, Array] = {n: places[t.number] for n, t in traced.items()}
         self.loss: FloatArray = places[outputs["loss"].number]
         self.products: Mapping[str, FloatArray] = {n: places[outputs[n].number] for n in names}

@@ -50,13 +50,13 @@ class Dense:
         tweight: FloatArray,
         tbias: FloatArray | None = None,
     ) -> FloatArray:
-        """Return tx W + x tW + tb: by the product rule each factor moves in turn."""
+        """Return tx W + x tW + tb, by the product rule."""
         ty = tx @ weight + x @ tweight
         return ty if tbias is None else ty + tbias
 
     @staticmethod
     def second(tx: FloatArray, dy: FloatArray, tweight: FloatArray) -> dict[str, FloatArray]:
-        """Return what the cotangents gain as x and W move and dy stays: txᵀ dy and dy tWᵀ.
+        """Return txᵀ dy and dy tWᵀ, the directional derivatives of dW and dx with dy constant.
 
         From dW = xᵀ dy and dx = dy Wᵀ. db = 1ᵀ dy has neither x nor W in it and gains nothing.
         """

@@ -4,7 +4,7 @@ import numpy as np
 
 from manual_backprop.activations.sigmoid import log_one_plus_exp
 from manual_backprop.arithmetic import Backend, Function, IntArray, Math, N, RandomSource, Tensor
-from manual_backprop.layers.linear import does_not_move
+from manual_backprop.layers.linear import no_second_order
 from manual_backprop.losses.logits import BceWithLogits
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
 
@@ -53,7 +53,7 @@ class MultiMargin:
         ty: FloatArray = (slope * tx).sum(axis=-1)
         return ty
 
-    second = does_not_move
+    second = no_second_order
 
     @staticmethod
     def definition(m: Math[N], x: list[N], target: None, *, margin: N) -> list[N | float]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from manual_backprop.arithmetic import A, Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.convolution import Pair
-from manual_backprop.layers.linear import does_not_move, linear
+from manual_backprop.layers.linear import linear, no_second_order
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
@@ -68,15 +68,15 @@ class MaxPool2d:
         padding: Pair = (0, 0),
     ) -> FloatArray:
         """Return the tangent of the x that wins each window; who wins does not change."""
-        padded, moves = _padded(x, padding, -np.inf), _padded(tx, padding, 0.0)
+        padded, tangents = _padded(x, padding, -np.inf), _padded(tx, padding, 0.0)
         ty, left = np.zeros_like(y), np.ones(y.shape, bool)
-        for window, move in _windows(padded, moves, kernel, stride):
+        for window, tangent in _windows(padded, tangents, kernel, stride):
             wins = (window == y) & left
             left &= ~wins
-            ty += move * wins
+            ty += tangent * wins
         return ty
 
-    second = does_not_move
+    second = no_second_order
 
     @staticmethod
     def definition(m: Math[N], x: list[N], inside: list[N], **_: object) -> list[N]:
@@ -303,11 +303,11 @@ class Pad:
 
     @staticmethod
     def rows(x: FloatArray, *, top: int, bottom: int, left: int, right: int) -> Rows:
-        """Return a row for each number of y: the x that is moved there."""
+        """Return a row for each number of y: the x that is copied there."""
         place = np.arange(x.size).reshape(x.shape)
         around = ((0, 0), (0, 0), (top, bottom), (left, right))
-        moved = np.pad(place, around, constant_values=-1).reshape(-1, 1)
-        return Rows({"x": moved}, np.arange(len(moved))[:, None])
+        sources = np.pad(place, around, constant_values=-1).reshape(-1, 1)
+        return Rows({"x": sources}, np.arange(len(sources))[:, None])
 
     @staticmethod
     def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
