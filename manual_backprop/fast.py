@@ -86,7 +86,7 @@ class ProductStep:
     def __call__(
         self, direction: Mapping[str, FloatArray]
     ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
-        """Return the loss and H v; what the direction does not name keeps its last tangent."""
+        """Return the loss and H v; arrays not in the direction keep their last tangents."""
         for name, tangent in direction.items():
             if name not in self.products:
                 known = ", ".join(self.products)

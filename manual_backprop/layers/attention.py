@@ -160,7 +160,7 @@ class Attention:
         *,
         causal: bool,
     ) -> Rows:
-        """Return a row for each query: its D numbers, all of k and v that stand beside it."""
+        """Return a row for each query: its D numbers, and all of k and v of the same sample."""
         length, keys = q.shape[-2], k.shape[-2]
         group = np.repeat(np.arange(q.size // (length * q.shape[-1])), length)
         inputs = {

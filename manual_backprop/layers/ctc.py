@@ -151,7 +151,7 @@ class Ctc:
     ) -> list[N]:
         """Return L of one sample by the recursion of log α; x has a number for each state.
 
-        It holds where L is below 2^1000, which stands for -log 0.
+        It is valid if L is below 2^1000, which is used for -log 0.
         """
         half, far = m.number("1/2"), m.number(_FAR)
         alpha: list[N | None] = [*x[0][:2], *[None for _ in may_skip[2:]]]
@@ -348,7 +348,7 @@ def _sums(x: FloatArray, walks: _Walks) -> FloatArray:
 
 
 def _tangents_of_sums(x: FloatArray, tx: FloatArray, walks: _Walks) -> FloatArray:
-    """Return the tangents of the sums: of what is added up, each by its share."""
+    """Return the tangents of the log-sums: the terms' tangents, weighted by their shares."""
     sums, found = _sums(x, walks), np.zeros_like(x)
     for t in range(1, len(x)):
         ways = _before(sums[t - 1] + x[t - 1], walks.starts[t], walks.may_skip)

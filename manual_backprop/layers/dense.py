@@ -12,7 +12,7 @@ from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 class Dense:
     """y = x W + b, one row a sample.
 
-    With dy given, L = Σ_n Σ_j dy_nj y_nj stands for all that follows the layer. From
+    With dy given, all later steps may be replaced by L = Σ_n Σ_j dy_nj y_nj. From
     y_nj = Σ_i x_ni W_ij + b_j comes ∂y_nj/∂W_ik = x_ni [j = k], so
 
         ∂L/∂W_ij = Σ_n x_ni dy_nj      dW = xᵀ dy    `(D_in, D_out)`

@@ -353,8 +353,9 @@ class TripletMargin:
 class L2Penalty:
     """L = (λ/2) Σ w², the penalty that draws a weight to 0.
 
-    Every number stands in one square, so ∂L/∂w = λ w: the 2 of the square and the 1/2 cancel.
-    Added to a loss it is one more use of the weight, and the cotangents add up. Tikhonov, 1943.
+    Every number is in one square, so ∂L/∂w = λ w: the 2 of the square and the 1/2 cancel.
+    If it is added to a loss, the weight has one more use, and the cotangents add up.
+    Tikhonov, 1943.
     """
 
     @staticmethod

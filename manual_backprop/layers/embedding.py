@@ -17,12 +17,12 @@ from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 class Embedding:
     """y = rows of a table: y_n = W_i with i the index at n, and 0 where i is `padding_idx`.
 
-    Row i stands in y as often as i is met, so its cotangent is the sum over all of them:
+    Row i is in y once for each index i, so its cotangent is a sum over these:
 
         dW_i = Σ_n dy_n [index at n = i]    `(V, D)`
 
-    It is a sum also where an index is repeated: dW[index] = dy would keep the last one only. The
-    padding row has no part in y and gets none. (PyTorch returns the row of the table there, which
+    dW[index] = dy would be wrong for a repeated index, because it keeps only the last one. The
+    padding row is not in y and gets no gradient. (PyTorch returns the row of the table there, which
     it expects to be 0, and gives it no gradient.) Bengio et al., 2003.
     """
 

@@ -1,4 +1,4 @@
-"""Second order of what is linear: by the rules of sums and products, for every such layer."""
+"""`tangent` and `second` of layers that are linear, or linear in each of two arrays."""
 
 from collections.abc import Callable
 

@@ -20,8 +20,8 @@ class MaxPool2d:
 
         ∂L/∂x_ncij = Σ dy_nchw over the windows whose maximum is at (i, j)
 
-    On a tie every share between the equal numbers is a subgradient; the first of them, by rows,
-    gets all, as in PyTorch and JAX. What lies outside the image never wins.
+    On a tie any division between the equal numbers is a subgradient; the first of them, by rows,
+    gets all, as in PyTorch and JAX. The padding never wins.
     Riesenhuber and Poggio, 1999.
     """
 
@@ -268,8 +268,8 @@ class AdaptiveAvgPool2d:
 class Pad:
     """y = x with zeros around it: `top`, `bottom`, `left` and `right` rows and columns of them.
 
-    y_nc(i+top)(j+left) = x_ncij and every other y is 0, so what lies on the border has no one to
-    give its cotangent to:
+    y_nc(i+top)(j+left) = x_ncij and every other y is 0, so the cotangents of the border are not
+    used:
 
         ∂L/∂x_ncij = dy_nc(i+top)(j+left)    `(N, C, H, W)`
     """
@@ -355,7 +355,7 @@ def _inside(dpadded: FloatArray, x: FloatArray, padding: Pair) -> FloatArray:
 
 
 def _windows(padded: A, places: A, kernel: Pair, stride: Pair) -> Iterator[tuple[A, A]]:
-    """Yield, for each place (u, v) of a window, what it shows of two padded images."""
+    """Yield, for each place (u, v) of a window, the numbers there in all windows of two images."""
     out = [(padded.shape[2 + k] - kernel[k]) // stride[k] for k in range(2)]
     for u in range(kernel[0]):
         for v in range(kernel[1]):
@@ -381,7 +381,7 @@ def _spans(size: int, parts: int) -> list[tuple[int, int]]:
 def _adaptive(
     shape: tuple[int, ...], size: Pair
 ) -> Iterator[tuple[tuple[EllipsisType, int, int], tuple[EllipsisType, slice, slice]]]:
-    """Yield where each entry of y stands, and its window of x."""
+    """Yield the index of each entry of y, and its window of x."""
     for h, rows in enumerate(_spans(shape[2], size[0])):
         for w, columns in enumerate(_spans(shape[3], size[1])):
             yield (..., h, w), (..., slice(*rows), slice(*columns))

@@ -94,7 +94,7 @@ def from_standardised(
 ) -> FloatArray:
     """Return dx = (g - mean(g) - x̂ mean(g x̂))/σ, g = γ dy the cotangent of x̂ (see LayerNorm).
 
-    g is a `scaled_product`: dx is linear in it, so the power of two may stand before the means.
+    g is a `scaled_product`; dx is linear in g, so the power of two is applied at the end.
 
     For groups of two numbers, x̂ = (a, -a) with a² = 1 - ε/σ² and g - mean(g) = (d, -d). Then the
     difference is d - d a² = d ε/σ². It is computed in this form, because for small ε the
