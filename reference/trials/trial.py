@@ -201,7 +201,7 @@ def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
         "lies between them is called a CONVENTION.",
     )
     yield Limit(
-        title="Where a textbook formula loses digits",
+        title="Where digits are lost by convention",
         text="A slope of the size of rounding, such as a saturated sigmoid's, may lose all digits "
         "when it is computed from the rounded output. A factor of 2 or a wrong sign there is "
         "called PRECISION; in other problems the mistake is seen.",
