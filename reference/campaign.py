@@ -1,12 +1,11 @@
 """A campaign: a plan, one function for a block of it, and the merge of the blocks' results.
 
-A plan may be restricted to some activations, losses or regimes. Then only some of all problems
-remain. The *index* of a problem is its number among all problems, its *position* its number among
-those that remain; a block is a range of positions. Example: if every third problem remains, the
-positions 0, 1, 2 have the indices 0, 3, 6.
-
-The result of a block depends only on the plan and its range, and results merge in any order. So
-workers, interruptions and resumption do not change the report.
+A plan may be restricted to some activations, losses or regimes. The problems that remain are
+numbered by position, and a block is a range of positions; the index of a problem is its number
+among all problems. For example, with `--loss mse` the problems at positions 0, 1 and 2 have the
+indices 11, 35 and 59, so `show 0:11` draws the first of them, as without the option. The result of
+a block depends only on the plan and that range, and results merge in any order. So workers,
+interruptions and resumption do not change the report.
 """
 
 import math
