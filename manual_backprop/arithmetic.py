@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Math(Protocol[N]):
-    """The functions of numbers that a definition may use beside + − × ÷."""
+    """The functions of numbers that a definition may use, in addition to + − × ÷."""
 
     @property
     def pi(self) -> N: ...

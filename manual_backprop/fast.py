@@ -31,15 +31,15 @@ class CompiledStep:
         tape = CallTape()
         given = {"x": problem.x, "targets": problem.targets, "weights": problem.weights}
         given |= {**problem.arrays, **problem.parameters}
-        traced = {n: tape.note(n, v) for n, v in given.items() if v is not None}
+        traced = {n: tape.record(n, v) for n, v in given.items() if v is not None}
         symbolic = _with_inputs(problem, traced)
         trace = forward(symbolic, form)
         found = {"loss": trace.loss, **backward(symbolic, trace)}
         outputs = _traced(tape, {name: found[name] for name in ("loss", *wanted)})
-        self._calls, places = tape.assemble(list(outputs.values()))
-        self.inputs: Mapping[str, Array] = {n: places[t.number] for n, t in traced.items()}
-        self.loss: FloatArray = places[outputs["loss"].number]
-        self.gradients: Mapping[str, FloatArray] = {n: places[outputs[n].number] for n in wanted}
+        self._calls, buffers = tape.assemble(list(outputs.values()))
+        self.inputs: Mapping[str, Array] = {n: buffers[t.number] for n, t in traced.items()}
+        self.loss: FloatArray = buffers[outputs["loss"].number]
+        self.gradients: Mapping[str, FloatArray] = {n: buffers[outputs[n].number] for n in wanted}
         self._x, self._targets = self.inputs["x"], self.inputs["targets"]
 
     def __call__(
@@ -70,23 +70,23 @@ class ProductStep:
         tape = CallTape()
         given = {"x": problem.x, "targets": problem.targets, "weights": problem.weights}
         given |= {**problem.arrays, **problem.parameters}
-        traced = {n: tape.note(n, v) for n, v in given.items() if v is not None}
+        traced = {n: tape.record(n, v) for n, v in given.items() if v is not None}
         known = variables(problem)
         zeros = {n: np.zeros_like(v) for n, v in known.items() if n not in names}
-        moved = {n: tape.note(f"direction of {n}", np.zeros_like(known[n])) for n in names}
-        direction: ByName = {**zeros, **moved}
+        asked = {n: tape.record(f"direction of {n}", np.zeros_like(known[n])) for n in names}
+        direction: ByName = {**zeros, **asked}
         found = product_along(_with_inputs(problem, traced), direction)
         outputs = _traced(tape, {"loss": found.loss, **{n: found.products[n] for n in names}})
-        self._calls, places = tape.assemble(list(outputs.values()))
-        traced |= {f"direction of {n}": t for n, t in moved.items()}
-        self.inputs: Mapping[str, Array] = {n: places[t.number] for n, t in traced.items()}
-        self.loss: FloatArray = places[outputs["loss"].number]
-        self.products: Mapping[str, FloatArray] = {n: places[outputs[n].number] for n in names}
+        self._calls, buffers = tape.assemble(list(outputs.values()))
+        traced |= {f"direction of {n}": t for n, t in asked.items()}
+        self.inputs: Mapping[str, Array] = {n: buffers[t.number] for n, t in traced.items()}
+        self.loss: FloatArray = buffers[outputs["loss"].number]
+        self.products: Mapping[str, FloatArray] = {n: buffers[outputs[n].number] for n in names}
 
     def __call__(
         self, direction: Mapping[str, FloatArray]
     ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
-        """Return the loss and H v; what the direction does not name keeps its last tangent."""
+        """Return the loss and H v; arrays not in the direction keep their last tangents."""
         for name, tangent in direction.items():
             if name not in self.products:
                 known = ", ".join(self.products)
@@ -131,7 +131,7 @@ def compile_step(
 def _traced(tape: CallTape, outputs: ByName) -> dict[str, Traced]:
     """Return the outputs as arrays of the tape; one that depends on no input is a constant."""
     return {
-        name: value if isinstance(value, Traced) else tape.note(("constant", name), value)
+        name: value if isinstance(value, Traced) else tape.record(("constant", name), value)
         for name, value in outputs.items()
     }
 
@@ -147,8 +147,8 @@ def _with_inputs(problem: Problem, inputs: ByName) -> Problem:
     )
 
 
-def _fill(name: str, place: Array, given: Array) -> None:
+def _fill(name: str, buffer: Array, given: Array) -> None:
     shape, dtype = getattr(given, "shape", ""), getattr(given, "dtype", type(given).__name__)
-    if shape != place.shape or dtype != place.dtype:
-        raise InvalidInput(f"{name}: {dtype} {shape}, expected {place.dtype} {place.shape}")
-    place[...] = given
+    if shape != buffer.shape or dtype != buffer.dtype:
+        raise InvalidInput(f"{name}: {dtype} {shape}, expected {buffer.dtype} {buffer.shape}")
+    buffer[...] = given

@@ -247,7 +247,7 @@ def _per_sample(problem: Problem, weights: FloatArray) -> FloatArray:
 
 
 def loss_divisor(problem: Problem, losses: FloatArray, dtype: np.dtype) -> Any:
-    """Return what the sum of the losses is divided by, in the problem's own arithmetic."""
+    """Return the divisor of the sum of the losses, in the problem's own arithmetic."""
     match problem.network.reduction:
         case "mean":
             operation = problem.network.loss_operation

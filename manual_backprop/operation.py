@@ -244,10 +244,10 @@ class Activation(Operation):
 class Loss(Operation):
     """`forward(y, t, **arguments) -> L` and `backward(y, t, dL, **arguments) -> dy`.
 
-    L has the shape of y where `elementwise`, else one number for each sample. `arrays` maps the
-    array arguments beside the parameters to their extent: class weights have one number a class
-    and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
-    reduction "mean", `count_definition(t, **arguments)` the same over exact numbers, for the
+    L has the shape of y if `elementwise`, else one number for each sample. `arrays` has the other
+    array arguments with their extents: class weights have one number for each class and may be
+    left out, variances one for each entry. `count(L, t, **arguments)` is the divisor of the
+    reduction "mean", `count_definition(t, **arguments)` the same in exact numbers, for the
     certificate; without them it is the number of losses. `second(y, t, dL, ty, **arguments)`
     returns the directional derivative of dy along ty. `symmetric`: L stays the same when the
     classes of y, t and the arrays are permuted together.
@@ -304,8 +304,8 @@ class Rows(NamedTuple):
 class Sample(NamedTuple):
     """One use of a layer: the shapes of its arrays of floats, other arrays as they are, options.
 
-    `arrays` holds what is not to be drawn as random numbers: indices, masks, a row of equal
-    numbers. An optional argument that is in neither is left out.
+    `arrays` has the arrays that are not drawn as random numbers: indices, masks, a row of equal
+    numbers. An optional argument that is in neither `shapes` nor `arrays` is left out.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -317,13 +317,13 @@ class Sample(NamedTuple):
 class LayerOperation(Operation):
     """An operation of several arrays: `forward(*arrays, **options) -> y`.
 
-    `arguments` are the arrays that forward takes, in order; those of `optional` may be left out,
-    those of `trainable` are parameters. `backward` takes by name what it needs of the arguments,
-    `y`, `dy` and the options (`needs`), and returns the cotangents of the arguments of floats by
-    name. `tangent` and `second` take in the same way what they need of these and of tangents, that
-    of x as `tx`. `tangent` returns the directional derivative of y, `second` that of the cotangents
-    with dy constant; those that are zero are left out. `rows` says how the arrays fall into the
-    rows that `definition` is a function of. `edge(draw, x)` returns the first argument with some
+    `arguments` are the arrays that forward takes, in order; those in `optional` may be left out,
+    those in `trainable` are parameters. `backward` takes, by name, those of the arguments, `y`,
+    `dy` and the options that it needs (`needs`), and returns the cotangents of the float arguments
+    by name. `tangent` and `second` take their arguments in the same way, and tangents: that of x is
+    `tx`. `tangent` returns the directional derivative of y, `second` those of the cotangents with
+    dy constant, without those that are zero. `rows` says which entries make the rows to which
+    `definition` is applied. `edge(draw, x)` returns the first argument with some
     numbers replaced by values at which the operation is special.
     """
 
@@ -428,7 +428,7 @@ def activation(
     torch, jax: the framework's function, as a dotted name or a `counterpart`; or COMPOSED.
     parameters: the operation's numbers, such as α, with their defaults.
     rowwise: whether it works on the last axis (softmax), not on each number.
-    range: where its values lie; a loss that takes probabilities needs "unit" or "simplex".
+    range: the domain of its values; "unit" and "simplex" fit a loss on probabilities.
 
     Example; a class has at least these three methods (write @staticmethod above each):
 
@@ -469,7 +469,7 @@ def loss(
     targets: the kinds of targets that it takes.
     elementwise: whether L has the shape of y, or one number for each sample.
     symmetric: whether L stays the same if the classes are permuted.
-    predictions: where y lies; "simplex", for example, needs rows that sum to 1.
+    predictions: the domain of y; "simplex", for example, means rows that sum to 1.
     arrays: other array arguments, such as class weights, with their shapes.
 
     Example; a class has at least these three methods (write @staticmethod above each):

@@ -121,10 +121,10 @@ def step_all(
     states: Mapping[str, State],
 ) -> tuple[dict[str, FloatArray], dict[str, State]]:
     """Take one step of every parameter."""
-    moved = {
+    stepped = {
         name: optimiser.step(w, gradients[name], states[name]) for name, w in parameters.items()
     }
-    return {n: w for n, (w, _) in moved.items()}, {n: state for n, (_, state) in moved.items()}
+    return {n: w for n, (w, _) in stepped.items()}, {n: state for n, (_, state) in stepped.items()}
 
 
 def start_all(optimiser: Optimiser, parameters: Mapping[str, FloatArray]) -> dict[str, State]:

@@ -118,7 +118,7 @@ def gradient_norm_gradient(problem: Problem, by: Iterable[str] = ("x",)) -> dict
 
 
 def variables(problem: Problem | GraphProblem) -> dict[str, FloatArray]:
-    """Return what the loss is differentiated by: x and every parameter, or a graph's arrays."""
+    """Return the arrays that the loss is differentiated by: x and parameters, or float arrays."""
     if isinstance(problem, GraphProblem):
         return {name: problem.arrays[name] for name in problem.floats}
     parameters = {n: problem.parameters[n] for n in problem.network.parameter_shapes()}
@@ -138,7 +138,7 @@ def step_shapes(problem: Problem | GraphProblem) -> dict[str, tuple[int, ...]]:
 
 
 def complete_direction(problem: Problem | GraphProblem, direction: Direction) -> Direction:
-    """Return the direction with zeros for what it does not name; what does not fit is an error."""
+    """Return the direction with zeros for other arrays; raise InvalidInput if it does not fit."""
     known = variables(problem)
     if not isinstance(direction, Mapping):
         kind = type(direction).__name__

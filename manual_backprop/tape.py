@@ -1,18 +1,18 @@
-"""A tape of NumPy calls: traced arrays write it, and it can be replayed without allocating.
+"""A tape of NumPy calls: traced arrays record it, and it can be replayed without allocating.
 
 A `Traced` array computes as usual and records every call. The record is then optimised, without
 changing a digit:
 
     a repeated call              is made once       (the softmax, in the loss and its gradient)
-    what no output depends on    is left out        (the cotangent of x, if it is not wanted)
+    an unused result             is left out        (the cotangent of x, if it is not wanted)
     xᵀ, x[:, None]               become views
     a @ b                        becomes a.dot(b, out), a third of its overhead when small
     z + b                        becomes a copy of b to every row and a sum: broadcasting buffers
     where(c, a, b) on large ones becomes operations on bits: no branch for each entry
-    the maximum of small rows    is the last of its running maxima, at two thirds of the cost
-    a result nobody reads again  gives its array to the next one
+    the maximum of small rows    becomes the last of its running maxima, a third faster
+    a result not read again      gives its buffer to a later one
 
-Of the maximum of 0 and -0, in one row, the sign may be either: in NumPy it depends on the order.
+The maximum of a row with 0 and -0 may have either sign: in NumPy it depends on the order.
 """
 
 import operator
@@ -34,10 +34,11 @@ Operand: TypeAlias = "Traced | Array | float"
 Call = tuple[object, ...]
 """A function and its arguments."""
 Emit = Callable[..., list[Call]]
-"""Given the place of the result and those of the operands: the calls that compute it."""
+"""emit(buffer of the result, *buffers of the operands) returns the calls that compute it."""
 
 SMALL, TINY = 2048, 256
-"""Entries up to which choosing by copies beats choosing by bits, and running maxima a maximum."""
+"""Up to SMALL entries a choice by copies is faster than one by bits; up to TINY entries running
+maxima are faster than a maximum."""
 # NumPy's maximum is not vectorised against a single number.
 _FILLED = {np.maximum, np.minimum, np.fmax, np.fmin}
 # NumPy wants `out` by name here.
@@ -50,12 +51,12 @@ _OF_SHAPE |= {np.zeros_like, np.ones_like, np.full_like, np.empty_like}
 
 @dataclass(eq=False, repr=False)  # its repr would have all that came before it
 class Traced(NDArrayOperatorsMixin):
-    """An array that notes on a tape how it was computed.
+    """An array that records on a tape how it was computed.
 
-    `value` is what a plain computation gives. `emit` makes the calls that compute it from its
-    operands; a view of its one operand has `shown` instead, and an input has neither. The result
-    may overwrite the operands named in `reuses`. `root` is the number of the array whose memory
-    it shows: its own, unless it is a view.
+    `value` is its value in the traced run. `emit` returns the calls that compute it from its
+    operands. A view has one operand and `shown` instead, and an input has neither. The result may
+    overwrite the operands in `reuses`. `root` is the number of the array that owns its memory:
+    itself, unless it is a view.
     """
 
     tape: "CallTape"
@@ -66,7 +67,7 @@ class Traced(NDArrayOperatorsMixin):
     reuses: "tuple[Traced | Array, ...]" = ()
 
     def __post_init__(self) -> None:
-        # A result lies in memory as its place will, row by row, so that views of both agree.
+        # A result is contiguous, as its buffer will be, so that both have the same views.
         self.value = np.asarray(self.value, order=None if self.shown else "C")
         self.shape, self.dtype = self.value.shape, self.value.dtype
         self.ndim, self.size = self.value.ndim, self.value.size
@@ -95,7 +96,7 @@ class Traced(NDArrayOperatorsMixin):
         return partial(getattr(np, name), self)
 
     def __getitem__(self, key: object) -> "Traced":
-        # With the dots one number, too, is a view and not a copy.
+        # With "..." NumPy returns a view also for a single number.
         keys = key if isinstance(key, tuple) else (key,)
         dots = () if any(k is ... for k in keys) else (...,)
         return self.tape.view(operator.getitem, (self, (*keys, *dots)), {})
@@ -135,13 +136,13 @@ class Traced(NDArrayOperatorsMixin):
 
 
 class CallTape:
-    """The calls that were noted, in order, each once."""
+    """The recorded calls, in order, each once."""
 
     def __init__(self) -> None:
         self.order: list[Traced] = []
         self._known: dict[object, Traced] = {}
 
-    def note(
+    def record(
         self,
         name: object,
         plain: Array,
@@ -150,7 +151,7 @@ class CallTape:
         shown: Callable[[Array], Array] | None = None,
         reuses: "tuple[Traced | Array, ...]" = (),
     ) -> Traced:
-        """Return what was noted for the same call before, or else note it."""
+        """Return the recorded result of the same call, or record the call."""
         new = Traced(self, plain, operands, emit, shown, reuses)
         call = (name, new.dtype, new.shape, *map(_identity, new.operands))
         traced = self._known.setdefault(call, new)
@@ -159,10 +160,10 @@ class CallTape:
         return traced
 
     def ufunc(self, ufunc: np.ufunc, given: tuple[Any, ...]) -> Traced:
-        """Note a call of a ufunc, each operand in the dtype that it computes in."""
+        """Record a call of a ufunc, each operand in the dtype that it computes in."""
         plain = ufunc(*map(_plain, given))
         if ufunc is np.matmul:
-            return self.note("matmul", plain, tuple(self.fill(o, o.shape) for o in given), _dot)
+            return self.record("matmul", plain, tuple(self.fill(o, o.shape) for o in given), _dot)
         dtypes = ufunc.resolve_dtypes((*map(_kind, given), None))
         operands = []
         for operand, dtype in zip(map(_number_again, given), dtypes, strict=False):
@@ -172,7 +173,7 @@ class CallTape:
         def emit(out: Array, *read: Array) -> list[Call]:
             return [(partial(ufunc, out=out), *read) if ufunc in _NAMED else (ufunc, *read, out)]
 
-        return self.note(ufunc, plain, tuple(operands), emit, reuses=tuple(operands))
+        return self.record(ufunc, plain, tuple(operands), emit, reuses=tuple(operands))
 
     def reduce(
         self,
@@ -182,19 +183,19 @@ class CallTape:
         dtype: npt.DTypeLike | None = None,
         keepdims: bool = False,
     ) -> Traced:
-        """Note a sum, a maximum and the like along axes."""
+        """Record a reduction along axes: a sum, a maximum."""
         plain = ufunc.reduce(x.value, axis, dtype, keepdims=keepdims)
         if ufunc is np.maximum and axis == -1 and x.size <= TINY:
-            running = self.note("running", ufunc.accumulate(x.value, -1), (x,), _running)
+            running = self.record("running", ufunc.accumulate(x.value, -1), (x,), _running)
             return running[..., -1:] if keepdims else running[..., -1]
 
-        def emit(out: Array, place: Array) -> list[Call]:
-            return [(ufunc.reduce, place, axis, None, out, keepdims)]
+        def emit(out: Array, buffer: Array) -> list[Call]:
+            return [(ufunc.reduce, buffer, axis, None, out, keepdims)]
 
-        return self.note((ufunc, axis, keepdims), plain, (self.cast(x, plain.dtype),), emit)
+        return self.record((ufunc, axis, keepdims), plain, (self.cast(x, plain.dtype),), emit)
 
     def where(self, condition: Operand, yes: Operand, no: Operand) -> "Traced | Array":
-        """Note a choice entry by entry."""
+        """Record a choice entry by entry (np.where)."""
         plain = np.where(*map(_plain, (condition, yes, no)))
         condition = self.cast(condition, np.dtype(bool))
         yes, no = self.cast(yes, plain.dtype), self.cast(no, plain.dtype)
@@ -207,7 +208,7 @@ class CallTape:
         def emit(out: Array, condition: Array, yes: Array, no: Array) -> list[Call]:
             return [*_copy(out, no), (np.copyto, out, yes, "no", condition)]
 
-        return self.note("where", plain, (condition, yes, no), emit, reuses=(no,))
+        return self.record("where", plain, (condition, yes, no), emit, reuses=(no,))
 
     def cast(self, operand: Operand, dtype: np.dtype) -> "Traced | Array":
         """Return the operand in the dtype; a number becomes an array."""
@@ -215,31 +216,33 @@ class CallTape:
             return np.asarray(operand, dtype)
         if operand.dtype == dtype:
             return operand
-        return self.note("cast", operand.value.astype(dtype), (operand,), _copy)
+        return self.record("cast", operand.value.astype(dtype), (operand,), _copy)
 
     def fill(self, operand: "Traced | Array", shape: tuple[int, ...]) -> "Traced | Array":
-        """Return the operand repeated to the shape, entry after entry in memory."""
+        """Return the operand broadcast to the shape, as a contiguous array."""
         plain = operand.value if isinstance(operand, Traced) else operand
         if plain.shape == shape and plain.flags.forc:
             return operand
         plain, name = np.broadcast_to(plain, shape).copy(), ("fill", shape)
-        return self.note(name, plain, (operand,), _copy) if isinstance(operand, Traced) else plain
+        return self.record(name, plain, (operand,), _copy) if isinstance(operand, Traced) else plain
 
     def view(
         self, function: Callable[..., Array], given: tuple[Any, ...], keywords: ByName
     ) -> Traced:
-        """Note a function of NumPy that returns a view."""
+        """Record a function of NumPy that returns a view."""
         plain = function(*map(_plain, given), **keywords)
         x, *rest = given
         if not isinstance(x, Traced) or not np.may_share_memory(plain, x.value):
             raise InvalidInput(f"the fast step does not know np.{function.__name__}")
 
-        # Two views of an array are one when they show the same memory in the same order.
+        # Two views are equal if they have the same memory, shape and strides.
         name = (plain.ctypes.data, plain.shape, plain.strides)
-        return self.note(name, plain, (x,), shown=lambda place: function(place, *rest, **keywords))
+        return self.record(
+            name, plain, (x,), shown=lambda buffer: function(buffer, *rest, **keywords)
+        )
 
     def assemble(self, outputs: Sequence[Traced]) -> tuple[list[Call], dict[int, Array]]:
-        """Give every result its place; return the calls, and the places by number."""
+        """Give every result a buffer; return the calls, and the buffers by the results' numbers."""
         needed = {output.number for output in outputs}
         for traced in reversed(self.order):
             if traced.number in needed:
@@ -249,39 +252,39 @@ class CallTape:
         kept = {output.root for output in outputs} | {t.number for t in live if not t.operands}
 
         calls: list[Call] = []
-        places: dict[int, Array] = {}
+        buffers: dict[int, Array] = {}
         free: dict[tuple[np.dtype, tuple[int, ...]], list[Array]] = defaultdict(list)
 
         def release(numbers: set[int]) -> None:
-            for place in (places[number] for number in sorted(numbers)):
-                free[place.dtype, place.shape].append(place)
+            for buffer in (buffers[number] for number in sorted(numbers)):
+                free[buffer.dtype, buffer.shape].append(buffer)
 
         for t in live:
-            operands = [places[o.number] if isinstance(o, Traced) else o for o in t.operands]
+            operands = [buffers[o.number] if isinstance(o, Traced) else o for o in t.operands]
             if t.shown:
-                places[t.number] = t.shown(places[t.sources[0].number])
+                buffers[t.number] = t.shown(buffers[t.sources[0].number])
                 continue
             read = [root for _, root in {(s.number, s.root) for s in t.sources}]
             dying = {root for root in read if last_read[root] == t.number} - kept
-            # NumPy's short way is for a result that is the very array of an operand; it is not
-            # for another array on the same memory, nor for a single entry.
+            # NumPy is faster if the result overwrites an operand, but only if it is the same array
+            # object, with more than one entry.
             reuses = {o.number for o in t.reuses if isinstance(o, Traced) and t.size > 1}
             over = {number for number in dying & reuses if read.count(number) == 1}
             release(over)
             stock = free[t.dtype, t.shape] if t.emit else []  # a constant is written once, here
-            place = places[t.number] = stock.pop() if stock else np.empty(t.shape, t.dtype)
+            buffer = buffers[t.number] = stock.pop() if stock else np.empty(t.shape, t.dtype)
             release(dying - over)
             if t.emit:
-                calls += t.emit(place, *operands)
+                calls += t.emit(buffer, *operands)
             else:
-                place[...] = t.value
-        return calls, places
+                buffer[...] = t.value
+        return calls, buffers
 
 
 def replay(calls: Iterable[Call]) -> None:
-    """Make the calls, in order, and forget what they return: a loop without Python's own steps.
+    """Make the calls in order and drop their results, in a loop that runs in C.
 
-    What a call raises ends it, but for StopIteration, which NumPy does not raise.
+    An exception ends it; only StopIteration would be lost, which NumPy does not raise.
     """
     deque(starmap(operator.call, calls), maxlen=0)
 
@@ -291,7 +294,7 @@ def _plain(operand: Operand) -> Array | float:
 
 
 def _number_again(operand: Operand) -> Operand:
-    """Return a number that was repeated by broadcasting as a number: NumPy's loops prefer that."""
+    """Return an operand that was broadcast from one number as that number, which is faster."""
     plain = np.asarray(_plain(operand))
     if isinstance(operand, int | float) or not plain.ndim or any(plain.strides):
         return operand
@@ -299,7 +302,7 @@ def _number_again(operand: Operand) -> Operand:
 
 
 def _kind(operand: Operand) -> type | np.dtype:
-    """What an operand counts as in type promotion: Python's numbers are weak, as in NumPy."""
+    """Return the type that counts in type promotion: Python's numbers are weak, as in NumPy."""
     return type(operand) if type(operand) in (int, float) else np.asarray(_plain(operand)).dtype
 
 
@@ -313,9 +316,9 @@ def _dot(out: Array, a: Array, b: Array) -> list[Call]:
     return [(a.dot, b, out) if max(a.ndim, b.ndim) < 3 else (np.matmul, a, b, out)]
 
 
-def _running(out: Array, place: Array) -> list[Call]:
-    return [(np.maximum.accumulate, place, -1, None, out)]
+def _running(out: Array, buffer: Array) -> list[Call]:
+    return [(np.maximum.accumulate, buffer, -1, None, out)]
 
 
-def _copy(out: Array, place: Array) -> list[Call]:
-    return [] if out is place else [(operator.setitem, out, ..., place)]
+def _copy(out: Array, buffer: Array) -> list[Call]:
+    return [] if out is buffer else [(operator.setitem, out, ..., buffer)]

@@ -153,8 +153,8 @@ class Hardtanh:
 class HardSigmoid:
     """y = min(max(x + 3, 0), 6) / 6.   dy/dx = 1/6 if -3 < x < 3, else 0.
 
-    Three straight lines for the sigmoid; the slope is 1/6 in place of 1/4, so that the corners
-    stand at ±3. Courbariaux, Bengio and David, 2015; this form Howard et al., 2019.
+    Three straight lines in place of the sigmoid, with the slope 1/6 instead of 1/4, so that the
+    corners are at ±3. Courbariaux, Bengio and David, 2015; this form Howard et al., 2019.
     """
 
     @staticmethod
@@ -254,8 +254,8 @@ class Softshrink:
 class Hardshrink:
     """y = x if |x| > λ, else 0.   dy/dx = 1 if |x| > λ, else 0.
 
-    A jump, not a kink, stands at ±λ: no slope there belongs to it, and 0 is what everybody
-    takes. With `lambd=0` it is the identity, whose slope is 1 at 0 too. Donoho and Johnstone, 1994.
+    At ±λ there is a jump, not a kink, so there is no slope; all implementations return 0. With
+    `lambd=0` it is the identity, whose slope is 1 at 0 too. Donoho and Johnstone, 1994.
     """
 
     @staticmethod

@@ -128,10 +128,10 @@ class Softmax:
     def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
         """Return y (a b - Σ y a b) with a = dy - Σ y dy and b = tx - Σ y tx.
 
-        From `backward` dx = y a. As x moves by tx, y moves by y b, since the Jacobian
-        diag(y) - y yᵀ is its own transpose. So y a moves by (y b) a - y Σ_j (y_j b_j) dy_j, and
-        Σ_j y_j b_j = 0 lets a_j stand for dy_j in that sum. What is left is `backward` with a b for
-        the cotangent; a and b are counted from the class with more than half, as there.
+        From `backward` dx = y a. The tangent of y is y b, because the Jacobian diag(y) - y yᵀ is
+        symmetric. So the derivative of y a is (y b) a - y Σ_j (y_j b_j) dy_j. As Σ_j y_j b_j = 0,
+        dy_j may be replaced by a_j in that sum. The result is `backward` with the cotangent a b;
+        a and b are computed as there if one class has y > 1/2.
         """
         a, b = centred(y, dy), centred(y, tx)
         return y * centred(y, a * b)
@@ -217,7 +217,7 @@ class LogSoftmax:
     def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
         """Return -(Σ dy) p (tx - Σ p tx).
 
-        Of dx = dy - p Σ dy only p depends on x, and moves by the softmax's tangent.
+        In dx = dy - p Σ dy only p depends on x; its tangent is that of the softmax.
         """
         p = _probabilities(x)
         bend: FloatArray = -dy.sum(axis=-1, keepdims=True) * (p * centred(p, tx))

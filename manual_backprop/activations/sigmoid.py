@@ -252,7 +252,7 @@ class Softsign:
     def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
         """Return dy f'' tx with f'' = -2 sign(x)/(1 + |x|)³, from f' = (1 + |x|)^-2.
 
-        |x| stands in f' itself, so f'' jumps from 2 to -2 at 0; there 0 is taken.
+        f' depends on |x|, so f'' jumps from 2 to -2 at 0; there 0 is returned.
         """
         r = 1.0 / (1.0 + np.maximum(x, -x))
         return dy * (-2.0 * np.sign(x) * (r * r * r)) * tx

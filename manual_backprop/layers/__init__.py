@@ -9,7 +9,7 @@
 - `joins`, `elementwise`: sums and products of two values; gates and masks;
 - `attention`, `cells`, `cells_gated`: attention, and one step of a recurrent network;
 - `distances`: losses of two and three values, the penalty of a weight;
-- `label_losses`, `ctc`: losses beside labels, as operations of a graph;
+- `label_losses`, `ctc`: losses with labels, as operations of a graph;
 - `movements`: concatenation, slices, shapes;
 - `reductions`: sums over axes, log-sum-exp.
 

@@ -82,9 +82,9 @@ class Attention:
         *,
         causal: bool = False,
     ) -> FloatArray:
-        """Return tp v + p tv; p moves by softmax's own slope as the scores do."""
+        """Return tp v + p tv, where tp is the softmax's tangent along that of the scores."""
         scores, p = _weights(q, k, bias, mask, causal)
-        tp = Softmax.backward(scores, p, _moved_scores(q, k, tq, tk, tbias))
+        tp = Softmax.backward(scores, p, _tangent_of_scores(q, k, tq, tk, tbias))
         return tp @ v + p @ tv
 
     @staticmethod
@@ -102,19 +102,19 @@ class Attention:
         *,
         causal: bool = False,
     ) -> dict[str, FloatArray]:
-        """Return how the cotangents of q, k, v and the bias move.
+        """Return the products of q, k, v and the bias.
 
-        dp_ts = dy_t · v_s moves by dy_t · tv_s, and the softmax's backward by its own second:
+        The product of dp_ts = dy_t · v_s is dy_t · tv_s, that of the softmax its own second:
 
             tds = softmax'(tdp) + softmax''(dp, ts),   ts the tangents of the scores
             tdq = (tds k + ds tk)/√D,   tdk = (tdsᵀ q + dsᵀ tq)/√D,   tdv = tpᵀ dy,   tdb = tds
         """
         scores, p = _weights(q, k, bias, mask, causal)
-        moves = _moved_scores(q, k, tq, tk, tbias)
+        tangent = _tangent_of_scores(q, k, tq, tk, tbias)
         dp, tdp = dy @ v.swapaxes(-1, -2), dy @ tv.swapaxes(-1, -2)
         ds = Softmax.backward(scores, p, dp)
-        tds = Softmax.backward(scores, p, tdp) + Softmax.second(scores, p, dp, moves)
-        tp, scale = Softmax.backward(scores, p, moves), 1.0 / math.sqrt(q.shape[-1])
+        tds = Softmax.backward(scores, p, tdp) + Softmax.second(scores, p, dp, tangent)
+        tp, scale = Softmax.backward(scores, p, tangent), 1.0 / math.sqrt(q.shape[-1])
         found: dict[str, FloatArray] = {
             "q": (tds @ k + ds @ tk) * scale,
             "k": (tds.swapaxes(-1, -2) @ q + ds.swapaxes(-1, -2) @ tq) * scale,
@@ -160,7 +160,7 @@ class Attention:
         *,
         causal: bool,
     ) -> Rows:
-        """Return a row for each query: its D numbers, all of k and v that stand beside it."""
+        """Return a row for each query: its D numbers, and all of k and v of the same sample."""
         length, keys = q.shape[-2], k.shape[-2]
         group = np.repeat(np.arange(q.size // (length * q.shape[-1])), length)
         inputs = {
@@ -232,13 +232,13 @@ def _visible(length: int, keys: int, mask: BoolArray | None, causal: bool) -> Bo
     return visible if mask is None else visible & mask
 
 
-def _moved_scores(
+def _tangent_of_scores(
     q: FloatArray, k: FloatArray, tq: FloatArray, tk: FloatArray, tbias: FloatArray | None
 ) -> FloatArray:
     """Return the tangents of the scores."""
-    moves: FloatArray = tq @ k.swapaxes(-1, -2) + q @ tk.swapaxes(-1, -2)
-    moves = moves / math.sqrt(q.shape[-1])
-    return moves if tbias is None else moves + tbias
+    tangent: FloatArray = tq @ k.swapaxes(-1, -2) + q @ tk.swapaxes(-1, -2)
+    tangent = tangent / math.sqrt(q.shape[-1])
+    return tangent if tbias is None else tangent + tbias
 
 
 def _weights(

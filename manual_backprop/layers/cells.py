@@ -12,10 +12,10 @@ from manual_backprop.activations.piecewise import Relu
 from manual_backprop.activations.sigmoid import Tanh
 from manual_backprop.arithmetic import Backend, Math, N, RandomSource, Tensor
 from manual_backprop.layers.gates import (
+    gate_products,
+    gate_tangents,
     gates_definition,
-    moved_gates,
     of_gates,
-    of_moved_gates,
     sample_of_cell,
     unit_inputs,
 )
@@ -84,7 +84,7 @@ class RnnTanhCell:
     ) -> FloatArray:
         """Return ta/cosh² a."""
         a = x @ weight_x.T + h @ weight_h.T + (bias_x + bias_h)
-        of_x, of_h = moved_gates(
+        of_x, of_h = gate_tangents(
             (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h), tbias_x, tbias_h
         )
         return Tanh.backward(a, y, of_x + of_h)
@@ -106,12 +106,12 @@ class RnnTanhCell:
         tbias_x: FloatArray,
         tbias_h: FloatArray,
     ) -> dict[str, FloatArray]:
-        """Return how the cotangents move: da by tanh'' dh' ta, then both factors of products."""
-        given, moves = (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h)
+        """Return tda = tanh''(a) dh' ta, and the products of the cotangents from it."""
+        given, tangents = (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h)
         a = x @ weight_x.T + h @ weight_h.T + (bias_x + bias_h)
-        of_x, of_h = moved_gates(given, moves, tbias_x, tbias_h)
+        of_x, of_h = gate_tangents(given, tangents, tbias_x, tbias_h)
         da, tda = Tanh.backward(a, y, dy), Tanh.second(a, y, dy, of_x + of_h)
-        return of_moved_gates(given, moves, (da, da), (tda, tda))
+        return gate_products(given, tangents, (da, da), (tda, tda))
 
     @staticmethod
     def definition(
@@ -208,7 +208,7 @@ class RnnReluCell:
         tbias_h: FloatArray,
     ) -> FloatArray:
         """Return ta where a > 0, else 0."""
-        of_x, of_h = moved_gates(
+        of_x, of_h = gate_tangents(
             (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h), tbias_x, tbias_h
         )
         return Relu.backward(y, y, of_x + of_h)
@@ -226,10 +226,10 @@ class RnnReluCell:
         tweight_x: FloatArray,
         tweight_h: FloatArray,
     ) -> dict[str, FloatArray]:
-        """Return how the cotangents move: da has a slope of 0 or 1, so the products alone do."""
-        given, moves = (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h)
+        """Return the products of the cotangents; da has a constant slope of 0 or 1, so tda = 0."""
+        given, tangents = (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h)
         da = Relu.backward(y, y, dy)
-        return of_moved_gates(given, moves, (da, da), (0.0 * da, 0.0 * da))
+        return gate_products(given, tangents, (da, da), (0.0 * da, 0.0 * da))
 
     @staticmethod
     def definition(

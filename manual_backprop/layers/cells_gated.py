@@ -7,12 +7,12 @@ from manual_backprop.arithmetic import Backend, Function, Math, N, RandomSource,
 from manual_backprop.layers.elementwise import composed_sigmoid
 from manual_backprop.layers.gates import (
     SQUASHED,
-    MovedGru,
-    MovedLstm,
+    GruTangents,
+    LstmTangents,
     four_gates,
+    gate_products,
     gates_definition,
     of_gates,
-    of_moved_gates,
     sample_of_cell,
     three_gates,
     unit_inputs,
@@ -98,7 +98,7 @@ class GruCell:
         tbias_h: FloatArray,
     ) -> FloatArray:
         """Return tz (h - n) + z th + (1 - z) tn: the product rule of both terms of h'."""
-        m = MovedGru(
+        m = GruTangents(
             (x, h, weight_x, weight_h, bias_x, bias_h),
             (tx, th, tweight_x, tweight_h, tbias_x, tbias_h),
         )
@@ -120,13 +120,13 @@ class GruCell:
         tbias_x: FloatArray,
         tbias_h: FloatArray,
     ) -> dict[str, FloatArray]:
-        """Return how the cotangents move, in the order in which `backward` makes them.
+        """Return the products of the cotangents, in the order in which `backward` computes them.
 
-        With t = a + r a': dt = dh' (1 - z)/cosh² t moves with z and with t, da_r = dt a' r (1 - r)
+        With t = a + r a': dt = dh' (1 - z)/cosh² t depends on z and on t, da_r = dt a' r (1 - r)
         in dt, in a' and in r, da_z = dh' (h - n) z (1 - z) in h - n and in z.
         """
-        given, moves = (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h)
-        m = MovedGru((*given, bias_x, bias_h), (*moves, tbias_x, tbias_h))
+        given, tangents = (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h)
+        m = GruTangents((*given, bias_x, bias_h), (*tangents, tbias_x, tbias_h))
         of_h, tof_h = m.of_h[2], m.tof_h[2]
         dt = Tanh.backward(m.t, m.n, dy * m.closed)
         tdt = Tanh.backward(m.t, m.n, -dy * m.tz) + Tanh.second(m.t, m.n, dy * m.closed, m.tt)
@@ -141,7 +141,7 @@ class GruCell:
         tfor_x, tfor_h = (
             np.concatenate([*second, last], axis=1) for last in (tdt, tdt * m.r + dt * m.tr)
         )
-        found = of_moved_gates(given, moves, (for_x, for_h), (tfor_x, tfor_h))
+        found = gate_products(given, tangents, (for_x, for_h), (tfor_x, tfor_h))
         return {**found, "h": found["h"] + dy * m.tz}
 
     @staticmethod
@@ -275,7 +275,7 @@ class LstmCell:
         tbias_h: FloatArray,
     ) -> FloatArray:
         """Return th' = to tanh(c') + o tc'/cosh² c', and tc' = tf c + f tc + ti g + i tg."""
-        m = MovedLstm(
+        m = LstmTangents(
             (x, state, weight_x, weight_h, bias_x, bias_h),
             (tx, tstate, tweight_x, tweight_h, tbias_x, tbias_h),
         )
@@ -298,14 +298,14 @@ class LstmCell:
         tbias_x: FloatArray,
         tbias_h: FloatArray,
     ) -> dict[str, FloatArray]:
-        """Return how the cotangents move, in the order in which `backward` makes them.
+        """Return the products of the cotangents, in the order in which `backward` computes them.
 
-        dc = dc' + dh' o/cosh² c' moves in o and in c'; each gate's da is a product of dc and of
-        another gate or of c, times its slope, and all three move.
+        dc = dc' + dh' o/cosh² c' depends on o and on c'. Each gate's da is dc, times another gate
+        or c, times the gate's slope; all three have tangents.
         """
         given = (x, state[0], weight_x, weight_h)
-        moves = (tx, tstate[0], tweight_x, tweight_h)
-        m = MovedLstm(
+        tangents = (tx, tstate[0], tweight_x, tweight_h)
+        m = LstmTangents(
             (x, state, weight_x, weight_h, bias_x, bias_h),
             (tx, tstate, tweight_x, tweight_h, tbias_x, tbias_h),
         )
@@ -322,7 +322,7 @@ class LstmCell:
             bend = squash.second(a, gate, into[k], m.ta[k])
             tda.append(squash.backward(a, gate, tinto[k]) + bend)
         all_da, all_tda = np.concatenate(da, axis=1), np.concatenate(tda, axis=1)
-        found = of_moved_gates(given, moves, (all_da, all_da), (all_tda, all_tda))
+        found = gate_products(given, tangents, (all_da, all_da), (all_tda, all_tda))
         state_before = np.stack([found.pop("h"), tdc * f + dc * m.tgates[1]])
         return {**found, "state": state_before}
 

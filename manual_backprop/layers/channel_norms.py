@@ -75,9 +75,9 @@ class BatchNorm:
         eps: float = 2.0**-16,
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂ + tβ."""
-        moved = Standardised(x, tx, all_but_channels(x), eps)
-        ty: FloatArray = moved.tangent * channels(weight, x)
-        ty += moved.normalised * channels(tweight, x) + channels(tbias, x)
+        inner = Standardised(x, tx, all_but_channels(x), eps)
+        ty: FloatArray = inner.tangent * channels(weight, x)
+        ty += inner.normalised * channels(tweight, x) + channels(tbias, x)
         return ty
 
     @staticmethod
@@ -90,11 +90,11 @@ class BatchNorm:
         *,
         eps: float = 2.0**-16,
     ) -> dict[str, FloatArray]:
-        """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
+        """Return the products of x and γ; see `Standardised.second`. That of β is 0."""
         axes = all_but_channels(x)
-        moved = Standardised(x, tx, axes, eps)
-        dx = moved.second(dy, channels(weight, x), channels(tweight, x))
-        return {"x": dx, "weight": (dy * moved.tangent).sum(axis=axes)}
+        inner = Standardised(x, tx, axes, eps)
+        dx = inner.second(dy, channels(weight, x), channels(tweight, x))
+        return {"x": dx, "weight": (dy * inner.tangent).sum(axis=axes)}
 
     @staticmethod
     def definition(m: Math[N], x: list[N], weight: list[N], bias: list[N], *, eps: N) -> list[N]:
@@ -207,8 +207,8 @@ class BatchNormEvaluation:
         eps: float = 2.0**-16,
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂ + tβ."""
-        normalised, moved, _, _ = _moved_by_statistics(x, mean, variance, tx, tmean, tvariance, eps)
-        ty: FloatArray = moved * channels(weight, x) + normalised * channels(tweight, x)
+        normalised, tangent, _, _ = _with_statistics(x, mean, variance, tx, tmean, tvariance, eps)
+        ty: FloatArray = tangent * channels(weight, x) + normalised * channels(tweight, x)
         ty += channels(tbias, x)
         return ty
 
@@ -226,24 +226,27 @@ class BatchNormEvaluation:
         *,
         eps: float = 2.0**-16,
     ) -> dict[str, FloatArray]:
-        """Return how the cotangents of x, the statistics and γ move; dβ does not.
+        """Return the products of x, the statistics and γ; that of β is 0.
 
-        With tσ = tv/(2σ) and tx̂ = (tx - tμ - x̂ tσ)/σ, dx = γ dy/σ moves by (tγ dy - dx tσ)/σ,
-        dμ = -Σ dx by less the sum of that, dγ by Σ dy tx̂, and dv = -Σ dx x̂/(2σ) by
-        -Σ (tdx x̂ + dx tx̂ - dx x̂ tσ/σ)/(2σ).
+        With tσ = tv/(2σ) and tx̂ = (tx - tμ - x̂ tσ)/σ,
+
+            tdx = (tγ dy - dx tσ)/σ, from dx = γ dy/σ
+            tdμ = -Σ tdx, from dμ = -Σ dx
+            tdγ = Σ dy tx̂, from dγ = Σ dy x̂
+            tdv = -Σ (tdx x̂ + dx tx̂ - dx x̂ tσ/σ)/(2σ), from dv = -Σ dx x̂/(2σ)
         """
         axes = all_but_channels(x)
-        normalised, moved, deviation, by = _moved_by_statistics(
+        normalised, tangent, deviation, by = _with_statistics(
             x, mean, variance, tx, tmean, tvariance, eps
         )
         dx = divided(*scaled_product(dy, channels(weight, x)), deviation)
         tdx = divided(*scaled_product(dy, channels(tweight, x)), deviation) - dx * by
-        of_variance = tdx * normalised + dx * moved - dx * normalised * by
+        of_variance = tdx * normalised + dx * tangent - dx * normalised * by
         return {
             "x": tdx,
             "mean": -tdx.sum(axis=axes),
             "variance": -0.5 * (of_variance / deviation).sum(axis=axes),
-            "weight": (dy * moved).sum(axis=axes),
+            "weight": (dy * tangent).sum(axis=axes),
         }
 
     @staticmethod
@@ -293,7 +296,7 @@ class BatchNormEvaluation:
         return normalised * channels(weight, x) + channels(bias, x)
 
 
-def _moved_by_statistics(
+def _with_statistics(
     x: FloatArray,
     mean: FloatArray,
     variance: FloatArray,
@@ -302,12 +305,12 @@ def _moved_by_statistics(
     tvariance: FloatArray,
     eps: float,
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return x̂, tx̂, σ and tσ/σ, from given statistics that move."""
+    """Return x̂, tx̂, σ and tσ/σ, from given statistics and their tangents."""
     deviation = np.sqrt(channels(variance, x) + eps)
     normalised = (x - channels(mean, x)) / deviation
     by = channels(tvariance, x) / (2.0 * deviation) / deviation
-    moved = (tx - channels(tmean, x)) / deviation - normalised * by
-    return normalised, moved, deviation, by
+    tangent = (tx - channels(tmean, x)) / deviation - normalised * by
+    return normalised, tangent, deviation, by
 
 
 def all_but_channels(x: FloatArray | Tensor) -> tuple[int, ...]:

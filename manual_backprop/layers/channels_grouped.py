@@ -84,9 +84,9 @@ class GroupNorm:
         eps: float = 2.0**-16,
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂ + tβ."""
-        moved = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
-        ty: FloatArray = moved.tangent.reshape(x.shape) * channels(weight, x)
-        ty += moved.normalised.reshape(x.shape) * channels(tweight, x) + channels(tbias, x)
+        inner = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
+        ty: FloatArray = inner.tangent.reshape(x.shape) * channels(weight, x)
+        ty += inner.normalised.reshape(x.shape) * channels(tweight, x) + channels(tbias, x)
         return ty
 
     @staticmethod
@@ -100,11 +100,11 @@ class GroupNorm:
         groups: int = 1,
         eps: float = 2.0**-16,
     ) -> dict[str, FloatArray]:
-        """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
-        moved = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
+        """Return the products of x and γ; see `Standardised.second`. That of β is 0."""
+        inner = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
         parts = (_spread(part, x, groups) for part in (weight, tweight))
-        over = (dy * moved.tangent.reshape(x.shape)).sum(axis=all_but_channels(x))
-        return {"x": moved.second(_grouped(dy, groups), *parts).reshape(x.shape), "weight": over}
+        over = (dy * inner.tangent.reshape(x.shape)).sum(axis=all_but_channels(x))
+        return {"x": inner.second(_grouped(dy, groups), *parts).reshape(x.shape), "weight": over}
 
     @staticmethod
     def definition(
@@ -214,7 +214,7 @@ class InstanceNorm:
         *,
         eps: float = 2.0**-16,
     ) -> dict[str, FloatArray]:
-        """Return how dx and dγ move: GroupNorm's, with a group for each channel."""
+        """Return the products of GroupNorm, with a group for each channel."""
         found: dict[str, FloatArray] = GroupNorm.second(
             x, weight, tx, tweight, dy, groups=x.shape[1], eps=eps
         )

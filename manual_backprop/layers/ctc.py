@@ -123,19 +123,20 @@ class Ctc:
         blank: int = 0,
         zero_infinity: bool = False,
     ) -> dict[str, FloatArray]:
-        """Return how dx moves as x does.
+        """Return the product of x.
 
-        The softmax γ_t moves by γ_t (v - Σ_s γ_t v), v the tangent of log α_t + log β_t. That of
-        log α_t(s) is tx_t(l'_s) and the mean of those of log α_{t-1} over the states that lead to
-        s, each weighted by its share of the sum; that of log β likewise.
+        The tangent of the softmax γ_t is γ_t (v - Σ_s γ_t v), where v is the tangent of
+        log α_t + log β_t. The tangent of log α_t(s) is tx_t(l'_s) plus the weighted mean of the
+        tangents of log α_{t-1} over the states that lead to s; a weight is the state's share of the
+        sum. That of log β is similar.
         """
         walks = _walks(x, target, input_lengths, target_lengths, blank)
-        of_states, moves = _of_states(x, walks), _of_states(tx, walks)
+        of_states, tangents = _of_states(x, walks), _of_states(tx, walks)
         gamma = _posteriors(of_states, walks, zero_infinity)
-        before = _moved_sums(of_states, moves, walks)
-        after = _moved_sums(of_states[_REVERSE], moves[_REVERSE], _back(walks))[_REVERSE]
-        moved = gamma * centred(gamma, before + moves + after)
-        return {"x": _by_class(x, moved, -dy[:, None], walks)}
+        before = _tangents_of_sums(of_states, tangents, walks)
+        after = _tangents_of_sums(of_states[_REVERSE], tangents[_REVERSE], _back(walks))[_REVERSE]
+        tgamma = gamma * centred(gamma, before + tangents + after)
+        return {"x": _by_class(x, tgamma, -dy[:, None], walks)}
 
     @staticmethod
     def definition(
@@ -150,7 +151,7 @@ class Ctc:
     ) -> list[N]:
         """Return L of one sample by the recursion of log α; x has a number for each state.
 
-        It holds where L is below 2^1000, which stands for -log 0.
+        It is valid if L is below 2^1000, which is used for -log 0.
         """
         half, far = m.number("1/2"), m.number(_FAR)
         alpha: list[N | None] = [*x[0][:2], *[None for _ in may_skip[2:]]]
@@ -346,14 +347,14 @@ def _sums(x: FloatArray, walks: _Walks) -> FloatArray:
     return sums
 
 
-def _moved_sums(x: FloatArray, tx: FloatArray, walks: _Walks) -> FloatArray:
-    """Return the tangents of the sums: of what is added up, each by its share."""
-    sums, moved = _sums(x, walks), np.zeros_like(x)
+def _tangents_of_sums(x: FloatArray, tx: FloatArray, walks: _Walks) -> FloatArray:
+    """Return the tangents of the log-sums: the terms' tangents, weighted by their shares."""
+    sums, found = _sums(x, walks), np.zeros_like(x)
     for t in range(1, len(x)):
         ways = _before(sums[t - 1] + x[t - 1], walks.starts[t], walks.may_skip)
-        moves = _before(moved[t - 1] + tx[t - 1], np.zeros_like(tx[t]), walks.may_skip, 0.0)
-        moved[t] = (shares(ways, (0,)) * moves).sum(axis=0)
-    return moved
+        of_ways = _before(found[t - 1] + tx[t - 1], np.zeros_like(tx[t]), walks.may_skip, 0.0)
+        found[t] = (shares(ways, (0,)) * of_ways).sum(axis=0)
+    return found
 
 
 def _before(

@@ -12,7 +12,7 @@ from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 class Dense:
     """y = x W + b, one row a sample.
 
-    With dy given, L = Σ_n Σ_j dy_nj y_nj stands for all that follows the layer. From
+    With dy given, all later steps may be replaced by L = Σ_n Σ_j dy_nj y_nj. From
     y_nj = Σ_i x_ni W_ij + b_j comes ∂y_nj/∂W_ik = x_ni [j = k], so
 
         ∂L/∂W_ij = Σ_n x_ni dy_nj      dW = xᵀ dy    `(D_in, D_out)`
@@ -50,13 +50,13 @@ class Dense:
         tweight: FloatArray,
         tbias: FloatArray | None = None,
     ) -> FloatArray:
-        """Return tx W + x tW + tb: by the product rule each factor moves in turn."""
+        """Return tx W + x tW + tb, by the product rule."""
         ty = tx @ weight + x @ tweight
         return ty if tbias is None else ty + tbias
 
     @staticmethod
     def second(tx: FloatArray, dy: FloatArray, tweight: FloatArray) -> dict[str, FloatArray]:
-        """Return what the cotangents gain as x and W move and dy stays: txᵀ dy and dy tWᵀ.
+        """Return txᵀ dy and dy tWᵀ, the directional derivatives of dW and dx with dy constant.
 
         From dW = xᵀ dy and dx = dy Wᵀ. db = 1ᵀ dy has neither x nor W in it and gains nothing.
         """

@@ -1,4 +1,4 @@
-"""The direction v/‖v‖ and the length of each row, with how they move as v does.
+"""The direction v/‖v‖ and the length of each row, and their tangents.
 
 Each row is divided by a power of two before it is squared, so that neither huge nor tiny numbers
 leave the range.

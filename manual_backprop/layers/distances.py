@@ -92,16 +92,16 @@ class CosineEmbedding:
         *,
         margin: float = 0.0,
     ) -> dict[str, FloatArray]:
-        """Return how dx and dz move as x and z do.
+        """Return the products of x and z.
 
         With tu = (tx - u Σ_i u_i tx_i)/√m_x, tw likewise, and tcos = Σ (tu_i w_i + u_i tw_i),
-        ∂cos/∂x = (w - u cos)/√m_x moves by
+        The directional derivative of ∂cos/∂x = (w - u cos)/√m_x is
 
             (tw - tu cos - u tcos)/√m_x - (∂cos/∂x) Σ_i u_i tx_i/√m_x
 
-        since √m_x moves by Σ u tx. tw - tu cos is taken as (tw - tu) + tu (1 - cos) where cos is
-        large, as in `backward`. Of vectors of one number u tcos and its like cancel: there
-        ∂cos/∂x = w 10⁻¹²/m_x^(3/2), which is moved.
+        since the tangent of √m_x is Σ u tx. If cos is large, tw - tu cos is computed as
+        (tw - tu) + tu (1 - cos), as in `backward`. For vectors of one number such terms cancel, so
+        ∂cos/∂x = w 10⁻¹²/m_x^(3/2) is differentiated instead.
         """
         both = _Directions(x, z)
         far = np.where(both.beyond(margin), dy, dy.dtype.type(0))
@@ -193,7 +193,7 @@ def _moved_slope(
     tx: FloatArray,
     both: _Directions,
 ) -> FloatArray:
-    """Return how ∂cos/∂x = (w - u cos)/√m_x moves; see CosineEmbedding.second."""
+    """Return the tangent of ∂cos/∂x = (w - u cos)/√m_x; see CosineEmbedding.second."""
     along_x = (u * tx).sum(axis=-1, keepdims=True)
     if u.shape[-1] == 1:
         small = SMALLEST_SQUARE / length_x / length_x / length_x
@@ -204,12 +204,12 @@ def _moved_slope(
     tu, tw = (tx - u * along_x) / length_x, (tz - w * along_z) / length_z
     cosine, distance = both.cosine[:, None], both.distance[:, None]
     tcos = (tu * w + u * tw).sum(axis=-1, keepdims=True)
-    left, moves = (
+    left, change = (
         np.where(cosine > 0.5, (b - a) + a * distance, b - a * cosine)
         for a, b in ((u, w), (tu, tw))
     )
-    moved: FloatArray = (moves - u * tcos - left / length_x * along_x) / length_x
-    return moved
+    found: FloatArray = (change - u * tcos - left / length_x * along_x) / length_x
+    return found
 
 
 @layer(
@@ -279,8 +279,8 @@ class TripletMargin:
         _, u = _length(anchor - positive + eps)
         _, w = _length(anchor - negative + eps)
         apart = u * (tanchor - tpositive) - w * (tanchor - tnegative)
-        moves: FloatArray = apart.sum(axis=-1)
-        return np.where(y > 0, moves, moves.dtype.type(0))
+        change: FloatArray = apart.sum(axis=-1)
+        return np.where(y > 0, change, change.dtype.type(0))
 
     @staticmethod
     def second(
@@ -298,7 +298,7 @@ class TripletMargin:
     ) -> dict[str, FloatArray]:
         """Return dy (tu - tw), -dy tu and dy tw where L > 0.
 
-        u = d/‖d‖ moves by tu = (td - u Σ_i u_i td_i)/‖d‖, and w likewise.
+        u = d/‖d‖ has the tangent tu = (td - u Σ_i u_i td_i)/‖d‖, and w likewise.
         """
         _, _, tu, _ = moved_directions(anchor - positive + eps, tanchor - tpositive)
         _, _, tw, _ = moved_directions(anchor - negative + eps, tanchor - tnegative)
@@ -353,8 +353,9 @@ class TripletMargin:
 class L2Penalty:
     """L = (λ/2) Σ w², the penalty that draws a weight to 0.
 
-    Every number stands in one square, so ∂L/∂w = λ w: the 2 of the square and the 1/2 cancel.
-    Added to a loss it is one more use of the weight, and the cotangents add up. Tikhonov, 1943.
+    Every number is in one square, so ∂L/∂w = λ w: the 2 of the square and the 1/2 cancel.
+    If it is added to a loss, the weight has one more use, and the cotangents add up.
+    Tikhonov, 1943.
     """
 
     @staticmethod

@@ -5,7 +5,7 @@ import numpy as np
 from manual_backprop.activations.gated import Silu
 from manual_backprop.activations.sigmoid import logistic
 from manual_backprop.arithmetic import Backend, BoolArray, Function, Math, N, RandomSource, Tensor
-from manual_backprop.layers.linear import does_not_move
+from manual_backprop.layers.linear import no_second_order
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
@@ -36,7 +36,7 @@ class Dropout:
         """Return tx/(1 - p) where the mask is true, else 0."""
         return Dropout.forward(tx, mask, p=p)
 
-    second = does_not_move
+    second = no_second_order
 
     @staticmethod
     def definition(m: Math[N], x: N, mask: N, *, p: N) -> N:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from manual_backprop.arithmetic import Backend, Function, IntArray, Math, N, RandomSource, Tensor
-from manual_backprop.layers.linear import does_not_move
+from manual_backprop.layers.linear import no_second_order
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
@@ -17,12 +17,12 @@ from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 class Embedding:
     """y = rows of a table: y_n = W_i with i the index at n, and 0 where i is `padding_idx`.
 
-    Row i stands in y as often as i is met, so its cotangent is the sum over all of them:
+    Row i is in y once for each index i, so its cotangent is a sum over these:
 
         dW_i = Σ_n dy_n [index at n = i]    `(V, D)`
 
-    It is a sum also where an index is repeated: dW[index] = dy would keep the last one only. The
-    padding row has no part in y and gets none. (PyTorch returns the row of the table there, which
+    dW[index] = dy would be wrong for a repeated index, because it keeps only the last one. The
+    padding row is not in y and gets no gradient. (PyTorch returns the row of the table there, which
     it expects to be 0, and gives it no gradient.) Bengio et al., 2003.
     """
 
@@ -54,7 +54,7 @@ class Embedding:
         """Return the rows of the table's tangent."""
         return Embedding.forward(index, tweight, padding_idx=padding_idx)
 
-    second = does_not_move
+    second = no_second_order
 
     @staticmethod
     def definition(m: Math[N], index: None, weight: list[N], **_: object) -> list[N]:
@@ -151,7 +151,7 @@ class Bilinear:
         tweight: FloatArray,
         tbias: FloatArray | None = None,
     ) -> FloatArray:
-        """Return the sum of three, in each of which one factor has moved."""
+        """Return the sum of three products, each with the tangent of one factor."""
         ty = Bilinear.forward(tx, z, weight) + Bilinear.forward(x, tz, weight)
         return ty + Bilinear.forward(x, z, tweight, tbias)
 
@@ -165,7 +165,7 @@ class Bilinear:
         tweight: FloatArray,
         dy: FloatArray,
     ) -> dict[str, FloatArray]:
-        """Return what the cotangents gain: each slope is a product of two, which move in turn.
+        """Return the products, by the product rule: each slope is a product of two factors.
 
         tdx_ni = Σ_o Σ_j dy_no (tW_oij z_nj + W_oij tz_nj), tdz likewise with x, and
         tdW_oij = Σ_n dy_no (tx_ni z_nj + x_ni tz_nj).

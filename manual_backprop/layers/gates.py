@@ -1,4 +1,4 @@
-"""What the recurrent cells share: their gates, how these move, and what makes a row."""
+"""Parts that the recurrent cells share: their gates, the tangents of these, and rows."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def three_gates(
     bias_x: FloatArray,
     bias_h: FloatArray,
 ) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Return what x and what h give to each of three gates."""
+    """Return x Wᵀ + b and h Uᵀ + c for each of three gates."""
     of_x, of_h = x @ weight_x.T + bias_x, h @ weight_h.T + bias_h
     return np.split(of_x, 3, axis=1), np.split(of_h, 3, axis=1)
 
@@ -49,7 +49,7 @@ def four_gates(
     bias_x: FloatArray,
     bias_h: FloatArray,
 ) -> tuple[list[FloatArray], tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
-    """Return a and the gates i, f, g, o."""
+    """Return the pre-activations a of the four gates, and the gates i, f, g, o."""
     a = np.split(x @ weight_x.T + state[0] @ weight_h.T + (bias_x + bias_h), 4, axis=1)
     i, f, o = (Sigmoid.forward(a[k]) for k in (0, 1, 3))
     return a, (i, f, np.tanh(a[2]), o)
@@ -63,7 +63,7 @@ def gates_definition(
     bias_x: Sequence[N | float],
     bias_h: Sequence[N | float],
 ) -> list[N | float]:
-    """Return a of each gate of one unit."""
+    """Return the pre-activation a of each gate of one unit."""
     return [
         sum(w * a for w, a in zip(row_x, x, strict=True))
         + sum(u * a for u, a in zip(row_h, h, strict=True))
@@ -106,47 +106,48 @@ def sample_of_cell(draw: RandomSource, shape: tuple[int, ...] | None, gates: int
     )
 
 
-def moved_gates(
+def gate_tangents(
     given: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
-    moves: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+    tangents: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
     tbias_x: FloatArray,
     tbias_h: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return how what x and what h give to the gates moves; `given` are x, h and their weights."""
-    (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h) = given, moves
+    """Return the tangents of x Wᵀ + b and of h Uᵀ + c; `given` are x, h and their weights."""
+    (x, h, weight_x, weight_h), (tx, th, tweight_x, tweight_h) = given, tangents
     of_x = tx @ weight_x.T + x @ tweight_x.T + tbias_x
     of_h = th @ weight_h.T + h @ tweight_h.T + tbias_h
     return of_x, of_h
 
 
-def of_moved_gates(
+def gate_products(
     given: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
-    moves: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+    tangents: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
     cotangents: tuple[FloatArray, FloatArray],
-    moved: tuple[FloatArray, FloatArray],
+    products: tuple[FloatArray, FloatArray],
 ) -> dict[str, FloatArray]:
-    """Return how what `of_gates` returns moves, by the product rule.
+    """Return the directional derivatives of the result of `of_gates`, by the product rule.
 
-    `cotangents` are those of the gates' a for what meets x and what meets h, `moved` their own
-    moves. Both factors of da W, da U, daᵀ x and daᵀ h move; the biases get the moved da summed.
+    `cotangents` are those of x Wᵀ + b and of h Uᵀ + c, `products` their directional derivatives.
+    Both factors of da W, da U, daᵀ x and daᵀ h have a tangent; the products of the biases are sums
+    of tda.
     """
-    (for_x, for_h), (tx, th, tweight_x, tweight_h) = cotangents, moves
-    found = of_gates(*given, *moved)
-    gained = {
+    (for_x, for_h), (tx, th, tweight_x, tweight_h) = cotangents, tangents
+    found = of_gates(*given, *products)
+    second = {
         "x": for_x @ tweight_x,
         "h": for_h @ tweight_h,
         "weight_x": for_x.T @ tx,
         "weight_h": for_h.T @ th,
     }
-    return found | {name: found[name] + gain for name, gain in gained.items()}
+    return found | {name: found[name] + part for name, part in second.items()}
 
 
-class MovedGru:
-    """The parts of one step of a GRU, and how each moves: `tz` is how z does."""
+class GruTangents:
+    """The parts of one step of a GRU, and their tangents: `tz` is that of z."""
 
-    def __init__(self, given: tuple[FloatArray, ...], moves: tuple[FloatArray, ...]) -> None:
+    def __init__(self, given: tuple[FloatArray, ...], tangents: tuple[FloatArray, ...]) -> None:
         of_x, self.of_h = three_gates(*given)
-        tof_x, tof_h = moved_gates(given[:4], moves[:4], *moves[4:])  # type: ignore[arg-type]
+        tof_x, tof_h = gate_tangents(given[:4], tangents[:4], *tangents[4:])  # type: ignore[arg-type]
         tx_gates, self.tof_h = np.split(tof_x, 3, axis=1), np.split(tof_h, 3, axis=1)
         self.reset, self.update = of_x[0] + self.of_h[0], of_x[1] + self.of_h[1]
         self.treset, self.tupdate = (tx_gates[k] + self.tof_h[k] for k in range(2))
@@ -161,18 +162,18 @@ class MovedGru:
 
 
 SQUASHED: tuple[type[Sigmoid] | type[Tanh], ...] = (Sigmoid, Sigmoid, Tanh, Sigmoid)
-"""What the gates i, f, g and o of an LSTM go through."""
+"""The activations of the gates i, f, g and o of an LSTM."""
 
 
-class MovedLstm:
-    """The parts of one step of an LSTM, and how each moves: `tc` is how c' does."""
+class LstmTangents:
+    """The parts of one step of an LSTM, and their tangents: `tc` is that of c'."""
 
-    def __init__(self, given: tuple[FloatArray, ...], moves: tuple[FloatArray, ...]) -> None:
+    def __init__(self, given: tuple[FloatArray, ...], tangents: tuple[FloatArray, ...]) -> None:
         x, state, weight_x, weight_h = given[:4]
-        tx, tstate, tweight_x, tweight_h = moves[:4]
+        tx, tstate, tweight_x, tweight_h = tangents[:4]
         self.a, self.gates = four_gates(*given)
-        of_x, of_h = moved_gates(
-            (x, state[0], weight_x, weight_h), (tx, tstate[0], tweight_x, tweight_h), *moves[4:]
+        of_x, of_h = gate_tangents(
+            (x, state[0], weight_x, weight_h), (tx, tstate[0], tweight_x, tweight_h), *tangents[4:]
         )
         self.ta = np.split(of_x + of_h, 4, axis=1)
         parts = zip(SQUASHED, self.a, self.gates, self.ta, strict=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from manual_backprop.arithmetic import Backend, Math, N, RandomSource, Tensor
-from manual_backprop.layers.linear import does_not_move
+from manual_backprop.layers.linear import no_second_order
 from manual_backprop.operation import COMPOSED, FloatArray, Sample, layer
 
 
@@ -30,7 +30,7 @@ class Add:
         """Return ta + tb."""
         return np.asarray(ta + tb)
 
-    second = does_not_move
+    second = no_second_order
 
     @staticmethod
     def definition(m: Math[N], a: N, b: N) -> N:
@@ -73,7 +73,7 @@ class Multiply:
 
     @staticmethod
     def second(ta: FloatArray, tb: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
-        """Return dy tb and dy ta: da = dy b moves with b, db = dy a with a."""
+        """Return dy tb and dy ta, because da = dy b and db = dy a."""
         return {"a": dy * tb, "b": dy * ta}
 
     @staticmethod

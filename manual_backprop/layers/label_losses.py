@@ -1,10 +1,10 @@
-"""Losses beside given targets, as operations of a graph. Shapes: x (N, C), the scores or logits."""
+"""Losses with given targets, as operations of a graph. Shapes: x (N, C), the scores or logits."""
 
 import numpy as np
 
 from manual_backprop.activations.sigmoid import log_one_plus_exp
 from manual_backprop.arithmetic import Backend, Function, IntArray, Math, N, RandomSource, Tensor
-from manual_backprop.layers.linear import does_not_move
+from manual_backprop.layers.linear import no_second_order
 from manual_backprop.losses.logits import BceWithLogits
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
 
@@ -53,7 +53,7 @@ class MultiMargin:
         ty: FloatArray = (slope * tx).sum(axis=-1)
         return ty
 
-    second = does_not_move
+    second = no_second_order
 
     @staticmethod
     def definition(m: Math[N], x: list[N], target: None, *, margin: N) -> list[N | float]:
@@ -106,7 +106,7 @@ class MultilabelSoftMargin:
 
         ∂L/∂x_c = (σ(x_c) - t_c)/C
 
-    Both are computed as bce_with_logits does, which keeps the digits of what is well classified.
+    Both are computed as in bce_with_logits, which keeps the digits of small losses and slopes.
     Tsoumakas and Katakis, 2007.
     """
 
@@ -176,9 +176,9 @@ class Focal:
 
         ∂L/∂a = -q^γ (q - γ p log p)
 
-    a sum of two terms that are both positive; ∂L/∂x is that, and less that where the target is 0.
-    q and -log p = log(1 + e^-a) are computed from e^-|a|, so what is well classified keeps its
-    digits. q^γ multiplies the rounding errors of q by γ, so with l = log(1 + e^-|a|) it is taken as
+    The bracket is a sum of two positive terms. ∂L/∂x = ∂L/∂a if the target is 1, else -∂L/∂a.
+    q and -log p = log(1 + e^-a) are computed from e^-|a|, so small losses keep their digits. q^γ
+    would multiply the rounding errors of q by γ, so with l = log(1 + e^-|a|) it is computed as
     e^{-γ l} if a < 0, else (e^-a)^γ e^{-γ l}. γ = 0 is the binary cross entropy. Lin et al., 2017.
     """
 

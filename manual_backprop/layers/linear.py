@@ -1,4 +1,4 @@
-"""Second order of what is linear: by the rules of sums and products, for every such layer."""
+"""`tangent` and `second` of layers that are linear, or linear in each of two arrays."""
 
 from collections.abc import Callable
 
@@ -11,22 +11,22 @@ Backward = Callable[..., dict[str, FloatArray]]
 def linear(forward: Forward) -> tuple[Forward, Backward]:
     """Return `tangent` and `second` of a layer y = A x, from its forward.
 
-    y moves by A tx, which is forward at the tangent. dx = Aᵀ dy has no x in it and does not move.
+    ty = A tx, which is forward at the tangent. dx = Aᵀ dy does not depend on x: its product is 0.
     """
 
     def tangent(tx: FloatArray, **options: object) -> FloatArray:
         """Return A tx."""
         return forward(tx, **options)
 
-    return tangent, does_not_move
+    return tangent, no_second_order
 
 
 def bilinear(forward: Forward, backward: Backward) -> tuple[Forward, Backward]:
     """Return `tangent` and `second` of a layer y = B(x, W) + b that is linear in x and in W.
 
-    By the product rule each factor moves in turn: ty = B(tx, W) + B(x, tW) + tb. dx is linear in W
-    and has no x in it, dW is linear in x and has no W: so both move by what backward gives at the
-    tangents in the place of x and W. db is a sum of dy and does not move.
+    By the product rule ty = B(tx, W) + B(x, tW) + tb. dx is linear in W and does not depend on x;
+    dW is linear in x and does not depend on W. So their directional derivatives are the results of
+    backward at the tangents tx and tW. db is a sum of dy, so its product is 0.
     """
 
     def tangent(
@@ -43,12 +43,12 @@ def bilinear(forward: Forward, backward: Backward) -> tuple[Forward, Backward]:
     def second(
         tx: FloatArray, dy: FloatArray, tweight: FloatArray, **options: object
     ) -> dict[str, FloatArray]:
-        """Return what dx and dW move by as W and x do."""
+        """Return the directional derivatives of dx and dW."""
         return backward(tx, dy, tweight, **options)
 
     return tangent, second
 
 
-def does_not_move(**options: object) -> dict[str, FloatArray]:
-    """Return nothing: no cotangent of a linear layer depends on its arguments."""
+def no_second_order(**options: object) -> dict[str, FloatArray]:
+    """Return {}: the cotangents of a linear layer do not depend on its arguments."""
     return {}

@@ -7,7 +7,7 @@ What is moved gives its cotangent back along the same way: if y_i = x_{s(i)}, th
 import numpy as np
 
 from manual_backprop.arithmetic import Backend, IntArray, Math, N, RandomSource, Tensor
-from manual_backprop.layers.linear import does_not_move, linear
+from manual_backprop.layers.linear import linear, no_second_order
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 Axes = tuple[int, ...]
@@ -43,7 +43,7 @@ class Concatenate:
         """Return the tangents, one after the other."""
         return np.concatenate([tx, tother], axis=axis)
 
-    second = does_not_move
+    second = no_second_order
 
     @staticmethod
     def definition(m: Math[N], x: list[N], other: list[N], **_: object) -> list[N]:

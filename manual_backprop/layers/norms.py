@@ -74,8 +74,8 @@ class LayerNorm:
         tx̂ is computed with the formula of dx, with tx in the place of g. This is possible because
         ∂x̂/∂x is symmetric.
         """
-        moved = Standardised(x, tx, (x.ndim - 1,), eps)
-        return moved.tangent * weight + moved.normalised * tweight + tbias
+        inner = Standardised(x, tx, (x.ndim - 1,), eps)
+        return inner.tangent * weight + inner.normalised * tweight + tbias
 
     @staticmethod
     def second(
@@ -91,9 +91,9 @@ class LayerNorm:
 
         dβ does not depend on x, so its derivative is 0 and is left out.
         """
-        moved = Standardised(x, tx, (x.ndim - 1,), eps)
-        dx = moved.second(dy, weight, tweight)
-        return {"x": dx, "weight": _over_rows(dy * moved.tangent)}
+        inner = Standardised(x, tx, (x.ndim - 1,), eps)
+        dx = inner.second(dy, weight, tweight)
+        return {"x": dx, "weight": _over_rows(dy * inner.tangent)}
 
     @staticmethod
     def definition(m: Math[N], x: list[N], weight: list[N], bias: list[N], *, eps: N) -> list[N]:
@@ -178,8 +178,8 @@ class RmsNorm:
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂; tx̂ has the formula of dx with tx for g: ∂x̂/∂x is symmetric."""
         normalised, rho = over_root(x, (x.ndim - 1,), eps)
-        moved = _from_scaled(tx, np.ones((), x.dtype), normalised, rho, eps)
-        return moved * weight + normalised * tweight
+        tangent = _from_scaled(tx, np.ones((), x.dtype), normalised, rho, eps)
+        return tangent * weight + normalised * tweight
 
     @staticmethod
     def second(
@@ -199,12 +199,12 @@ class RmsNorm:
             tdx = (tg - x̂ mean(tg x̂) - tx̂ mean(g x̂) - x̂ mean(g tx̂))/ρ - dx tρ/ρ
         """
         normalised, rho = over_root(x, (x.ndim - 1,), eps)
-        moved = _from_scaled(tx, np.ones((), x.dtype), normalised, rho, eps)
+        tangent = _from_scaled(tx, np.ones((), x.dtype), normalised, rho, eps)
         trho = (normalised * tx).mean(axis=-1, keepdims=True)
         dx = _from_scaled(dy, weight, normalised, rho, eps)
         found = _from_scaled(dy, tweight, normalised, rho, eps)
-        turned = projections(dy, weight, normalised, moved, rho, (-1,))
-        return {"x": found - turned - dx * (trho / rho), "weight": _over_rows(dy * moved)}
+        turned = projections(dy, weight, normalised, tangent, rho, (-1,))
+        return {"x": found - turned - dx * (trho / rho), "weight": _over_rows(dy * tangent)}
 
     @staticmethod
     def definition(m: Math[N], x: list[N], weight: list[N], *, eps: N) -> list[N | float]:
@@ -294,10 +294,10 @@ class WeightNorm:
             tdv = (g/‖v‖) (-tu Σ dw u - u Σ dw tu) + P (tg - g tn/‖v‖)/‖v‖
         """
         u, norm, tu, tnorm = moved_directions(v, tv)
-        along, moved = ((dy * part).sum(axis=-1, keepdims=True) for part in (u, tu))
+        along, tangent = ((dy * part).sum(axis=-1, keepdims=True) for part in (u, tu))
         dv = divided(*scaled_product(dy - u * along, tg - g * (tnorm / norm)), norm)
-        dv = dv - divided(*scaled_product(tu * along + u * moved, g), norm)
-        return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": moved}
+        dv = dv - divided(*scaled_product(tu * along + u * tangent, g), norm)
+        return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": tangent}
 
     @staticmethod
     def definition(m: Math[N], v: list[N], g: list[N]) -> list[N | float]:

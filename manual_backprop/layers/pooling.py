@@ -7,7 +7,7 @@ import numpy as np
 
 from manual_backprop.arithmetic import A, Backend, Function, IntArray, Math, N, RandomSource, Tensor
 from manual_backprop.layers.convolution import Pair
-from manual_backprop.layers.linear import does_not_move, linear
+from manual_backprop.layers.linear import linear, no_second_order
 from manual_backprop.layers.movements import Slice
 from manual_backprop.layers.reductions import Mean
 from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
@@ -22,8 +22,8 @@ class MaxPool2d:
 
         ∂L/∂x_ncij = Σ dy_nchw over the windows whose maximum is at (i, j)
 
-    On a tie every share between the equal numbers is a subgradient; the first of them, by rows,
-    gets all, as in PyTorch and JAX. What lies outside the image never wins.
+    On a tie any division between the equal numbers is a subgradient; the first of them, by rows,
+    gets all, as in PyTorch and JAX. The padding never wins.
     Riesenhuber and Poggio, 1999.
     """
 
@@ -70,15 +70,15 @@ class MaxPool2d:
         padding: Pair = (0, 0),
     ) -> FloatArray:
         """Return the tangent of the x that wins each window; who wins does not change."""
-        padded, moves = _padded(x, padding, -np.inf), _padded(tx, padding, 0.0)
+        padded, tangents = _padded(x, padding, -np.inf), _padded(tx, padding, 0.0)
         ty, left = np.zeros_like(y), np.ones(y.shape, bool)
-        for window, move in _windows(padded, moves, kernel, stride):
+        for window, tangent in _windows(padded, tangents, kernel, stride):
             wins = (window == y) & left
             left &= ~wins
-            ty += move * wins
+            ty += tangent * wins
         return ty
 
-    second = does_not_move
+    second = no_second_order
 
     @staticmethod
     def definition(m: Math[N], x: list[N], inside: list[N], **_: object) -> list[N]:
@@ -268,8 +268,8 @@ class AdaptiveAvgPool2d:
 class Pad:
     """y = x with zeros around it: `top`, `bottom`, `left` and `right` rows and columns of them.
 
-    y_nc(i+top)(j+left) = x_ncij and every other y is 0, so what lies on the border has no one to
-    give its cotangent to:
+    y_nc(i+top)(j+left) = x_ncij and every other y is 0, so the cotangents of the border are not
+    used:
 
         ∂L/∂x_ncij = dy_nc(i+top)(j+left)    `(N, C, H, W)`
     """
@@ -300,11 +300,11 @@ class Pad:
 
     @staticmethod
     def rows(x: FloatArray, *, top: int, bottom: int, left: int, right: int) -> Rows:
-        """Return a row for each number of y: the x that is moved there."""
+        """Return a row for each number of y: the x that is copied there."""
         place = np.arange(x.size).reshape(x.shape)
         around = ((0, 0), (0, 0), (top, bottom), (left, right))
-        moved = np.pad(place, around, constant_values=-1).reshape(-1, 1)
-        return Rows({"x": moved}, np.arange(len(moved))[:, None])
+        sources = np.pad(place, around, constant_values=-1).reshape(-1, 1)
+        return Rows({"x": sources}, np.arange(len(sources))[:, None])
 
     @staticmethod
     def sample(draw: RandomSource, shape: tuple[int, ...] | None = None) -> Sample:
@@ -352,7 +352,7 @@ def _inside(dpadded: FloatArray, x: FloatArray, padding: Pair) -> FloatArray:
 
 
 def _windows(padded: A, places: A, kernel: Pair, stride: Pair) -> Iterator[tuple[A, A]]:
-    """Yield, for each place (u, v) of a window, what it shows of two padded images."""
+    """Yield, for each place (u, v) of a window, the numbers there in all windows of two images."""
     out = [(padded.shape[2 + k] - kernel[k]) // stride[k] for k in range(2)]
     for u in range(kernel[0]):
         for v in range(kernel[1]):
@@ -378,7 +378,7 @@ def _spans(size: int, parts: int) -> list[tuple[int, int]]:
 def _adaptive(
     shape: tuple[int, ...], size: Pair
 ) -> Iterator[tuple[tuple[EllipsisType, int, int], tuple[EllipsisType, slice, slice]]]:
-    """Yield where each entry of y stands, and its window of x."""
+    """Yield the index of each entry of y, and its window of x."""
     for h, rows in enumerate(_spans(shape[2], size[0])):
         for w, columns in enumerate(_spans(shape[3], size[1])):
             yield (..., h, w), (..., slice(*rows), slice(*columns))

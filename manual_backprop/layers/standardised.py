@@ -1,4 +1,4 @@
-"""x̂ = (x - μ)/σ over groups of numbers, with its slope and how that moves (see LayerNorm)."""
+"""x̂ = (x - μ)/σ over groups of numbers, with its first and second derivatives (see LayerNorm)."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,10 +17,10 @@ LOWEST = -(2**17)
 def standardised(x: FloatArray, axes: tuple[int, ...], eps: float) -> tuple[FloatArray, FloatArray]:
     """Return x̂ = (x - μ)/σ and σ of the groups that lie along the axes.
 
-    The mean of what remains after the rounded mean is subtracted is subtracted, too (Chan, Golub
-    and LeVeque, 1983). So the loss by rounding is measured by the spread of the group, not by its
-    distance from zero. A rounded mean beyond the largest or the smallest number is replaced by
-    that number, so that numbers that are all equal give an exact 0.
+    The rounded mean is subtracted, and then the mean of the differences (Chan, Golub and LeVeque,
+    1983). So the rounding error is relative to the spread of the group, not to its distance from
+    zero. If the rounded mean is above the largest or below the smallest number, that number is
+    subtracted instead, so that equal numbers give an exact 0.
     """
     x, exponent = scaled(x, axes)
     low, mean, high = (of(x, axis=axes, keepdims=True) for of in (np.min, np.mean, np.max))
@@ -38,7 +38,7 @@ def over_root(
 ) -> tuple[FloatArray, FloatArray]:
     """Return z/ρ and ρ = √(mean(z²) + ε) of the groups of z = x 2^exponent.
 
-    `total` may be a sum in place of the mean. z² may leave the range, and z as well.
+    `total` may be a sum instead of the mean. z² may overflow or underflow, and z as well.
     """
     p, exponent = scaled(x, axes, exponent)
     squares = total(p * p, axis=axes, keepdims=True)
@@ -52,7 +52,7 @@ def scaled(
     """Return p and e with x 2^exponent = p 2^e, e an integer for each group along the axes.
 
     The largest |p| of a group is between 1/2 and 1, or less if e is the least that it may be. A
-    power of two changes no digit. Where p underflows, what is lost is negligible beside the
+    power of two changes no digit. Where p underflows, the error is negligible compared with the
     largest.
     """
     _, of_x = np.frexp(x)
@@ -64,13 +64,13 @@ def scaled(
 def scaled_product(
     a: FloatArray, b: FloatArray, axes: tuple[int, ...] = ()
 ) -> tuple[FloatArray, IntArray]:
-    """Return the `scaled` a b = p 2^e, also where a b itself leaves the range."""
+    """Return a b = p 2^e like `scaled`, also where a b itself overflows or underflows."""
     (a, of_a), (b, of_b) = np.frexp(a), np.frexp(b)
     return scaled(a * b, axes, of_a + of_b, LOWEST)
 
 
 def divided(p: FloatArray, exponent: IntArray, divisor: FloatArray) -> FloatArray:
-    """Return p 2^e/divisor; where the result is in the range, so is each step on the way."""
+    """Return p 2^e/divisor; no intermediate number overflows if the result does not."""
     divisor, of_divisor = np.frexp(divisor)
     quotient: FloatArray = np.ldexp(p / divisor, exponent - of_divisor)
     return quotient
@@ -79,7 +79,7 @@ def divided(p: FloatArray, exponent: IntArray, divisor: FloatArray) -> FloatArra
 def divided_by_cube(
     p: FloatArray, exponent: IntArray, deviation: FloatArray, eps: float
 ) -> FloatArray:
-    """Return p 2^e ε/σ³, where ε/σ² by itself may leave the range: σ = s 2^k."""
+    """Return p 2^e ε/σ³ with σ = s 2^k, because ε/σ² by itself may overflow or underflow."""
     s, k = np.frexp(deviation)
     return divided(p * (eps / (s * s)), exponent - 2 * k, deviation)
 
@@ -94,10 +94,11 @@ def from_standardised(
 ) -> FloatArray:
     """Return dx = (g - mean(g) - x̂ mean(g x̂))/σ, g = γ dy the cotangent of x̂ (see LayerNorm).
 
-    g is a `scaled_product`: dx is linear in it, so the power of two may stand before the means.
+    g is a `scaled_product`; dx is linear in g, so the power of two is applied at the end.
 
-    Of two numbers x̂ is (a, -a) with a² = 1 - ε/σ², and g - mean(g) is (d, -d): the difference is
-    d - d a² = d ε/σ², of which subtracting leaves no digit where ε is small.
+    For groups of two numbers, x̂ = (a, -a) with a² = 1 - ε/σ² and g - mean(g) = (d, -d). Then the
+    difference is d - d a² = d ε/σ². It is computed in this form, because for small ε the
+    subtraction would lose all digits.
     """
     g, exponent = scaled_product(dy, weight, axes)
     left = g - g.mean(axis=axes, keepdims=True)
@@ -108,31 +109,33 @@ def from_standardised(
 
 
 class Standardised:
-    """x̂ and σ of the groups along the axes, and how they move as x does.
+    """x̂ and σ of the groups along the axes, and their tangents.
 
-    ∂x̂/∂x is symmetric, so x̂ moves by dx's formula with tx for g, and σ by mean(x̂ tx), from
-    ∂σ/∂x_k = x̂_k/D (see LayerNorm).
+    ∂x̂/∂x is symmetric, so the tangent of x̂ is the formula of dx with tx for g. That of σ is
+    mean(x̂ tx), from ∂σ/∂x_k = x̂_k/D (see LayerNorm).
     """
 
     def __init__(self, x: FloatArray, tx: FloatArray, axes: tuple[int, ...], eps: float) -> None:
         self.normalised, self.deviation = standardised(x, axes, eps)
         self._axes, self._eps = axes, eps
         self.tangent = self._pulled(tx, np.ones((), x.dtype))
-        self._moves = (self.normalised * tx).mean(axis=axes, keepdims=True) / self.deviation
+        self._tangent_of_log_deviation = (self.normalised * tx).mean(
+            axis=axes, keepdims=True
+        ) / self.deviation
 
     def _pulled(self, dy: FloatArray, weight: FloatArray) -> FloatArray:
         return from_standardised(dy, weight, self.normalised, self.deviation, self._axes, self._eps)
 
     def second(self, dy: FloatArray, weight: FloatArray, tweight: FloatArray) -> FloatArray:
-        """Return how dx = (g - mean(g) - x̂ mean(g x̂))/σ moves as x does and g = γ dy by tγ dy.
+        """Return the directional derivative of dx = (g - mean(g) - x̂ mean(g x̂))/σ, dy constant.
 
-        The bracket moves in its three places, and 1/σ by -tσ/σ of itself:
+        The tangent of g = γ dy is tg = tγ dy, and that of 1/σ is -tσ/σ²:
 
             tdx = (tg - mean(tg) - x̂ mean(tg x̂) - tx̂ mean(g x̂) - x̂ mean(g tx̂))/σ - dx tσ/σ
         """
-        dx, moved = self._pulled(dy, weight), self._pulled(dy, tweight)
+        dx, of_weight = self._pulled(dy, weight), self._pulled(dy, tweight)
         turned = projections(dy, weight, self.normalised, self.tangent, self.deviation, self._axes)
-        tdx: FloatArray = moved - turned - dx * self._moves
+        tdx: FloatArray = of_weight - turned - dx * self._tangent_of_log_deviation
         return tdx
 
 
@@ -140,14 +143,14 @@ def projections(
     dy: FloatArray,
     weight: FloatArray,
     normalised: FloatArray,
-    moved: FloatArray,
+    tangent: FloatArray,
     deviation: FloatArray,
     axes: tuple[int, ...],
 ) -> FloatArray:
     """Return (tx̂ mean(g x̂) + x̂ mean(g tx̂))/σ with g = γ dy."""
     g, exponent = scaled_product(dy, weight, axes)
-    along, turned = ((g * part).mean(axis=axes, keepdims=True) for part in (normalised, moved))
-    return divided(moved * along + normalised * turned, exponent, deviation)
+    along, turned = ((g * part).mean(axis=axes, keepdims=True) for part in (normalised, tangent))
+    return divided(tangent * along + normalised * turned, exponent, deviation)
 
 
 def standardised_definition(m: Math[N], x: Sequence[N], eps: N) -> list[N | float]:

@@ -41,8 +41,8 @@ class PoissonNll:
         """
         largest = math.floor(math.log(np.finfo(y.dtype).max))
         root = np.exp(np.minimum(0.5 * y, largest))
-        moved: FloatArray = root * (dL * ty) * root
-        return moved
+        found: FloatArray = root * (dL * ty) * root
+        return found
 
     @staticmethod
     def definition(m: Math[N], y: N, t: float) -> N:

@@ -32,9 +32,10 @@ class BinaryCrossEntropy:
 
         ∂L/∂y = -t/y + (1 - t)/(1 - y) = (y - t)/(y (1 - y))
 
-    The one fraction cancels nothing but y - t, which is exact to rounding; the sum of two does.
+    In the single fraction only y - t cancels, which is exact to rounding; the sum of two fractions
+    would lose digits.
     ∂L/∂y = 1/(1 - y) for t = 0; ∂L/∂y = -1/y for t = 1, also at the ends, 0 and 1, where the
-    fraction is 0/0. Nothing is clamped: PyTorch holds log at -100 and so has another function below
+    fraction is 0/0. Nothing is clamped; PyTorch clamps log at -100, so its function differs below
     e^-100. Good, 1952.
     """
 
@@ -59,12 +60,12 @@ class BinaryCrossEntropy:
 
         From the slope -t/y + (1 - t)/(1 - y), by the power rule. Both terms are positive, so
         nothing cancels; each is divided twice, and last, for y² may vanish and 1/y² overflow where
-        the term does not. A term of weight 0 is 0, also at its pole, and so is what does not move.
+        the term does not. A term with t, 1 - t, dL or ty = 0 is 0, also at its pole.
         """
-        moves = dL * ty
-        inner = np.where((t == 0.0) | (moves == 0.0), 1.0, y)
-        rest = np.where((t == 1.0) | (moves == 0.0), 1.0, 1.0 - y)
-        return cast(FloatArray, t * moves / inner / inner + (1.0 - t) * moves / rest / rest)
+        weight = dL * ty
+        inner = np.where((t == 0.0) | (weight == 0.0), 1.0, y)
+        rest = np.where((t == 1.0) | (weight == 0.0), 1.0, 1.0 - y)
+        return cast(FloatArray, t * weight / inner / inner + (1.0 - t) * weight / rest / rest)
 
     @staticmethod
     def definition(m: Math[N], y: N, t: float) -> N:
@@ -77,7 +78,7 @@ class BinaryCrossEntropy:
 
     @staticmethod
     def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
-        """Return the two terms, the logarithm of a term of weight 0 taken at 1."""
+        """Return the two terms, with log 1 in a term of weight 0."""
         log_y = xp.log(xp.where(t == 0.0, 1.0, y))
         log_rest = xp.log1p(-xp.where(t == 1.0, 0.0, y))
         return -(t * log_y + (1.0 - t) * log_rest)
@@ -94,8 +95,8 @@ class BinaryCrossEntropy:
 class CategoricalCrossEntropy:
     """L = -Σ_j t_j log y_j on a row y of probabilities.   ∂L/∂y_j = -t_j/y_j.
 
-    y_j stands in one term, so the slope has one term; that the row sums to 1 is the business of
-    the softmax below. ∂L/∂y_j = 0 where t_j = 0, also where y_j is 0: a term of weight 0 is 0.
+    y_j is in one term only, so the slope has one term. The softmax before the loss makes the row
+    sum to 1, not the loss. ∂L/∂y_j = 0 where t_j = 0, also where y_j is 0: a term of weight 0 is 0.
     Good, 1952.
     """
 
@@ -111,10 +112,10 @@ class CategoricalCrossEntropy:
 
     @staticmethod
     def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
-        """Return t_j/y_j² dL ty_j, from the slope -t_j/y_j; no entry meets another."""
-        moves = t * dL[..., None] * ty
-        inner = np.where(moves == 0.0, 1.0, y)
-        return moves / inner / inner
+        """Return t_j/y_j² dL ty_j, from the slope -t_j/y_j."""
+        weight = t * dL[..., None] * ty
+        inner = np.where(weight == 0.0, 1.0, y)
+        return weight / inner / inner
 
     @staticmethod
     def definition(m: Math[N], y: list[N], t: list[float]) -> N:
@@ -124,7 +125,7 @@ class CategoricalCrossEntropy:
 
     @staticmethod
     def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
-        """Return -Σ_j t_j log y_j, the logarithm of a term of weight 0 taken at 1."""
+        """Return -Σ_j t_j log y_j, with log 1 in a term of weight 0."""
         return -xp.sum(t * xp.log(xp.where(t == 0.0, 1.0, y)), axis=-1)
 
 
@@ -139,7 +140,7 @@ class CategoricalCrossEntropy:
     arrays={"class_weight": "classes"},
 )
 class Nll:
-    """L = -w_t y_t on log-probabilities y: minus the one that the label t names.
+    """L = -w_t y_t on log-probabilities y with a label t.
 
     ∂L/∂y_j = -w_t [j = t], and 0 for a row whose label is `ignore_index`. The mean is over the
     weights of the rows that count.
@@ -232,5 +233,5 @@ class KlDiv:
 
     @staticmethod
     def composition(xp: Backend, y: Tensor, t: Tensor) -> Tensor:
-        """Return t (log t - y), the logarithm of a target 0 taken at 1."""
+        """Return t (log t - y), with log 1 for a target 0."""
         return t * (xp.log(xp.where(t == 0.0, 1.0, t)) - y)

@@ -14,10 +14,10 @@ LOG_2 = math.log(2.0)
 
 @loss(torch=COMPOSED, jax=COMPOSED, targets=("real",), elementwise=False, symmetric=True)
 class SquaredError:
-    """L = Σ_j (y_j - t_j)², one number a row: the sum over outputs that articles print.
+    """L = Σ_j (y_j - t_j)², one number for each row, as many articles define it.
 
-    Every y_j stands in one square, so ∂L/∂y_j = 2 (y_j - t_j): the factor 2 stays, and there is
-    no 1/C. Legendre, 1805.
+    Every y_j is in one square, so ∂L/∂y_j = 2 (y_j - t_j), with the factor 2 and without 1/C.
+    Legendre, 1805.
     """
 
     @staticmethod
@@ -51,7 +51,7 @@ class SquaredError:
 class Mse:
     """L = (y - t)².   ∂L/∂y = 2 (y - t).   Legendre, 1805.
 
-    The mean over all N·C elements is the reduction's business, not the element's.
+    The mean over all N·C elements is taken by the network's reduction.
     """
 
     @staticmethod

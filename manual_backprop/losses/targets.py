@@ -1,4 +1,7 @@
-"""What the losses on classes share: labels and soft labels as masses (N, C)."""
+"""Parts that the losses on classes share: labels and soft labels as masses a_k, (N, C).
+
+The loss is L = -Σ_k a_k log p_k for cross-entropy; a mass is the weight of one class in it.
+"""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,12 +15,12 @@ from manual_backprop.operation import FloatArray, Parameter
 
 Labels = IntArray
 
-# Negative, because PyTorch takes no other ignore_index beside soft labels.
+# Negative, because PyTorch accepts only such an ignore_index with soft labels.
 IGNORE_INDEX = Parameter(-100, (-100, -1))
 
 
 def is_labels(t: np.ndarray) -> TypeGuard[Labels]:
-    """Tell labels from soft labels: by the kind of the dtype alone."""
+    """Say whether targets are labels: they are of an integer dtype; soft labels are floats."""
     return t.dtype.kind in "iu"
 
 
@@ -56,9 +59,9 @@ def counted(y: FloatArray, t: Labels, ignore_index: float) -> FloatArray:
 
 
 def _not_ignored(t: Labels, ignore_index: float) -> npt.NDArray[np.bool_]:
-    """Return which rows count, (N,): all, where the labels' dtype cannot hold the ignored one.
+    """Return which rows count, (N,): all of them if the labels' dtype cannot hold `ignore_index`.
 
-    As uint8 does not hold -100, and NumPy then refuses to make it one to compare with.
+    Example: uint8 cannot hold -100, and NumPy raises an error if they are compared.
     """
     bits = 8 * t.dtype.itemsize
     lowest, beyond = (0, 1 << bits) if t.dtype.kind == "u" else (-(1 << bits - 1), 1 << bits - 1)
@@ -69,7 +72,7 @@ def _not_ignored(t: Labels, ignore_index: float) -> npt.NDArray[np.bool_]:
 
 
 def row_sums(x: FloatArray) -> FloatArray:
-    """Return Σ_k x_k of each row, (N, 1): as a product, three times faster than sum."""
+    """Return Σ_k x_k of each row, (N, 1), by a matrix product: three times faster than np.sum."""
     return x @ np.ones((x.shape[-1], 1), x.real.dtype)
 
 

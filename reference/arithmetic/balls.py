@@ -1,15 +1,15 @@
-"""Numbers with a rigorous error bound, and how fast they change.
+"""Numbers with a rigorous error bound, and with their slopes.
 
-A ball is a midpoint and a radius that covers all rounding rigorously (python-flint's `arb`). A
-`Dual` is a ball together with its slopes by the inputs of one operation, by forward-mode
-differentiation; `DefinitionArithmetic` is what a `definition` is written over.
+A ball is a midpoint and a radius that covers all rounding errors (python-flint's `arb`). A `Dual`
+is a ball together with its slopes by the inputs of one operation, by forward-mode differentiation.
+`DefinitionArithmetic` has the functions that a `definition` uses.
 
-Where a definition decides (`where`, `max`, `min`, `abs`), the sign of a decision variable picks
-the branch. On an exact tie the value is the stated one and the slopes are the ball of everything
-between the two one-sided slopes; where precision does not decide, the value is the hull of the
-branches too. Nothing about kinks is typed in per operation, and two smooth branches of equal slope
-stay thin. What is not defined (log 0, 0/0) is the ball `nan`, what is not bounded is `[+/- inf]`;
-nothing raises.
+`where`, `max`, `min` and `abs` choose a branch by the sign of a number c. If c is exactly 0 (a
+kink), the value is that of the second branch, and the slope is the interval between the two
+one-sided slopes. If the precision does not decide the sign of c, value and slope are intervals that
+contain both branches. So no operation states its kinks, and if two branches have the same slope the
+result stays narrow. Undefined results (log 0, 0/0) are the ball `nan`, unbounded ones
+`[+/- inf]`; no exception is raised.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -34,7 +34,7 @@ def precision(bits: int) -> Iterator[None]:
 
 
 def exact(value: float | str | Fraction | Ball) -> Ball:
-    """Return the ball of a number: floats and ints as they are, fractions rounded once."""
+    """Return the ball of a number: floats and ints exactly, fractions rounded once."""
     if isinstance(value, str):
         value = Fraction(value)
     if isinstance(value, Fraction):
@@ -43,7 +43,7 @@ def exact(value: float | str | Fraction | Ball) -> Ball:
 
 
 class Slope(Protocol):
-    """One slope, or those by the inputs of a row."""
+    """The slope of a function of one number (a ball), or the slopes by the inputs of a row."""
 
     def __add__(self, other: Self, /) -> Self: ...
     def __sub__(self, other: Self, /) -> Self: ...
@@ -54,7 +54,7 @@ class Slope(Protocol):
         """Return whether it is certainly 0."""
 
     def union(self, other: Self, /) -> Self:
-        """Return the hull."""
+        """Return the smallest interval that contains both."""
 
 
 class Slopes:
@@ -88,7 +88,7 @@ class Slopes:
         return all(slope.is_zero() for slope in self.by.values())
 
     def union(self, other: "Slopes") -> "Slopes":
-        """Return the hull, input by input."""
+        """Return the smallest intervals that contain both, input by input."""
         zero = arb(0)
         names = self.by.keys() | other.by.keys()
         return Slopes({i: self.by.get(i, zero).union(other.by.get(i, zero)) for i in names})
@@ -150,9 +150,9 @@ Term = Dual[Slope] | Ball
 
 
 class Decision:
-    """One decision variable as it was met: its value, its slope, and the branch taken.
+    """One decision of a definition: value and slope of c in "c > 0", and the branch taken.
 
-    `taken` is True for the first branch, False for the second, None where the two were joined.
+    `taken` is True for the first branch, False for the second, None if both were joined.
     """
 
     __slots__ = ("slope", "taken", "value")
@@ -164,16 +164,16 @@ class Decision:
 
     @property
     def tie(self) -> bool:
-        """Whether the decision variable is certainly zero."""
+        """Whether c is exactly zero."""
         return bool(self.value.is_zero())
 
 
 class DefinitionArithmetic:
-    """What a definition is written over. One object evaluates one definition once.
+    """The functions that a definition uses, over balls. One object evaluates one definition once.
 
-    `decisions` logs every decision in order. The order is that of the definition's own steps, the
-    same at every point, so `joined` may name decisions (by position) to be joined, as if
-    undecided, and `forced` may name a branch to be taken.
+    `decisions` has every decision in the order of the definition's steps, which is the same at
+    every point. `joined` has positions of decisions whose branches are joined as if undecided,
+    `forced` has a branch by position.
     """
 
     def __init__(self, joined: Collection[int] = (), forced: dict[int, bool] | None = None) -> None:
@@ -188,7 +188,7 @@ class DefinitionArithmetic:
         return arb.pi()
 
     def number(self, value: float | str | Fraction | Ball) -> Ball:
-        """Return an exact constant: "0.044715" is the decimal, a float is what it is."""
+        """Return an exact constant: "0.1" is 1/10, the float 0.1 is the float's value."""
         return exact(value)
 
     def exp(self, x: Term | float) -> Term:
@@ -215,7 +215,7 @@ class DefinitionArithmetic:
         return _chain(x, lambda v: v.sqrt(), lambda v, y: 1 / (2 * y))
 
     def tanh(self, x: Term | float) -> Term:
-        """Return tanh x; its slope is 1/cosh² x, which loses nothing where tanh is nearly 1."""
+        """Return tanh x; its slope 1/cosh² x does not cancel where tanh is near 1."""
         return _chain(x, lambda v: v.tanh(), lambda v, y: _square(v.sech()))
 
     def erf(self, x: Term | float) -> Term:
@@ -270,7 +270,7 @@ class DefinitionArithmetic:
         b: Term | float,
         value: Callable[[Ball, Ball], Ball] | None,
     ) -> Term:
-        """Return the branch that the sign of c picks, or the two joined."""
+        """Return the branch that the sign of c chooses, or both joined if it is undecided."""
         position = len(self.decisions)
         c = self._dual(c)
         taken = self._decide(c, position)
@@ -311,7 +311,7 @@ class DefinitionArithmetic:
 
 
 def _chain(x: Term | float, f: Callable[[Ball], Ball], slope: Callable[[Ball, Ball], Ball]) -> Term:
-    """Return f(x), and by the chain rule its slope; `slope` is given x and f(x)."""
+    """Return f(x) with its slope by the chain rule; slope(x, f(x)) returns f'(x)."""
     if type(x) is not Dual:
         return f(exact(x))
     y = f(x.value)

@@ -1,4 +1,7 @@
-"""The tensors of many answers laid side by side: by tape for operations, by size for sums."""
+"""Collects the tensors of many answers: by tape for operations, by size for sums.
+
+A *chunk* is one layer, or the loss, of one answer. Its number is the index into `Gathered.chunks`.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,7 +25,7 @@ Array = npt.NDArray[Any]
 
 
 class Malformed(NamedTuple):
-    """A tensor that an answer lacks, or has in another shape or dtype than the problem's."""
+    """A tensor that is missing in an answer, or has the wrong shape or dtype."""
 
     answer: int
     tensor: str
@@ -31,14 +34,14 @@ class Malformed(NamedTuple):
 
 @dataclass
 class _Parts:
-    """The tensors of one tape as they are collected, chunk by chunk."""
+    """The tensors of the operations of one tape, as they are collected, chunk by chunk."""
 
     chunks: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     arrays: defaultdict[str, list[Array]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, chunk: int, columns: int, **arrays: Array) -> None:
-        """Add one tensor's arrays, (columns, …) or flat."""
+        """Add the arrays of one chunk, (columns, …) or flat."""
         self.chunks.append(chunk)
         self.sizes.append(columns)
         for name, array in arrays.items():
@@ -46,14 +49,14 @@ class _Parts:
 
 
 class _Collected:
-    """The columns of one type and width, tape by tape."""
+    """The columns of one dtype and width, tape by tape."""
 
     def __init__(self, dtype: np.dtype[Any], width: int, elementwise: bool) -> None:
         self.dtype, self.width, self.elementwise = dtype, width, elementwise
         self.tapes: dict[Tape, _Parts] = {}
 
     def parts(self, tape: Tape) -> _Parts:
-        """Return the place of one tape."""
+        """Return the tensors that are collected for one tape."""
         found = self.tapes.get(tape)
         if found is None:
             found = self.tapes[tape] = _Parts()
@@ -61,7 +64,7 @@ class _Collected:
 
     @property
     def empty(self) -> bool:
-        """Whether no answer came: all that were asked for are malformed."""
+        """Whether nothing was collected: all answers are malformed."""
         return not any(parts.chunks for parts in self.tapes.values())
 
     def array(self, name: str) -> Array:
@@ -73,7 +76,7 @@ class _Collected:
         return np.ascontiguousarray(np.concatenate(given).T, number)
 
     def columns(self, variables: str, rest: str = "") -> Columns:
-        """Return the columns; the two name the arrays of the variables and the other inputs."""
+        """Return the columns; `variables` and `rest` name the arrays that are their inputs."""
         taken = self.array(variables)
         inputs = np.zeros((max(tape.inputs for tape in self.tapes), taken.shape[1]), taken.dtype)
         inputs[: self.width] = taken
@@ -101,7 +104,7 @@ class Gathered:
     order = 1
 
     def __init__(self, problems: Sequence[Problem], answers: Sequence[tuple[int, Answer]]) -> None:
-        """Lay out answers; each stands beside the index of its problem."""
+        """Collect answers, each given with the index of its problem."""
         self.malformed: list[Malformed] = []
         self.chunks: list[tuple[int, int]] = []  # (answer, layer)
         self.dense: defaultdict[Any, list[DenseTensors]] = defaultdict(list)
@@ -121,17 +124,20 @@ class Gathered:
                 self.malformed += plan.malformed(number, tensors)
 
     def activations(self, *names: str) -> Iterator[tuple[Columns, list[Array]]]:
-        """Yield the columns of the activations of one kind with the tensors of some names."""
+        """Yield the columns of activations of one dtype and width, and some tensors there.
+
+        Example: `activations("a", "da", "dz")` yields (columns, [a, da, dz]).
+        """
         for found in _filled(self._activations):
             yield found.columns("z"), [found.array(name) for name in names]
 
     def losses(self, *names: str) -> Iterator[tuple[Columns, list[Array]]]:
-        """Yield the columns of the losses of one kind with the tensors of some names."""
+        """Yield the columns of losses of one dtype and width, and some tensors there."""
         for found in _filled(self._losses):
             yield found.columns("y", "given"), [found.array(name) for name in names]
 
     def _plan(self, problem: Problem) -> "AnswerLayout":
-        """Find the place of each of a problem's tensors."""
+        """Return where the tensors of answers to a problem are collected."""
         dtype, problem = problem.dtype, computed_in(problem)
         layers: list[_LayerSlots] = []
         d_in = problem.x.shape[1]
@@ -161,7 +167,7 @@ class Gathered:
         )
 
     def _add(self, number: int, plan: "AnswerLayout", tensors: list[Any]) -> None:
-        """Lay out one answer's tensors, in the order of `expected_tensors`."""
+        """Collect one answer's tensors, given in the order of `expected_tensors`."""
         chunks, of_parameters = self.chunks, iter(tensors[1 + 4 * len(plan.layers) :])
         a, da = plan.problem.x, tensors[-1]
         for i, (dense, parts, columns, weight, bias) in enumerate(plan.layers):
@@ -177,7 +183,7 @@ class Gathered:
         self.add_loss(number, plan, y=a, da=da)
 
     def add_loss(self, number: int, plan: "AnswerLayout", **tensors: Array) -> None:
-        """Lay out the rows of a loss, or its entries."""
+        """Collect the rows of a loss, or its entries if it is elementwise."""
         if plan.loss.elementwise:
             tensors = {name: tensor.ravel() for name, tensor in tensors.items()}
         for parts, rows, scale, given in plan.losses:
@@ -200,7 +206,7 @@ def _collected(
 
 
 class _LayerSlots(NamedTuple):
-    """Where one layer's tensors go, how many columns they are, and its parameters."""
+    """Where one layer's tensors are collected, how many columns it has, and its parameters."""
 
     dense: list[DenseTensors]
     parts: _Parts
@@ -210,7 +216,7 @@ class _LayerSlots(NamedTuple):
 
 
 class AnswerLayout(NamedTuple):
-    """Where the tensors of a problem's answers go, and what they must look like."""
+    """Where the tensors of a problem's answers are collected, and their names and shapes."""
 
     problem: Problem
     dtype: np.dtype[Any]
@@ -221,7 +227,7 @@ class AnswerLayout(NamedTuple):
     shapes: list[tuple[int, ...]]  # of what is expected after the loss
 
     def tensors(self, answer: Answer) -> list[Any]:
-        """Return the tensors of an answer as they are expected, None for what it lacks."""
+        """Return the tensors of an answer in the expected order, None for a missing one."""
         kinds = {
             "forward": answer.values, "gradient": answer.gradients,
             "tangent": answer.tangents, "product": answer.products,
@@ -239,7 +245,7 @@ class AnswerLayout(NamedTuple):
         )
 
     def malformed(self, number: int, tensors: list[Any]) -> Iterator[Malformed]:
-        """Yield what an answer lacks or has in another shape or dtype."""
+        """Yield the tensors of an answer that are missing or have a wrong shape or dtype."""
         for (kind, name, shape), value in zip(self.expected, tensors, strict=True):
             if reason := mismatch(value, self.dtype, shape):
                 named = name if kind in ("loss", "gradient") else f"{kind} {name}"
@@ -247,7 +253,11 @@ class AnswerLayout(NamedTuple):
 
 
 class LossPlan:
-    """How the loss of a problem is evaluated: which rows by which tape, and with what scale."""
+    """How the loss of a problem is evaluated.
+
+    `groups` has tuples (tape, rows, scale, other inputs): the rows of the batch, or the entries for
+    an elementwise loss, that are evaluated by one tape. `scale` is weight / divisor.
+    """
 
     def __init__(self, problem: Problem, order: int = 1) -> None:
         network, n = problem.network, problem.batch
@@ -269,7 +279,7 @@ class LossPlan:
         scale = np.repeat(self.scale, width)
         arrays = {k: np.broadcast_to(v, problem.targets.shape).ravel()
                   for k, v in problem.arrays.items()}  # fmt: skip
-        # At |y - t| = δ a slope bends, and y - t is rounded: there t must be an input, not 1.
+        # At |y - t| = δ a slope has a kink, and y - t is rounded. So t must be an input there.
         bends = self.order == 2 and "real" in operation.targets
         constant = [(value, t == value) for value in CONSTANT_TARGETS if not bends]
         constant = [(value, alike) for value, alike in constant if alike.any()]
@@ -318,9 +328,9 @@ def mismatch(value: object, dtype: np.dtype[Any], shape: tuple[int, ...]) -> str
 
 
 def expected_tensors(problem: Problem, order: int = 1) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Return every tensor of a whole answer, the loss first: what it is, its name, its shape.
+    """Return (kind, name, shape) of every tensor of a complete answer, the loss first.
 
-    At order 2 there follows how each but the loss moves, in the same order.
+    At order 2 the tangents of the values and the products of the cotangents follow, in that order.
     """
     if order == 2:
         still = expected_tensors(problem)

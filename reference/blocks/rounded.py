@@ -1,8 +1,8 @@
 """What a formula loses when each of its primitives rounds: the error of a tape, step by step.
 
-Each primitive adds a rounding of its own result, and passes on the errors of its operands by its
-slopes (running error analysis, Wilkinson 1963). It is what may be lost by convention in a layer,
-whose own formula may cancel, or take a slope from a rounded output.
+The error of a primitive is the rounding of its own result, plus |slope| · error of each operand
+(running error analysis, Wilkinson 1963). Under the textbook model a layer may have this error: its
+own formula may cancel, or take a slope from a rounded output.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ def formula_errors(
 ) -> Array:
     """Return the error of each of the tape's values at inputs (K, M), as (values, M).
 
-    multiplied_out: a polynomial of the inputs is rounded at the size of its monomials. This is what
-    mean(x²) - μ² loses in the place of mean((x - μ)²).
+    multiplied_out: the rounding of a polynomial of the inputs is relative to the sum of its
+    monomials' magnitudes. So much is lost if mean((x - μ)²) is computed as mean(x²) - μ².
 
-    Infinite where a number on the way leaves the range of the dtype, unless e^x made it large.
+    The error is infinite where an intermediate number overflows, unless it is caused by e^x.
     """
     run = _Propagation(inputs, unit, tape, multiplied_out)
     with np.errstate(all="ignore"):
@@ -39,7 +39,7 @@ def formula_errors(
 
 
 class _Propagation:
-    """The values and errors of the nodes, in order."""
+    """The values and errors of the nodes, in order, each an array over the columns."""
 
     def __init__(self, inputs: Array, unit: RoundingUnit, tape: Tape, multiplied_out: bool) -> None:
         self.unit, self.function, self.tape = unit, unit.model.function, tape
@@ -48,8 +48,8 @@ class _Propagation:
         self.errors: list[Array] = []
         self.sizes: list[Array] = []  # Σ|monomials| of a polynomial, |value| of everything else
         self.masked: dict[int, Array | float] = {}  # see `_masked`
-        self.least: list[Array] = []  # what a node is at least, however it is rounded
-        self.soft: list[Array] = []  # where an exponential made a number leave the range
+        self.lowest: list[Array] = []  # a lower bound of each value, whatever the rounding
+        self.exp_overflow: list[Array] = []  # where the node overflowed because of an exponential
         self.zero = np.zeros(inputs.shape[1], inputs.dtype)
         self.longest = np.log(np.finfo(inputs.dtype).max) / 2
 
@@ -57,40 +57,42 @@ class _Propagation:
         self,
         value: Array,
         error: Array | float,
-        soft: Array | bool = False,
-        least: Array | None = None,
+        exp_overflow: Array | bool = False,
+        lowest: Array | None = None,
         size: Array | None = None,
     ) -> None:
-        """Note a node; beyond the range of the dtype nothing is known of it.
+        """Add a node. Its error is infinite where it overflows.
 
-        An exponential excepted: σ(x) = 1/(1 + e^{-x}) is 0 or 1 in every implementation.
+        The overflow of an exponential is allowed: σ(x) = 1/(1 + e^{-x}) is then 0 or 1 everywhere.
         """
         large = ~(np.abs(value) <= self.unit.largest)
-        beyond = (large & ~np.asarray(soft)) | np.isnan(error)
+        beyond = (large & ~np.asarray(exp_overflow)) | np.isnan(error)
         self.values.append(value)
         self.errors.append(np.where(beyond, np.inf, self.zero + error))
         self.sizes.append(np.abs(value) if size is None else size)
-        self.soft.append(large & soft)
-        self.least.append(value - self.errors[-1] if least is None else least)
+        self.exp_overflow.append(large & exp_overflow)
+        self.lowest.append(value - self.errors[-1] if lowest is None else lowest)
 
     def apply(self, name: str, operands: tuple[int, ...]) -> None:
-        """Note a primitive of earlier nodes."""
+        """Add the node of a primitive of earlier nodes."""
         values = [self.values[n] for n in operands]
         errors = [self.errors[n] for n in operands]
-        soft: Array | bool = name == "EXP"
+        exp_overflow: Array | bool = name == "EXP"
         for n in operands:
-            soft = soft | self.soft[n]
-        least = [self.least[n] for n in operands]
+            exp_overflow = exp_overflow | self.exp_overflow[n]
+        lowest = [self.lowest[n] for n in operands]
         if name in ("WHERE", "PICK", "MAX", "MIN", "ABS", "NEG"):
             size = self.sizes[operands[0]] if name == "NEG" else None
-            chosen = _least_chosen(name, values, errors, least)
-            value, error = _moved(name, values, errors)
+            lower_bound = _lowest_chosen(name, values, errors, lowest)
+            value, error = _chosen(name, values, errors)
             if name in ("WHERE", "PICK") and self.tape.constants.get(operands[2]) == 0:
                 error = np.where(values[0] > 0, error, np.fmax(error, self._masked(operands[1])))
-            self.add(value, error, soft, chosen, size)
+            self.add(value, error, exp_overflow, lower_bound, size)
             return
         if name == "EXP":
-            self.add(*self._exponential(values[0], errors[0]), soft, least=self._exp(least[0]))
+            self.add(
+                *self._exponential(values[0], errors[0]), exp_overflow, lowest=self._exp(lowest[0])
+            )
             return
         value = _VALUES[name](*values)
         slopes = _SLOPES[name](value, *values)
@@ -103,13 +105,15 @@ class _Propagation:
         if name == "MUL":
             parts.append(np.where(errors[0] * errors[1] > 0, errors[0] * errors[1], 0))
         if name == "DIV":  # 1/b of b >= l > 0 lies between 0 and 1/l, however far b may be off
-            far = (2 * errors[1] > np.abs(values[1])) & (least[1] > 0)
-            most = np.maximum((values[1] - least[1]) / least[1], 1)
+            far = (2 * errors[1] > np.abs(values[1])) & (lowest[1] > 0)
+            most = np.maximum((values[1] - lowest[1]) / lowest[1], 1)
             parts[1] = np.where(far, np.abs(value) * most, parts[1])
         size = self._size(name, operands, value)
         own = self._own(name, size if self.multiplied_out else np.abs(value))
         rounded = sum(parts, self.zero) + own
-        self.add(value, rounded, soft, least[0] + least[1] if name == "ADD" else None, size)
+        self.add(
+            value, rounded, exp_overflow, lowest[0] + lowest[1] if name == "ADD" else None, size
+        )
 
     def _size(self, name: str, operands: tuple[int, ...], value: Array) -> Array:
         """Return Σ|monomials| of a polynomial of the inputs, |value| of everything else."""
@@ -123,10 +127,10 @@ class _Propagation:
         return abs(value)
 
     def _masked(self, node: int) -> Array | float:
-        """Return how far off a node is where e^{-∞} = 0, rounded, stands for its exponentials.
+        """Return the error of a node if its masked exponentials e^{-∞} = 0 round like others.
 
-        A mask takes 0 for a weight e^{score}, which is no more exact than that of a low score: of
-        softmax's p (dp - Σ p dp), the rounding of p dp is left where one key is seen.
+        A mask replaces a weight e^{score} by 0. Example: in a softmax's p (dp - Σ p dp), where a
+        mask leaves only one key, the exact result is 0, but the rounding of p dp remains.
         """
         if node not in self.masked:
             name, operands = OPCODES[self.tape.code[node]], self.tape.operands[node]
@@ -146,7 +150,7 @@ class _Propagation:
         return np.asarray(np.exp(np.minimum(value, self.longest)))
 
     def _exponential(self, value: Array, error: Array) -> tuple[Array, Array]:
-        """Return e^x and its error: where x is off by more than 1, a slope says nothing of it."""
+        """Return e^x and its error, from both ends of x ± error if the error is more than 1."""
         made = self._exp(value)
         far = np.maximum(self._exp(value + error) - made, made - self._exp(value - error))
         passed = np.where(error > 1, far, made * error)
@@ -155,8 +159,9 @@ class _Propagation:
     def _own(self, name: str, size: Array) -> Array:
         """Return the rounding of a primitive's own result, given its size.
 
-        An exponential is right to units of 1: σ' = s (1 - s) is taken from a rounded s, a softmax's
-        slope from rounded p. So is 1 - tanh², the square of 1/cosh.
+        That of an exponential is relative to 1, not to its value, because slopes are taken from
+        rounded results: s (1 - s) of a sigmoid, p (1 - p) of a softmax. The same holds for
+        1 - tanh², which here is the square of 1/cosh.
         """
         u = self.unit.u
         if name in ("ADD", "SUB", "SHIFT"):  # no underflow
@@ -170,7 +175,7 @@ class _Propagation:
         return np.asarray(own + self.function * self.unit.floor)
 
 
-def _moved(name: str, values: list[Array], errors: list[Array]) -> tuple[Array, Array]:
+def _chosen(name: str, values: list[Array], errors: list[Array]) -> tuple[Array, Array]:
     if name in ("ABS", "NEG"):
         return (np.abs(values[0]) if name == "ABS" else -values[0]), errors[0]
     if name in ("MAX", "MIN"):
@@ -178,19 +183,19 @@ def _moved(name: str, values: list[Array], errors: list[Array]) -> tuple[Array, 
         return choose(*values), np.maximum(*errors)
     c, a, b = values
     found = np.where(c > 0, errors[1], errors[2])
-    # A choice that rounding may turn round: cos > margin, where cos underflows.
+    # Rounding may change the choice, for example cos > margin where cos underflows.
     turned = np.maximum(errors[1], errors[2]) + np.abs(a - b)
     return np.where(c > 0, a, b), np.where(np.abs(c) <= errors[0], turned, found)
 
 
-def _least_chosen(
-    name: str, values: list[Array], errors: list[Array], least: list[Array]
+def _lowest_chosen(
+    name: str, values: list[Array], errors: list[Array], lowest: list[Array]
 ) -> Array | None:
-    """Return what a choice is at least: the branch that is surely taken, or the smaller one."""
+    """Return the lower bound of a choice: that of its branch, or the smaller one if it is open."""
     if name not in ("WHERE", "PICK"):
         return None
     c, open_ = values[0], np.abs(values[0]) <= errors[0]
-    return np.where(open_, np.minimum(*least[1:]), np.where(c > 0, *least[1:]))
+    return np.where(open_, np.minimum(*lowest[1:]), np.where(c > 0, *lowest[1:]))
 
 
 def _erf(x: Array) -> Array:

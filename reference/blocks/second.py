@@ -4,10 +4,10 @@ A tape of order 2 has the slopes of an operation's values and of those slopes. W
 H the second ones, at the answer's own numbers,
 
     ty_i  = Σ_k J_ik tx_k                                the tangent of a value
-    tdx_j = Σ_i tdy_i J_ij + Σ_ik (dy_i tx_k) H_ikj      how a cotangent moves
+    tdx_j = Σ_i tdy_i J_ij + Σ_ik (dy_i tx_k) H_ikj      the product of a cotangent
 
-so the second is the first-order question for C + C² cotangents, tdy and dy tx. A dense layer's are
-sums of products of twice as many terms.
+So the second is like a first-order cotangent with C + C² cotangents: tdy, and dy tx. The tensors of
+a dense layer are sums of products with twice as many terms.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,20 +35,20 @@ def weigh_second(
     subject: str,
     max_lost_share: float,
 ) -> Weighed:
-    """Judge how whole answers move, each beside the index of its directed problem.
+    """Compare the tangents and products of complete answers, each with the index of its problem.
 
-    Their values and cotangents are taken as they are: whether these are right is asked at order 1.
+    Their values and cotangents are taken as given; these are judged at order 1.
     """
     return _SecondWeighing(problems, answers, models, subject, max_lost_share).weighed
 
 
 class _SecondGathered(Gathered):
-    """Every tensor of second order of every answer."""
+    """The tensors of second order of every answer to a block of problems."""
 
     order = 2
 
     def _add(self, number: int, plan: AnswerLayout, tensors: list[Any]) -> None:
-        """Lay out one answer's tensors, in the order of `expected_tensors`."""
+        """Collect one answer's tensors, given in the order of `expected_tensors`."""
         assert isinstance(plan.problem, DirectedProblem)
         direction, count = plan.problem.direction, len(tensors) // 2
         still, moves = tensors[1 : count + 1], tensors[count + 1 :]
@@ -71,10 +71,10 @@ class _SecondGathered(Gathered):
 
 
 class TangentCheck(SlopeCheck):
-    """The tangent of an activation's value: its Jacobian from the other side."""
+    """The tangent of an activation's value: Σ_k J_ik tz_k, like a cotangent with the transpose."""
 
     def slopes(self, found: ColumnValues) -> tuple[Array, Array]:
-        """Return the first slopes by input, then by output; the second ones are left out."""
+        """Return the first slopes, transposed, without the second ones."""
         c = self.columns.width
         return found.slope[:c].swapaxes(0, 1), found.slope_radius[:c].swapaxes(0, 1)
 
@@ -84,10 +84,10 @@ class TangentCheck(SlopeCheck):
 
 
 class ProductCheck(SlopeCheck):
-    """How the cotangent of an operation's input moves, at the answer's own numbers.
+    """The product of an operation's input: the derivative of its cotangent along the direction.
 
-    Of the products of three numbers each may be taken in any order: any two may underflow or
-    overflow before the third makes up for it.
+    A product of three numbers may be computed in any order, so any two of them may underflow or
+    overflow first.
     """
 
     def __init__(
@@ -102,17 +102,17 @@ class ProductCheck(SlopeCheck):
         cotangents = np.concatenate([tdy, pairs])
         radius = np.concatenate([np.zeros_like(tdy), 4 * unit * np.abs(pairs)])
         super().__init__(columns, given, cotangents, radius, terms)
-        # Where a slope or a cotangent is not a finite number, its change is not defined.
+        # Where a slope or a cotangent is not finite, its derivative is not defined.
         numbers = np.isfinite(dy).all(axis=0) & np.isfinite(tx).all(axis=0)
         self.judged = self.judged & ~poles & numbers
 
     @property
     def count(self) -> int:
-        """How many roundings the sum may have: of two products, or of two sums over a row."""
+        """How many roundings the sum may have: two products, or two sums over a row."""
         return 4 if self.columns.elementwise else 2 * (self.columns.width + 2)
 
     def allowed(self, unit: RoundingUnit) -> Array:
-        """Return how far each may be off."""
+        """Return how far each product may be off."""
         outputs, width = len(self.dy), len(self.tx)
         second = np.abs(self.slope[outputs:]).reshape(outputs, width, *self.slope.shape[1:])
         dy, tx = np.abs(self.dy)[:, None, None], np.abs(self.tx)[None, :, None]
@@ -126,7 +126,7 @@ class ProductCheck(SlopeCheck):
 
     @property
     def perturbed_inputs(self) -> int:
-        """All inputs, also the targets: y - t is rounded, and at |y - t| = δ a loss bends."""
+        """All inputs, also targets: y - t is rounded, and a loss may have a kink at |y - t| = δ."""
         return len(self.columns.inputs)
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "ProductCheck":
@@ -137,7 +137,7 @@ class ProductCheck(SlopeCheck):
 
 
 def _poles(columns: Columns, outputs: int) -> npt.NDArray[np.bool_]:
-    """Return where a first slope is not finite, (M,); arb decides where the arrays cannot."""
+    """Return where a first slope is infinite or NaN, (M,); arb decides the doubtful ones."""
     found = columns.found
     assert found is not None
     for _ in range(2):
@@ -196,7 +196,7 @@ class _SecondWeighing(Weighing):
             ty, tda, scale = columns.widened(tensors)
             # The scale is a quotient, or a sum; a row's tangents are summed, too.
             terms = self.batches[self.answer_of[columns.chunk]] + 4 + columns.width
-            still = np.zeros_like(scale)  # what the losses are multiplied by does not move
+            still = np.zeros_like(scale)  # the scale of the losses is constant
             check = ProductCheck(columns, tda, still, scale, ty, terms)
             rest += self._strict(check, "product {}.a")
         self._weigh_rest(rest)

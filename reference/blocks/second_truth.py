@@ -28,7 +28,7 @@ def second_truth(
 
 
 class _Step:
-    """The steps of one answer, and how they move."""
+    """The steps of one answer, with their tangents and products."""
 
     def __init__(self, problem: DirectedProblem, answer: Answer) -> None:
         self.problem, self.answer = problem, answer
@@ -99,8 +99,10 @@ class _Step:
     @staticmethod
     def _product(slopes: _Rows, j: int, tz: list[Ball], da: list[Ball], tda: list[Ball]) -> Ball:
         pairs = [d * t for d in da for t in tz]
-        moves = [*tda, *pairs]
-        return _sum(m * row[j] for m, row in zip(moves, slopes, strict=True) if not m.is_zero())
+        cotangents = [*tda, *pairs]
+        return _sum(
+            c * row[j] for c, row in zip(cotangents, slopes, strict=True) if not c.is_zero()
+        )
 
     def _loss(self, entry: tuple[int, ...]) -> Ball:
         problem, (n, j) = self.problem, entry
@@ -117,8 +119,8 @@ class _Step:
                 rest = () if given is None else np.atleast_1d(given[k])
                 slopes = tape.prove(_balls((*at, *rest)), self._negligible).slopes[1:]
                 column = 0 if plan.elementwise else j
-                moved = zip(_balls(along), slopes, strict=True)
-                return _sum(t * row[column] for t, row in moved) * arb(weight) / divisor
+                pairs = zip(_balls(along), slopes, strict=True)
+                return _sum(t * row[column] for t, row in pairs) * arb(weight) / divisor
         raise AssertionError(f"no loss has the entry {entry}")
 
 

@@ -1,8 +1,8 @@
 """Sums of products, of many layers at once: z = a W + b, dW = aᵀ dz, db = 1ᵀ dz, da = dz Wᵀ.
 
-Layers of about one size lie in one stack, padded with zeros: a zero adds nothing, neither to a sum
-nor to its error. A sum of n terms computed in the wider type is off by at most (n + 2) units of
-that type times Σ|terms|, in whatever order it is added up.
+Layers of similar sizes are in one stack, padded with zeros, which change neither a sum nor its
+error. A sum of n terms, computed in the wider type in any order, has an error of at most (n + 2)
+units of that type times Σ|terms|.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,15 +22,16 @@ from reference.rounding import RoundingUnit
 Array = npt.NDArray[Any]
 
 _SMALLEST = 8
-_LONGEST = 1 << 12  # terms of a sum, of which all roundings are below 2^-40 of a share
+_LONGEST = 1 << 12  # in a sum of so many terms all roundings are below 2^-40 of what is allowed
 _EXACT_BITS = 4400  # holds any sum of products of float64 numbers without rounding
 
 
 class DenseTensors(NamedTuple):
-    """One dense layer of one answer: what went in, what came out, and the cotangents of both.
+    """One dense layer of one answer: z = a weight + bias, and the cotangents of all of them.
 
-    `chunk` is the answer, `layer` its number. The bias and its cotangent are None if it has none.
-    At second order they are how a layer's tensors move, and `still` its a, weight and dz.
+    `chunk` is the number of the answer, `layer` that of the layer. `bias` and `dbias` are None if
+    the layer has no bias. At second order the tensors are tangents and products, and `still` has
+    the values of a, weight and dz.
     """
 
     chunk: int
@@ -53,7 +54,11 @@ def padded(n: int) -> int:
 
 @dataclass
 class SumCheck:
-    """One kind of sum of a stack of layers: `given` beside `truth`, (M, rows, columns) each."""
+    """One kind of sum of a stack of M layers: left @ right + plus, (M, rows, columns).
+
+    `given` are the answers' numbers. `inside` is False in the padding. `terms` says how many
+    roundings each layer's sums may have, `_units` how many units the sum in the wider type is off.
+    """
 
     kind: str
     dtype: np.dtype[Any]
@@ -79,14 +84,14 @@ class SumCheck:
 
     @cached_property
     def radius(self) -> Array:
-        """How far `error` may be off."""
+        """The error bound of `error`."""
         info = np.finfo(wide(self.dtype))
         with np.errstate(all="ignore"):
             return (self._units + 4) * (float(info.eps) * self.magnitude + float(info.tiny))
 
     @cached_property
     def judged(self) -> npt.NDArray[np.bool_]:
-        """Where a sum can be judged: every term is a number."""
+        """Where a sum can be judged: all its terms are finite."""
         return self.inside & np.isfinite(self.magnitude)
 
     @cached_property
@@ -99,14 +104,14 @@ class SumCheck:
 
     @cached_property
     def error(self) -> Array:
-        """The distance from the sum in the wider type, infinite where there is none."""
+        """The distance from the sum in the wider type, infinite for NaN."""
         with np.errstate(all="ignore"):
             error: Array = np.abs((self.truth - self.given).astype(np.float64))
         error[np.isnan(error)] = np.inf
         return error
 
     def suspects(self, unit: RoundingUnit) -> npt.NDArray[np.intp]:
-        """Return the layers in which a sum may be further off than is allowed, at one glance."""
+        """Return the layers that quick tests do not show to be right; they may still be."""
         open_, check = np.arange(len(self.layers)), self
         if wide(self.dtype) != np.float64:
             for glance in (SumCheck._inside_by_parts, SumCheck._inside_at_a_glance):
@@ -126,11 +131,11 @@ class SumCheck:
         return open_[~sure.all(axis=(1, 2))]
 
     def _inside_by_parts(self, unit: RoundingUnit) -> npt.NDArray[np.bool_]:
-        """Return the layers of which products in float64 show that every sum is inside.
+        """Return in which layers products in float64 show that every sum is right.
 
-        A long sum is added up in halves: a term is rounded at most n/2 + 1 times on its way, and
-        once more with the bias, of the `terms` that are allowed. What underflows, n/2 times half
-        the smallest number, is within what is allowed of that.
+        A sum is computed in two halves. So a term is rounded at most n/2 + 1 times, and once more
+        with the bias, while `terms` roundings are allowed. Underflow changes the sum by n/2 times
+        half the smallest number, which is also allowed.
         """
         n = self.left.shape[2]
         rounded = (n + 1) // 2 + 1 + (self.plus is not None)
@@ -152,7 +157,7 @@ class SumCheck:
         return np.asarray(found.all(axis=(1, 2)))
 
     def _inside_at_a_glance(self, unit: RoundingUnit) -> npt.NDArray[np.bool_]:
-        """Return the layers of which five products in float64 show that every sum is inside."""
+        """Return in which layers five products in float64 show that every sum is right."""
         sure = within_range(self.left, self.right) & np.isfinite(self.given).all(axis=(1, 2))
         if self.plus is not None:
             sure &= np.isfinite(self.plus).all(axis=1)
@@ -164,7 +169,7 @@ class SumCheck:
             if check.plus is not None:
                 total, lost = two_sum(found.high, check.plus[:, None, :])
                 rest = rest + lost
-            # No term is lost to underflow: a sum whose magnitude is 0 has no error.
+            # No term underflows, so a sum whose magnitude is 0 has no error.
             there = check.magnitude > self._units * float(np.finfo(np.float64).smallest_subnormal)
             error = np.abs((total - check.given) + rest) * (1 + 2.0**-40) + found.radius * there
             allowed = (check.terms * unit.u * (1 - 2.0**-39))[:, None, None] * check.magnitude
@@ -186,7 +191,7 @@ class SumCheck:
             return np.asarray(unit.allow_overflow(allowed, self.magnitude))
 
     def _flushed(self, tiny: float) -> Array:
-        """Return what is lost where factors below the normal range are taken for zero."""
+        """Return what a sum loses if factors below the normal range are replaced by zero."""
         left, right = np.abs(self.left), np.abs(self.right)
         small_left, small_right = (np.where(v < tiny, v, 0) for v in (left, right))
         lost: Array = small_left @ right + left @ small_right
@@ -204,9 +209,9 @@ class SumCheck:
         )  # fmt: skip
 
     def levels(self, at: tuple[Array, ...], bounds: Array) -> tuple[Array, Array]:
-        """Return how far some numbers are off, and the first of their bounds that holds each.
+        """Return the errors of some numbers, and the first model that allows each.
 
-        `bounds` is (models, numbers); what none holds has the number of the models.
+        `bounds` is (models, numbers). An error that no model allows has the number of models.
         """
         error = self.error[at]
         with np.errstate(all="ignore"):
@@ -239,7 +244,7 @@ class SumCheck:
 
 
 class Stacks:
-    """Layers of about one size, padded with zeros: where the numbers of each tensor stand."""
+    """Layers of similar sizes, padded to one size; masks say where a tensor's numbers are."""
 
     def __init__(self, layers: list[DenseTensors]) -> None:
         self.layers = layers
@@ -278,7 +283,10 @@ def sum_checks(dtype: np.dtype[Any], layers: list[DenseTensors]) -> Iterator[Sum
 
 
 def stacked(tensors: Sequence[Any], within: npt.NDArray[np.bool_]) -> Array:
-    """Return tensors padded with zeros: where each stands is `within`, None stands nowhere."""
+    """Return a stack of tensors, padded with zeros; `within` is the mask of their numbers.
+
+    A tensor that is None gives only zeros.
+    """
     there = [tensor for tensor in tensors if tensor is not None]
     if len(there) == len(tensors) and within.all():
         return np.concatenate(there, axis=None, dtype=np.float64).reshape(within.shape)

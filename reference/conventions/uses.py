@@ -1,4 +1,4 @@
-"""One layer alone, at arrays it draws itself: by hand, by the frameworks, and to 60 digits.
+"""One layer by itself, with random arrays: by hand, by the frameworks, and to 60 digits.
 
 `truth` evaluates `definition` over `rows` in ball arithmetic and multiplies the Jacobian of each
 row by the cotangents of its outputs. It shares no derivation with the layer's `backward`.
@@ -24,7 +24,8 @@ Options = Mapping[str, object]
 """Options of a layer by name: numbers, words, tuples of numbers."""
 
 CANCELLED = 2.0**-20
-BITS = 260  # 60 digits are 200 bits; the rest is for what cancels
+"""The least size of a cotangent, as a share of the largest dy: its terms may cancel to 0."""
+BITS = 260  # 60 digits are 200 bits; the others are for cancellation
 
 
 class LayerUse(NamedTuple):
@@ -48,11 +49,11 @@ class UseAnswer(NamedTuple):
 
 
 class UseTruth(NamedTuple):
-    """Value and cotangents with the ends of what is admitted, and the size of their terms.
+    """The certified value and cotangents, and the size of their terms, by "y" and array names.
 
-    `low` and `high` differ only where a number sits on a kink. `size` is Σ |dy ∂y/∂x| of each
-    entry, and |y| or Σ |x ∂y/∂x| of a value; a share of the largest dy at least, since slopes may
-    cancel to an exact 0 that no rounding meets. Keyed by "y" and the arrays' names.
+    The right numbers are from `low` to `high`, which differ only at a kink. `size` is Σ |dy ∂y/∂x|
+    of each entry of a cotangent (at least CANCELLED · max |dy|, because the terms may cancel to an
+    exact 0, which no rounded sum equals). Of a value it is the larger of |y| and Σ |x ∂y/∂x|.
     """
 
     low: dict[str, Array]
@@ -60,13 +61,13 @@ class UseTruth(NamedTuple):
     size: dict[str, Array]
 
     def misses(self, name: str, found: Array) -> Array:
-        """Return how far each entry is outside what is admitted."""
+        """Return how far each entry is outside `low` to `high`."""
         found = found.astype(np.longdouble)
         outside: Array = np.maximum(np.maximum(self.low[name] - found, found - self.high[name]), 0)
         return outside
 
     def error(self, name: str, found: Array) -> float:
-        """Return the worst miss in units of rounding of the tensor's largest terms."""
+        """Return the largest miss, in units of rounding of the tensor's largest terms."""
         if found.shape != self.low[name].shape or not np.isfinite(found).all():
             return float("inf")
         miss = float(self.misses(name, found).max(initial=0))
@@ -77,9 +78,9 @@ class UseTruth(NamedTuple):
 def draw(
     operation: LayerOperation, seed: int, dtype: str = "float64", structure: int | None = None
 ) -> LayerUse:
-    """Return a drawn use; every fourth has the operation's edge in its first argument.
+    """Return a random use; in every fourth the first argument has special values (`edge`).
 
-    With a `structure` its shapes, options and given arrays are those of the use of that seed.
+    With `structure`, its shapes, options and integer arrays are those of the use with that seed.
     """
     stream = Stream(29, seed if structure is None else structure)
     sample = operation.sample(stream)
@@ -128,7 +129,7 @@ def by_hand(operation: LayerOperation, given: LayerUse) -> UseAnswer:
 
 
 def by_framework(name: str, operation: LayerOperation, given: LayerUse) -> UseAnswer:
-    """Return the answer of an oracle to the use as a graph of one step."""
+    """Return the answer of an oracle to a use, as a graph of one step."""
     answer = _oracle(name).answer(problem_of(operation, given))
     return UseAnswer(answer.values["y"], {n: answer.gradients[n] for n in given.floats})
 
@@ -164,7 +165,7 @@ def _oracle(name: str) -> Oracle:
 
 
 def truth(operation: LayerOperation, given: LayerUse) -> UseTruth:
-    """Return what the definition says, to 60 digits."""
+    """Return value and cotangents by the definition, to 60 digits."""
     y_shape = given.dy.shape
     rows = _rows(operation, given, y_shape)
     total = {"y": [arb(0)] * given.dy.size}
@@ -195,7 +196,7 @@ def _add_row(
     total: Mapping[str, list[Ball]],
     size: Mapping[str, Array],
 ) -> None:
-    """Add one row's part to the totals: its value, and dy times its Jacobian."""
+    """Add one row to the totals: its value, and dy times its Jacobian."""
     m = DefinitionArithmetic()
     places = [
         (name, int(at)) for name in given.floats if name in rows.inputs
@@ -246,7 +247,7 @@ def _exactly(numbers: Any) -> object:
 
 
 def _rows(operation: LayerOperation, given: LayerUse, shape: tuple[int, ...]) -> Rows:
-    """Return the layer's rows; of an elementwise one, every array is broadcast to the value."""
+    """Return the layer's rows; for an elementwise layer all arrays are broadcast to the value."""
     if operation.rows is not None:
         ordered = [given.arrays.get(name) for name in operation.arguments]
         return operation.rows(*ordered, **given.options)
@@ -258,7 +259,7 @@ def _rows(operation: LayerOperation, given: LayerUse, shape: tuple[int, ...]) ->
 
 
 def _ends(ball: Ball) -> tuple[np.longdouble, np.longdouble]:
-    """Return the ends of a ball as long doubles: the nearest double, and what is left."""
+    """Return the ends of a ball as long doubles, each the sum of two doubles."""
     return tuple(  # type: ignore[return-value]  # of two
         np.longdouble(float(end.mid())) + np.longdouble(float((end - float(end.mid())).mid()))
         for end in (ball.lower(), ball.upper())

@@ -357,7 +357,7 @@ def test_dead_computation_is_left_out() -> None:
 
 def test_nothing_is_computed_twice() -> None:
     tape = CallTape()
-    x: Any = tape.note("x", np.ones(3))
+    x: Any = tape.record("x", np.ones(3))
     calls, _ = tape.assemble([(np.exp(x) - 1.0) * np.exp(x) + (np.exp(x) - 1.0)])
     assert len(calls) == 4  # exp, -, *, +
 
@@ -410,7 +410,7 @@ BRANCHING = {
 
 def test_a_refusal_is_short() -> None:
     """An array does not show the arrays it came from: their number doubles with every call."""
-    x: Any = CallTape().note("x", np.ones(2))
+    x: Any = CallTape().record("x", np.ones(2))
     for _ in range(60):
         x = x * x
     with pytest.raises(InvalidInput, match=r"does not know add\.__call__\(out\)$"):
@@ -418,7 +418,7 @@ def test_a_refusal_is_short() -> None:
 
 
 def test_a_number_and_what_repeats_it_are_two() -> None:
-    x: Any = np.broadcast_to(CallTape().note("x", np.array(3.0)), (4,))
+    x: Any = np.broadcast_to(CallTape().record("x", np.array(3.0)), (4,))
     assert (x * x).shape == (4,)
     assert (x[0] * x[0]).shape == ()
 
@@ -436,7 +436,7 @@ def test_a_gradient_that_depends_on_nothing_is_not_its_parameter(
 @pytest.mark.parametrize("formula", BRANCHING)
 def test_what_cannot_be_traced_is_refused(formula: str) -> None:
     tape = CallTape()
-    x: Any = tape.note("x", np.array([1.0, 2.0]))
+    x: Any = tape.record("x", np.array([1.0, 2.0]))
     with pytest.raises(InvalidInput, match="fast step"):
         BRANCHING[formula](x)
 
@@ -445,7 +445,7 @@ def test_a_stack_of_matrices() -> None:
     """`dot` sums stacks in another way than `matmul`."""
     rng = np.random.default_rng(0)
     tape = CallTape()
-    x: Any = tape.note("x", np.ones((2, 30, 40)))
+    x: Any = tape.record("x", np.ones((2, 30, 40)))
     weight = rng.standard_normal((40, 20))
     product: Any = x @ weight
     calls, places = tape.assemble([product])
@@ -457,16 +457,16 @@ def test_a_stack_of_matrices() -> None:
 def test_views_are_told_apart_by_what_they_show() -> None:
     """Long arguments print with dots; two that print alike are two all the same."""
     tape = CallTape()
-    x: Any = tape.note("x", np.arange(12.0).reshape(3, 4))
+    x: Any = tape.record("x", np.arange(12.0).reshape(3, 4))
     assert x[1:] is x[1:3]
     assert len({id(view) for view in (x[1:], x[:-1], x[1:, :], x[::2], x.T, x[None], x[:1])}) == 6
-    y: Any = tape.note("y", np.arange(12.0).reshape(3, 4))
+    y: Any = tape.record("y", np.arange(12.0).reshape(3, 4))
     assert y[1:] is not x[1:]
 
 
 def test_an_operand_read_through_two_views_is_not_overwritten() -> None:
     tape = CallTape()
-    x: Any = tape.note("x", np.arange(9.0).reshape(3, 3))
+    x: Any = tape.record("x", np.arange(9.0).reshape(3, 3))
     y: Any = np.exp(x)
     z: Any = y * y.T
     calls, places = tape.assemble([z])
@@ -502,7 +502,7 @@ def test_the_tape_replays_any_chain(seed: int) -> None:
 
     shape = (40, 60) if seed % 2 else (4, 6)  # either side of SMALL
     tape = CallTape()
-    x, y = (tape.note(name, rng.standard_normal(shape)) for name in "xy")
+    x, y = (tape.record(name, rng.standard_normal(shape)) for name in "xy")
     outputs = [made for made in run(x, y)[-3:] if isinstance(made, Traced)]
     calls, places = tape.assemble(outputs)
     for _ in range(3):
@@ -518,7 +518,7 @@ def test_the_tape_replays_any_chain(seed: int) -> None:
 def test_results_lie_as_their_places_do() -> None:
     """NumPy lays np.exp(x.T) out as x.T is, by columns; reshaping its transpose is then a view."""
     tape = CallTape()
-    x: Any = tape.note("x", np.arange(6.0).reshape(2, 3))
+    x: Any = tape.record("x", np.arange(6.0).reshape(2, 3))
     y: Any = np.exp(x.T)
     calls, places = tape.assemble([y.reshape(-1) + 1.0])
     places[x.number][...] = [[6.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
@@ -546,7 +546,7 @@ def test_an_operation_of_one_s_own() -> None:
     """A registered operation needs nothing more to run in the fast step."""
     assert isinstance(ACTIVATIONS, Registry) and isinstance(ACTIVATIONS["relu"], Activation)
     tape = CallTape()
-    x, w, b = (tape.note(n, np.ones(s)) for n, s in (("x", (2, 3)), ("w", (3, 4)), ("b", (4,))))
+    x, w, b = (tape.record(n, np.ones(s)) for n, s in (("x", (2, 3)), ("w", (3, 4)), ("b", (4,))))
     z: Any = Dense.forward(x, w, b)  # type: ignore[arg-type]
     calls, places = tape.assemble([z])
     places[x.number][...] = 2.0
@@ -560,7 +560,7 @@ def test_the_maximum_of_rows_whatever_they_hold(columns: int, keepdims: bool) ->
     """Either side of TINY: infinities, NaN, ties and rows of one entry."""
     rng = np.random.default_rng(columns)
     tape = CallTape()
-    x: Any = tape.note("x", rng.standard_normal((2, columns)))
+    x: Any = tape.record("x", rng.standard_normal((2, columns)))
     y: Any = np.exp(x.max(axis=-1, keepdims=keepdims))
     calls, places = tape.assemble([y])
     for special in (0.0, np.inf, -np.inf, np.nan):
