@@ -76,6 +76,7 @@ class PaddedProgram:
         self, dtype: np.dtype, size: Size, derivative: Derivative, switch_order: int
     ) -> None:
         self.dtype, self.size, self._derivative = dtype, size, derivative
+        self._switch_order = switch_order
         self._activations: dict[tuple[str, int | None], int] = {}
         self._losses: dict[tuple[str, bool, int | None], int] = {}
         self._parameters = max(
@@ -128,8 +129,11 @@ class PaddedProgram:
         """Return, for each problem of at most a block, its loss and, by name, its other numbers."""
         block = self._packed(problems, divisors)
         if self._compiled is None:
-            with jax_cache.persistent():
-                self._compiled = self._over_block.lower(block, 0).compile()
+            # Tracing takes as long as a block, and is not kept: only the compilation holds a lock.
+            lowered = self._over_block.lower(block, 0)
+            order = self._switch_order
+            with jax_cache.persistent(f"lock-{self.dtype}-{self.size.width}-{order}"):
+                self._compiled = lowered.compile()
         found: Tree = jax.device_get(self._compiled(block, len(problems)))
         return [_unpacked(problem, k, found) for k, problem in enumerate(problems)]
 
