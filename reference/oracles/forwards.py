@@ -24,7 +24,8 @@ def chain(
     dense = resolve(LAYERS["dense"], framework)
     layers = [(resolve(one.operation, framework), one.parameters) for one in network.layers]
 
-    def function(inputs: Mapping[str, T], at: At[T]) -> tuple[T, dict[str, T]]:
+    # Quoted, because it would be evaluated for every network.
+    def function(inputs: "Mapping[str, T]", at: "At[T]") -> "tuple[T, dict[str, T]]":
         a, values = inputs["x"], {}
         for i, (activation, parameters) in enumerate(layers):
             name = f"layers.{i}"
