@@ -242,6 +242,8 @@ class DefinitionArithmetic:
 
     def share(self, part: Term, rest: Term) -> Term:
         """Return a/(a + r), which moves by (r da - a dr)/(a + r)²."""
+        if type(part) is not Dual and type(rest) is not Dual:
+            return part / (part + rest)
         a, r = self._dual(part), self._dual(rest)
         total = a.value + r.value
         slope = a.slope * (r.value / total) - r.slope * (a.value / total)
