@@ -141,7 +141,10 @@ class Result:
         return found
 
     def _repr_html_(self) -> str:
-        found = ["\n".join([*wrap(verdict_of(p), 2), *_body(p)]) for p in self.parts]
+        found = [
+            "\n".join(_body(p) if p.verdict == "unchecked" else [f"  {verdict_of(p)}", *_body(p)])
+            for p in self.parts
+        ]
         rows = "".join(
             f"<tr><td>{html.escape(p.name)}</td><td>{p.verdict}</td>"
             f"<td style='white-space:pre-wrap'>{html.escape(text)}</td></tr>"
