@@ -1,4 +1,4 @@
-"""Measure what autodiff costs; write docs/costs.{json,svg,md}, README's table and every report's.
+"""Measure what autodiff costs; write docs/costs.{json,svg,md} and the table of every report.
 
 python benchmarks/costs.py [--clock cpu]    measure (about six minutes on a quiet machine)
 python benchmarks/costs.py --write          write the pages again from docs/costs.json
@@ -58,8 +58,7 @@ def write(page: Page) -> None:
     clock = "processor time" if page.clock == "cpu" else "wall clock"
     measured = f"Measured {page.date} on {page.machine}; one thread, {clock}."
     sections.keep("bench", [_record(r, measured) for r in shown.rows if r.section == TRAINING])
-    between(DOCS / "costs.md", origin, render(shown))
-    between(ROOT / "README.md", summary(shown), origin)
+    between(DOCS / "costs.md", origin, summary(shown), render(shown))
 
 
 def _record(row: Timing, origin: str) -> Bench:

@@ -84,13 +84,17 @@ def check(
     like: Annotated[
         str | None,
         Option(
-            help="Name of the activation that the forward should compute, for example gelu; a "
-            "remark says if it does not, or if it could not be compared."
+            help="Name of the activation (see `ops`) that the forward should compute, for example "
+            "gelu; a remark says if it does not, or if it could not be compared. Losses and layers "
+            "are never compared."
         ),
     ] = None,
     problems: Annotated[
         int | None,
-        Option(help="Problems drawn for each gradient; default: 20, or at least 4 for slow code."),
+        Option(
+            help="Problems drawn for each gradient; default: 20, but as few as 4 if your code is "
+            "slow because it computes many numbers."
+        ),
     ] = None,
     seed: Seed = 0,
     report: Annotated[
@@ -114,7 +118,8 @@ def check(
         bool,
         Option(
             "--allow-unchecked",
-            help="Exit 0 when all checked gradients are right, even if others were not checked.",
+            help="Exit 0 when all checked gradients are right, even if others are NOT CHECKED. A "
+            "gradient that your backward does not return is always allowed.",
         ),
     ] = False,
     strict: Annotated[
@@ -151,10 +156,17 @@ def report(
     ] = "both",
     activation: Annotated[
         list[str] | None,
-        Option(help="Draw only this activation (see `ops`). Repeat it for several."),
+        Option(
+            help="Draw only this activation (see `ops`); then only dense networks are drawn, "
+            "unless --architecture is given. Repeat it for several."
+        ),
     ] = None,
     loss: Annotated[
-        list[str] | None, Option(help="Draw only this loss (see `ops`). Repeat it for several.")
+        list[str] | None,
+        Option(
+            help="Draw only this loss (see `ops`); then only dense networks are drawn, unless "
+            "--architecture is given. Repeat it for several."
+        ),
     ] = None,
     regime: Annotated[
         list[str] | None,
@@ -188,7 +200,10 @@ def report(
     workers: Annotated[int, Option(help="How many worker processes to start.")] = 2,
     scheduler: Annotated[
         str | None,
-        Option(help="Run on the Dask scheduler at tcp://HOST:PORT instead of local workers."),
+        Option(
+            help="Run on the Dask scheduler at tcp://HOST:PORT instead of local workers; needs the "
+            "extra `distributed`."
+        ),
     ] = None,
     out: Annotated[Path, Option(help="Folder that gets the report.")] = Path("discrepancy-report"),
     networks_only: Annotated[
@@ -297,7 +312,9 @@ def grade(
     form: Annotated[
         str,
         Option(
-            "--format", help="Output format: table, json, csv, junit, gradescope, otter or autolab."
+            "--format",
+            help="Output format: table, json, csv or junit; for one submission only (or with "
+            "--out): gradescope, otter or autolab.",
         ),
     ] = "table",
     workers: Annotated[int, Option(help="How many submissions are graded at once.")] = 2,
@@ -354,7 +371,12 @@ def articles(
 @app.command()
 def show(
     address: Annotated[
-        str, Argument(metavar="SEED:INDEX", help="The problem's address in a report.")
+        str,
+        Argument(
+            metavar="SEED:INDEX",
+            help="The problem's address in a report: 0:17, or 0:g17 for a graph. In bfloat16 a b "
+            "comes first (0:b17, 0:bg17), in float16 an h.",
+        ),
     ],
     order: Annotated[
         int, Option(help="1 shows gradients, 2 also the Hessian-vector products.")
@@ -379,7 +401,8 @@ def conventions(
     """List what NumPy, PyTorch and JAX return at special inputs.
 
     For example: which slope ReLU has at 0, and what the softmax of infinities is. The exit code is
-    1 if the list differs from the saved ledger.
+    1 if the list differs from the ledger that was saved for the installed versions, and 0 if none
+    was saved.
     """
     from reference.conventions import ledger
     from reference.running.progress import progress_lines
@@ -484,7 +507,10 @@ def diff(
 ) -> int:
     """Show what changed between two reports.
 
-    The exit code is 1 if something got worse.
+    The exit code is 1 if something got worse: a side crashed or is no longer installed, the two
+    runs drew the same problems and a serious verdict (PRECISION or worse) became more frequent,
+    more serious or larger in its error, a convention became inadmissible, or an operation lost
+    digits.
     """
     from reports.diff_pages import render_diff_text
     from reports.folder import diff_folders, write_diff
@@ -523,7 +549,10 @@ def train(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train with NumPy, PyTorch and JAX gradients, and compare."""
+    """Train with NumPy, PyTorch and JAX gradients, and compare.
+
+    It needs the extra `train`: scikit-learn and matplotlib.
+    """
     from reference.train import picture as draw
     from reference.train import train as run
     from reference.train import training_data, training_text

@@ -16,6 +16,7 @@ from reference.diagnosis.closeness import difference
 from reference.diagnosis.describe import ArrayPair, describe
 from reference.diagnosis.mistakes import CATALOGUE, FaultSite, Mistake, backward_with
 from reference.diagnosis.search import GradientEvidence, PartialExplanation, explain
+from reports.checked import problems_text
 
 SEVERAL = 3
 """A name is given only when this many problems (or all there are, if fewer) show it."""
@@ -55,9 +56,9 @@ class DiagnosedMistake:
     def evidence(self) -> str:
         """Return what the name rests on."""
         text = (
-            "with this mistake, our gradient matches yours "
-            + (f"to {self.remaining:.0e}" if self.remaining else "exactly")
-            + f", in {self.explained} of {self.of} problems"
+            "a right backward with this mistake put in gives these numbers ("
+            + (f"difference {self.remaining:.0e}" if self.remaining else "no difference")
+            + f", in {self.explained} of the {problems_text(self.of)} compared)"
         )
         if self.matched < self.explained:
             text += f"; it shows in {self.matched} of them"

@@ -7,7 +7,7 @@ import msgspec
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.operation import Loss, Operation
+from manual_backprop.operation import LayerOperation, Loss, Operation
 
 
 class CounterpartRow(msgspec.Struct, frozen=True):
@@ -42,6 +42,7 @@ class OperationRow(msgspec.Struct, frozen=True, omit_defaults=True):
     torch: CounterpartRow
     jax: CounterpartRow
     parameters: dict[str, ParameterRow]
+    options: dict[str, object]
     definition: str
     targets: tuple[str, ...] = ()
     predictions: str = ""
@@ -58,10 +59,11 @@ def operations() -> list[OperationRow]:
 
 def operations_text() -> str:
     """Return the rows as a table for the terminal."""
-    rows = [("kind", "name", "PyTorch", "JAX", "parameters")]
+    rows = [("kind", "name", "PyTorch", "JAX", "options and their defaults")]
     for row in operations():
-        parameters = ", ".join(f"{name}={p.default:g}" for name, p in row.parameters.items())
-        rows.append((row.kind, row.name, row.torch.call, row.jax.call, parameters))
+        numbers = [f"{name}={p.default:g}" for name, p in row.parameters.items()]
+        options = ", ".join([*numbers, *(f"{n}={v}" for n, v in row.options.items())])
+        rows.append((row.kind, row.name, row.torch.call, row.jax.call, options))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     explained = (
@@ -84,6 +86,7 @@ def _row(kind: str, operation: Operation) -> OperationRow:
         torch,
         jax,
         {n: ParameterRow(p.default, tuple(p.choices)) for n, p in operation.parameters.items()},
+        dict(operation.options) if isinstance(operation, LayerOperation) else {},
         f"{operation.definition.__module__}.{operation.definition.__qualname__}",
         targets=tuple(loss.targets) if loss else (),
         predictions=loss.predictions if loss else "",

@@ -60,10 +60,10 @@ class NamedMistake(msgspec.Struct, frozen=True):
 
     def evidence(self) -> str:
         """Return the evidence for the name."""
-        to = f"to {self.distance:.0e}" if self.distance else "exactly"
+        close = f"difference {self.distance:.0e}" if self.distance else "no difference"
         return (
-            f"with this mistake, our gradient matches yours {to}, "
-            f"in {self.matched} of {self.of} problems"
+            f"A right backward with this mistake put in gives your numbers ({close}, in "
+            f"{self.matched} of the {problems_text(self.of)} compared)."
         )
 
 
@@ -181,24 +181,22 @@ def verdict_of(part: Part) -> str:
     if part.verdict == "unchecked":
         return "NOT CHECKED"
     if part.verdict == "right":
-        return f"right on {problems_text(part.right)}: {_compared(part)}"
+        return f"RIGHT in {part.right} of {problems_text(part.problems)} ({_compared(part)})"
     if part.wrong:
         return f"WRONG in {part.wrong} of {problems_text(part.problems)}"
     if not part.problems:
         fault = next((f.kind for f in part.faults if f.fatal), "")
         return f"FAILED: it {fault}" if fault else "FAILED"
-    count = f"right on {part.right} of {problems_text(part.problems)}"
+    count = f"right in {part.right} of {problems_text(part.problems)}"
     if part.right == part.problems:
         return f"FAILED for another reason; the gradient is {count}"
     return f"FAILED: {count}"
 
 
 def _compared(part: Part) -> str:
-    if not part.missing:
-        return "every entry"
-    names = [t.name for t in part.tensors]
+    names = list(dict.fromkeys(t.name for t in part.tensors))
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return f"every entry of {', '.join(names[:6])}{more}"
+    return ", ".join(names[:6]) + more
 
 
 def problem_text(at: str) -> str:

@@ -74,7 +74,7 @@ _IN_ORDER = (
     Kind("SKIPPED", "–", "no side could answer; for example, none is installed"),
     Kind("AGREE", "✓", "all sides are right up to rounding"),
 )
-"""The kinds, the most serious first; README.md lists them in this order."""
+"""The kinds, the most serious first."""
 KINDS = {kind.name: kind for kind in _IN_ORDER if not kind.manual}
 
 

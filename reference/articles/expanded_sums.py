@@ -120,7 +120,7 @@ class ExpandedArithmetic(SlopeArithmetic):
         return _zip(found, texts)
 
     def loss(self, name: str, y: np.ndarray, t: np.ndarray, **arguments: np.ndarray) -> np.ndarray:
-        """Return a loss, named and not written out."""
+        """Return a loss, named; only the squared error is written out."""
         values = np.asarray(np.frompyfunc(lambda e: e.value, 1, 1)(y), dtype=np.float64)
         found = np.asarray(NUMPY.loss(name, values, t, **arguments))
         targets = (
@@ -130,7 +130,9 @@ class ExpandedArithmetic(SlopeArithmetic):
         )
         if targets is None or found.shape != values.shape:
             return _zip(found, [name] * found.size)
-        pairs = zip(np.asarray(y).reshape(-1), targets.reshape(-1), strict=True)
+        pairs = list(zip(np.asarray(y).reshape(-1), targets.reshape(-1), strict=True))
+        if name == "mse":
+            return _zip(found, [f"({(p - float(t)).text})²" for p, t in pairs])
         return _zip(found, [f"{name}({p.text}, {digits(float(t))})" for p, t in pairs])
 
     def slope(self, name: str, x: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ def article_of(problem: Problem, title: str) -> Article:
             found = {_short(n): v for n, v in backward(problem, forward(problem)).items()}
         # The subject's own numbers; the sums are written out beside them where they are sums.
         own = isinstance(m, NumpyArithmetic)
-        g[f"a{last}"] = found[f"a{last}"]
+        g[f"a{last}"] = found[f"a{last}"] if own else _written_slope(q, last, problem, divisor)
         for i in range(last, 0, -1):
             below = f"a{i - 1}" if i > 1 else "x"
             if not own:
@@ -128,7 +128,7 @@ def article_of(problem: Problem, title: str) -> Article:
         gradients[f"z{i}"] = rf"{_D(f'a_{{{i}}}')} \cdot \text{{{operation}}}'(z_{{{i}}})"
         gradients[f"W{i}"] = rf"{below}^T\, {_D(f'z_{{{i}}}')}"
         gradients[f"b{i}"] = rf"\sum_n ({_D(f'z_{{{i}}}')})_n"
-    gradients[f"a{last}"] = r"\text{slope of the loss}"
+    gradients[f"a{last}"] = _slope_formula(last, problem, divisor)
     name = network.loss.replace("_", " ")
     formulas["L"] = rf"L = \text{{{name}}}(a_{{{last}}}, t)"
     return Article(
@@ -141,6 +141,26 @@ def article_of(problem: Problem, title: str) -> Article:
         backward_formulas=gradients,
         example=lambda: inputs,
     )
+
+
+def _slope_formula(last: int, problem: Problem, divisor: float) -> str:
+    """Return the slope of the loss at its prediction, in LaTeX."""
+    name, a = problem.network.loss.replace("_", " "), f"a_{{{last}}}"
+    slope = f"2 ({a} - t)" if name == "mse" else rf"\text{{{name}}}'({a}, t)"
+    weight = "" if problem.weights is None else r"w \cdot "
+    below = {1.0: "", float(problem.batch): "/N"}.get(divisor, f"/{divisor:.5g}")
+    return f"{weight}{slope}{below}"
+
+
+def _written_slope(q: Quantities, last: int, problem: Problem, divisor: float) -> np.ndarray:
+    """Return that slope as numbers that remember how they were written; read what it is made of."""
+    a = q[f"a{last}"]
+    for name in _constants(problem):
+        q[name]
+    if problem.network.loss == "mse" and problem.weights is None:
+        return np.asarray(2 * (a - problem.targets.astype(object)) / divisor)
+    with np.errstate(all="ignore"):
+        return backward(problem, forward(problem))[f"layers.{last - 1}.a"]
 
 
 def _constants(problem: Problem) -> ByName:

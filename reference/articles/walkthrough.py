@@ -56,7 +56,7 @@ class WalkthroughStep:
     @property
     def origin(self) -> str:
         """The shape, and what the step is made from."""
-        shape = " × ".join(map(str, self.shape)) or "one number"
+        shape = " × ".join(map(str, self.shape)) or "scalar"
         return f"shape {shape}, from {', '.join(self.sources) or 'inputs'}"
 
     @property

@@ -207,9 +207,9 @@ RETURNED = {
     "another library's array": (
         "class Lazy:\n    def __init__(self, a): self.a = a\n"
         "    def __array__(self, dtype=None, copy=None): return np.asarray(self.a)\n",
-        "return Lazy(dout * (cache > 0))", 0, "right",
+        "return Lazy(dout * (cache > 0))", 0, "RIGHT",
     ),
-    "a tensor": ("", "import torch; return torch.tensor(dout * (cache > 0))", 0, "right"),
+    "a tensor": ("", "import torch; return torch.tensor(dout * (cache > 0))", 0, "RIGHT"),
     "more than fits": (
         "", "return np.broadcast_to(1.0, (10**6, 10**6))", 1, "it returned 1000000000000 numbers",
     ),

@@ -64,9 +64,9 @@ class Square(torch.autograd.Function):
         return x * x
 
     @staticmethod
-    def backward(ctx, dout):
+    def backward(ctx, g):
         (x,) = ctx.saved_tensors
-        return 3 * x * dout
+        return 3 * x * g
 """,
     "jax": """
 import jax
@@ -75,9 +75,21 @@ import jax
 def square(x):
     return x * x
 
-square.defvjp(lambda x: (x * x, x), lambda x, dout: (3 * x * dout,))
+square.defvjp(lambda x: (x * x, x), lambda x, g: (3 * x * g,))
 """,
 }
+
+
+SILU = """
+import numpy as np
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+def silu_backward(dout, x):
+    s = 1 / (1 + np.exp(-x))
+    return dout * (s + x * s * (1 - s))
+"""
 
 
 def text(source: str, **options: object) -> str:
@@ -108,9 +120,32 @@ def test_a_function_of_a_framework_is_wrong_in_one_sense_only(framework: str) ->
     pytest.importorskip(framework)
     found = text(SQUARE[framework])
     assert "first wrong, going back from the loss: dx; wrong: dx" in found
-    assert "ways of calling it give the same gradient as the normal call" in found
-    assert "smallest that fails: x = [[-2]], dout = [[1]]" in found
+    assert "ways of calling it give the same wrong gradient" in found
+    assert "smallest that fails: x = [[-2]], g = [[1]]" in found
     assert "; right" not in found and "right in" not in found
+
+
+def test_the_verdict_is_on_the_first_line_and_the_reading_below_it() -> None:
+    read = "read as: the gradient of forward"
+    assert text(LAYER).startswith(f"backward: RIGHT in 6 of 6 problems (dx, dW, db) {read}")
+    wrong = text(LAYER.replace("dz.sum(0)", "2 * dz.sum(0)"))
+    assert wrong.startswith(f"backward: WRONG in 6 of 6 problems {read}")
+
+
+def test_a_gradient_that_is_not_returned_is_allowed() -> None:
+    found = inside(LAYER.replace("dz @ W.T, x.T @ dz", "x.T @ dz"))
+    assert "your backward returns no gradient of x (allowed)" in str(found)
+    assert found.exit_code == 0 and "not checked" not in str(found)
+
+
+def test_the_formulas_of_a_gate_have_its_derivative() -> None:
+    found = text(SILU.replace(" * (1 - s)", ""))
+    assert (
+        "yours: δx = δoutput · (σ(x) + x σ(x)) right: δx = δoutput · (σ(x) + x σ(x) (1 − σ(x)))"
+        in found
+    )
+    assert "In the product rule, g was used where its derivative g′ is needed" in found
+    assert "A right backward with this mistake put in gives your numbers" in found
 
 
 def test_like_is_compared_or_the_remark_says_why_not() -> None:
@@ -152,7 +187,7 @@ def test_a_file_without_a_gradient_is_answered_with_what_was_seen(tmp_path: Path
         capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert ran.returncode == 2
-    assert "no gradient was found among softmax, Layer.forward. A gradient is rec" in ran.stdout
+    assert "no gradient was found among softmax, Layer.forward. A function that" in ran.stdout
 
 
 @pytest.mark.parametrize("name", ["dz", "error", "q"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from injected_catalogue import injected_files
 from patience import PATIENCE
+from targetsources import inside
 
 from manual_backprop.layers import LAYERS
 from reference.diagnosis.mistakes import CATALOGUE
@@ -71,6 +72,13 @@ def test_every_file_and_picture_that_is_named_exists() -> None:
         text = (ROOT / document).read_text()
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             assert ((ROOT / document).parent / link).exists(), f"{document}: {link}"
+
+
+def test_the_example_of_the_general_form_is_right() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/check.md").read_text(), re.M | re.S)
+    (source,) = (block for block in blocks if "def forward(xp, step" in block)
+    found = str(inside("import numpy as np\n" + source))
+    assert found.startswith("backward: RIGHT in 6 of 6 problems (h, W)"), found
 
 
 def test_there_is_something_to_compare() -> None:

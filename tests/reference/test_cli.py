@@ -229,6 +229,7 @@ def test_every_operation_is_listed_with_counterparts_and_a_definition() -> None:
     assert {r.name for r in by_kind["loss"]} == set(LOSSES)
     assert len(by_kind["activation"]) >= 24
     assert len(by_kind["loss"]) >= 14
+    assert {r.name: r.options for r in rows}["rms_norm"] == {"eps": 2**-16}
     for row in rows:
         assert row.definition
         for framework, one in (("torch", row.torch), ("jax", row.jax)):

@@ -58,8 +58,8 @@ def test_the_message_carries_the_finding(session: pytest.Pytester) -> None:
     ran.assert_outcomes(passed=1, failed=1)
     ran.stdout.fnmatch_lines(
         [
-            "*affine_backward: the gradient of affine_forward*",
-            "*WRONG in 20 of 20 problems*",
+            "*affine_backward: WRONG in 20 of 20 problems*",
+            "*read as: the gradient of affine_forward*",
             "*wrong: db; right: dx, dw*",
             "*smallest that fails: N = 2*",
             "*again: manual-backprop check layers --seed 0*",

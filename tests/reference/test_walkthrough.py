@@ -171,3 +171,11 @@ def test_formulas_of_any_layer() -> None:
 )
 def test_plain_text(latex: str, text: str) -> None:
     assert plain(latex) == text
+
+
+def test_the_slope_of_a_squared_error_is_written_out() -> None:
+    shown = walk("2-3-1:tanh:mse").text()
+    assert "∂L/∂a₂ = 2 (a₂ - t)/N\n    shape 2 × 1, from a2, t" in shown
+    assert "2·(−2.087 − 1)/2 = −3.087" in shown
+    assert "((−2.087 − 1)² + (3.4434 − 0)²)/2 = 10.693" in shown
+    assert "shape scalar" in shown

@@ -112,9 +112,9 @@ def nothing_found(target: Target) -> str:
     if target.wanted is not None and names:
         seen = f"that belongs to {target.wanted!r}, {seen}"
     return (
-        f"no gradient was found {seen}. A gradient is recognised by its name (softmax_backward, "
-        "softmax_grad, d_softmax, backprop, a method backward) or by the names of what it returns "
-        "(grads, dW)"
+        f"no gradient was found {seen}. A function that computes a gradient is found by its "
+        "name (softmax_backward, softmax_grad, d_softmax, backprop, a method backward) or by the "
+        "names of what it returns (grads, dW)"
     )
 
 

@@ -30,6 +30,7 @@ from reference.checks.explain.problem import NamedValue, ReadingProblem, once
 from reference.checks.explain.rowwise import RowStep, row_steps
 from reference.checks.tolerances import DIGITS, SAME
 from reference.diagnosis.mistakes import CATALOGUE, Mistake
+from reference.diagnosis.mistakes.activations import GATE_FORMULAS
 from reference.diagnosis.mistakes.catalogue import (
     ActivationLine,
     DenseLine,
@@ -100,6 +101,7 @@ def _activation(problem: ReadingProblem, pair: ElementwiseStep) -> Spot:
              "f′(z)": slope_text(pair), "f(z)": pair.a.text,
              "mask": pair.mask or "mask"}  # fmt: skip
     name = operation.name if operation is not None else "f"
+    texts |= {key: in_names(text, texts) for key, text in GATE_FORMULAS.get(name, {}).items()}
     what = f"{pair.a.text} = {name}({'…' if pair.unnamed else pair.z.text})"
     right = f"{texts['δz']} = {texts['δa']} · {texts['f′(z)']}"
     ends, starts = _matrix(pair.a.places), _matrix(pair.z.places)
@@ -356,7 +358,9 @@ def _words(spot: Spot, sentence: str, mistake: Mistake, match: Match) -> Words:
         mistake = CATALOGUE["weight_skips_activation"]  # what comes of δz elsewhere is right
         sentence = mistake.sentence
     where = f"{spot.what}; {match.text} alone" if match.alone else spot.what
-    right = spot.right or in_names(mistake.right, spot.texts)
+    right = spot.right
+    if not right or "∂" in right:  # the catalogue says more than the definition of a slope
+        right = in_names(mistake.right, spot.texts)
     wrong = in_names(mistake.wrong, spot.texts)
     return Words(mistake.name, f"{sentence.rstrip('.')} ({where}).", wrong, right)
 

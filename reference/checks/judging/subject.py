@@ -153,7 +153,7 @@ class ReadingSubject(Subject):
         """Return what it is and how it is read."""
         forward = self.reading.forward
         if forward is None:
-            return "it computes its forward itself"
+            return "a function that computes the forward and the gradient"
         return self.reading.unit.derivative_of(forward)
 
     def judged_by(self) -> str:

@@ -139,7 +139,7 @@ class Findings:
             text = f"also right in {count} other ways of calling it"
             text += f", and in {', '.join(dtypes)}" if dtypes else ""
         else:
-            text = f"{count} other ways of calling it give the same gradient as the normal call"
+            text = f"{count} other ways of calling it give the same wrong gradient"
         text += " (docs/kernels.md lists the ways)"
         return [text, *self.remarks] if self.right else self.remarks
 

@@ -69,6 +69,7 @@ def torch_subject(
         _source(cls),
         thing=cls,
         primal_text=_source(cls.forward),
+        cotangent=_cotangent(cls.backward, 1, names),
         space=getattr(cls.forward, "__globals__", {}),
     )
     return _found(_beside(written, reference), frame, seed, shapes)
@@ -116,6 +117,7 @@ def jax_subject(
         fixed,
         thing=thing,
         primal_text=_source(primal),
+        cotangent=_cotangent(getattr(thing, "bwd", None), -1, names),
         space=getattr(primal, "__globals__", {}),
     )
     return _found(_beside(written, reference), frame, seed, shapes)
@@ -128,6 +130,16 @@ def _named(
     ones = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     defaults = {p.name: p.default for p in ones if p.default is not p.empty}
     return tuple(p.name for p in ones), defaults
+
+
+def _cotangent(backward: Callable[..., object] | None, place: int, inputs: Sequence[str]) -> str:
+    """Return what a backward calls the gradient of its output, its argument at `place`."""
+    try:
+        parameters = list(inspect.signature(backward).parameters.values()) if backward else []
+    except (TypeError, ValueError):
+        return "dout"
+    taken = [p.name for p in parameters[place:][:1] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return taken[0] if taken and taken[0] not in inputs else "dout"
 
 
 def _source(thing: object) -> str:

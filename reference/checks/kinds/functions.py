@@ -67,6 +67,8 @@ class FrameworkFunction:
     """The source of what the truth is taken of."""
     reference: str = ""
     """The name of the plain function that it is to compute, where its file names one."""
+    cotangent: str = "dout"
+    """What its backward calls the gradient with respect to its output."""
 
 
 class FunctionSubject(Questioned):
@@ -230,15 +232,16 @@ class FunctionSubject(Questioned):
             return Demonstration(given, [])
         names = [p[0] for p in seen.leaves]
         found = ", ".join(f"{text!r}: found[{leaf[0]!r}]" for text, leaf in leaves)
-        asked = _ASKED[self.frame.module]
-        run = [
-            line.format(name=self.name, arguments=", ".join(arguments), names=names)
-            for line in asked
-        ]
+        cotangent = self.written.cotangent
+        called = {
+            "name": self.name, "arguments": ", ".join(arguments), "names": names,
+            "cotangent": cotangent,
+        }  # fmt: skip
+        run = [line.format_map(called) for line in _ASKED[self.frame.module]]
         run.append(f"return {{{found}}}")
         imports = (self.frame.module, *(("jax.numpy",) if self.frame.module == "jax" else ()))
         dout = cotangents[0] if len(cotangents) == 1 else cotangents
-        return Demonstration({**given, "dout": dout}, run, imports, (self.name,))
+        return Demonstration({**given, cotangent: dout}, run, imports, (self.name,))
 
     def _argument(
         self, name: str, given: Mapping[str, object], leaves: Mapping[Path, Array]
@@ -316,7 +319,7 @@ _ASKED = {
         "v = {{k: leaf.clone() for k, leaf in leaves.items()}}",
         "out = theirs.{name}.apply({arguments})",
         "outputs = [o for o in (out if isinstance(out, tuple) else (out,)) if o.requires_grad]",
-        "dout = given['dout'] if len(outputs) > 1 else [given['dout']]",
+        "dout = given[{cotangent!r}] if len(outputs) > 1 else [given[{cotangent!r}]]",
         "torch.autograd.backward(outputs, [torch.tensor(d) for d in dout])",
         "found = {{k: leaf.grad.numpy() for k, leaf in leaves.items() if leaf.grad is not None}}",
     ),
@@ -324,7 +327,7 @@ _ASKED = {
         "jax.config.update('jax_enable_x64', True)",
         "leaves = {{k: jax.numpy.asarray(given[k]) for k in {names!r}}}",
         "out, pull = jax.vjp(lambda v: theirs.{name}({arguments}), leaves)",
-        "dout = jax.tree.map(jax.numpy.asarray, given['dout'])",
+        "dout = jax.tree.map(jax.numpy.asarray, given[{cotangent!r}])",
         "(found,) = pull(tuple(dout) if isinstance(dout, list) else dout)",
     ),
 }

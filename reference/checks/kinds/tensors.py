@@ -73,7 +73,7 @@ class TensorSubject(Questioned):
     def sentence(self) -> str:
         """Return what it is and how it is read."""
         if self.plan.forward is None:
-            return f"on tensors of {self.frame.name}; it computes its forward itself"
+            return f"on tensors of {self.frame.name}, the forward and the gradient in one function"
         return f"on tensors of {self.frame.name}, the gradient of {self.plan.forward.name}"
 
     def judged_by(self) -> str:

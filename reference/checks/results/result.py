@@ -141,7 +141,10 @@ class Result:
         return found
 
     def _repr_html_(self) -> str:
-        found = ["\n".join(_body(p)) for p in self.parts]
+        found = [
+            "\n".join(_body(p) if p.verdict == "unchecked" else [f"  {verdict_of(p)}", *_body(p)])
+            for p in self.parts
+        ]
         rows = "".join(
             f"<tr><td>{html.escape(p.name)}</td><td>{p.verdict}</td>"
             f"<td style='white-space:pre-wrap'>{html.escape(text)}</td></tr>"
@@ -165,30 +168,28 @@ def _ended(part: Part) -> str:
 
 def part_lines(part: Part) -> list[str]:
     """Return what was found of one part, one screen of it at most."""
-    form = "NOT CHECKED" if part.verdict == "unchecked" else part.form
-    return [*wrap(f"{part.name}: {form}" if form else part.name, 0), *_body(part)]
+    return [*wrap(f"{part.name}: {verdict_of(part)}", 0), *_body(part)]
 
 
 def _body(part: Part) -> list[str]:
-    """Return the lines below the name of a part."""
+    """Return the lines below the name and the verdict of a part."""
     if part.verdict == "unchecked":
         return _unchecked_lines(part)
-    if part.verdict == "right":
-        lines = wrap(f"{verdict_of(part)}; judged by {part.judged}", 2)
-    else:
-        lines = wrap(verdict_of(part), 2)
+    lines = wrap(f"read as: {part.form}", 2) if part.form else []
+    if part.verdict != "right":
         lines += _findings(part)
     for fault in part.faults:
         times = f", in {fault.count} of {part.problems} problems" if fault.count > 1 else ""
         mark = "" if fault.fatal else "remark: "
         lines += wrap(f"{mark}{fault.kind}: {fault.text} ({problem_text(fault.problem)}{times})", 2)
     if part.missing:
-        lines += wrap(f"not checked: no gradient of {listed(part.missing, 6)} came back", 2)
+        missing = listed(part.missing, 6)
+        lines += wrap(f"your backward returns no gradient of {missing} (allowed)", 2)
     for remark in part.remarks:
         lines += wrap(f"remark: {remark}", 2)
     for text in part.fragile:
         lines += wrap(f"FRAGILE: {text}", 2)
-    if part.verdict != "right" and part.judged:
+    if part.judged:
         lines += wrap(f"judged by {part.judged}", 2)
     return lines
 

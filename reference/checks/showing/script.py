@@ -1,8 +1,8 @@
 """Writes a script that shows a wrong gradient with NumPy and the user's file alone.
 
 It holds the numbers of the smallest failing problem, calls the forward and the backward as the
-check read them, and prints three gradients: theirs, the certified one, central differences. It is
-run first; a script that does not show what the check found is dropped.
+check read them, and prints the gradient of the file, the certified one and, if the loss is known,
+central differences. It is run first; a script that does not show what the check found is dropped.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ from reference.checks.showing.spelling import (
     HEAD,
     LOSS_CODE,
     SHOW,
+    SHOW_DIFFERENCES,
     SLOPES,
     TRACED,
     NoShortSpelling,
@@ -91,7 +92,7 @@ def _of_a_kind(small: Smallest, target: Target) -> tuple[str, str]:
         load=load,
         given=given,
     )
-    text = f"{head}{run}{_right(small, '')}differences = {{}}\n{SHOW}"
+    text = f"{head}{run}{_right(small, '')}{SHOW}"
     return sentence, text if _shows(text, small.rows, small.scale) else ""
 
 
@@ -124,7 +125,7 @@ def _shows(text: str, rows: Sequence[Row], scale: float) -> bool:
         mine, got = yours[name].ravel(), row.got.ravel()
         if not np.allclose(mine, got, rtol=DIGITS, atol=SAME * size, equal_nan=True):
             return False
-        independent = space["differences"].get(name)
+        independent = space.get("differences", {}).get(name)
         if independent is not None and not np.allclose(
             independent, truth, rtol=VISIBLE, atol=VISIBLE * size
         ):
@@ -168,7 +169,7 @@ class _Writer:
         head = HEAD.format(
             name=self.reading.unit.name,
             needs="NumPy",
-            judge="the certified gradient. central differences: independent",
+            judge="the certified gradient" + ". central differences: independent" * bool(loss),
             imports="\nimport ".join(sorted(imports)),
             load=loading,
             given="\n".join(f"    {k!r}: {v}," for k, v in self.given.items()),
@@ -431,10 +432,10 @@ class _Writer:
             f"    {claim_name(r.claim, r.leaf)!r}: slopes({self._leaf(r.leaf)}),"
             for r in self.small.rows
         )
-        differences = (
-            f"differences = {{\n{leaves}\n}}\n" if differences_too else "differences = {}\n"
-        )
-        return f"{_right(self.small, '  # certified')}{differences}{SHOW}"
+        right = _right(self.small, "  # certified")
+        if not differences_too:
+            return f"{right}{SHOW}"
+        return f"{right}differences = {{\n{leaves}\n}}\n{SHOW}{SHOW_DIFFERENCES}"
 
     def _leaf(self, leaf: Path) -> str:
         """Return the holder of an input and its key there, as two arguments."""

@@ -174,9 +174,11 @@ SHOW = """for name in right:
     print(name)
     print("  yours:", np.array2string(np.asarray(yours[name]), prefix="  yours: "))
     print("  right:", np.array2string(right[name], prefix="  right: "))
-    if name in differences:
-        shown = np.array2string(differences[name], prefix="  central differences: ")
-        print("  central differences:", shown)
+"""
+
+SHOW_DIFFERENCES = """\
+    shown = np.array2string(differences[name], prefix="  central differences: ")
+    print("  central differences:", shown)
 """
 
 

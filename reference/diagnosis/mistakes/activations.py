@@ -6,6 +6,11 @@ from manual_backprop.operation import FloatArray
 from reference.diagnosis.mistakes.catalogue import ACTIVATION, ActivationLine, WrongArray
 
 GATES = ("gelu", "gelu_tanh", "silu", "mish", "hard_swish")
+GATE_FORMULAS = {
+    "gelu": {"g(z)": "Φ(z)", "g′(z)": "φ(z)"},
+    "silu": {"g(z)": "σ(z)", "g′(z)": "σ(z) (1 − σ(z))"},
+}
+"""What g is in the formulas of the activations z g(z), where it has a short name."""
 
 
 def elementwise(c: ActivationLine) -> bool:

@@ -85,5 +85,6 @@ activation("activation_path_left_out", "δz = 0",
     lambda c: 0 * c.right)
 activation.of(*GATES, right="δz = δa · (g(z) + z g′(z))")(
     "gate_value_for_slope", "δz = δa · (g(z) + z g(z))",
-    "The gate stands for its slope in the product rule: of σ(z) the factor 1 − σ(z) is missing.",
+    "The function is z g(z) (silu: g = σ, gelu: g = Φ). In the product rule, g was used where its "
+    "derivative g′ is needed.",
     lambda c: c.da * (c.a + np.where(c.z == 0, c.slope, c.a / np.where(c.z == 0, 1, c.z))))
