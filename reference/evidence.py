@@ -263,7 +263,8 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
     if judgement.kind == "VALUE":
         return (
             f"{off}. For ordinary numbers too, the value of {evidence.operation} differs from the "
-            "definition: our translation or the framework is wrong. Its gradient is not judged."
+            "definition: either we call the framework's function incorrectly or it is wrong. "
+            "Its gradient is not judged."
         )
     return f"{off}; rounding in {evidence.operation} allows {finding.allowed:.3g}."
 

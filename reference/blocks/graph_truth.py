@@ -314,7 +314,7 @@ class Truths:
             flat = [np.ascontiguousarray(p).reshape(self.b, -1) for p in parts]
             for scatter in plan.scatters:
                 sums[plan.step.inputs[scatter.argument]].add(scatter, flat, plan.structure, unit)
-            if unit.model.nested and isinstance(plan.step.record, LayerOperation):
+            if unit.model.nested and isinstance(plan.step.description, LayerOperation):
                 lost = self._lost_along(r, unit)
                 for name in {plan.step.inputs[s.argument] for s in plan.scatters}:
                     sums[name].own = sums[name].own + lost
@@ -423,7 +423,7 @@ class _Slack:
         if structure == "contraction":
             self.value, self.slope = moved_by + terms * unit.floor, np.zeros_like(slopes)
             return
-        layer = isinstance(r.plan.step.record, LayerOperation)
+        layer = isinstance(r.plan.step.description, LayerOperation)
         sizes = inputs.max(axis=0, keepdims=True)
         self._across = sizes if structure == "elementwise" else 0.0
         self._layer = layer
