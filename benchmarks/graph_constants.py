@@ -76,7 +76,7 @@ def _print_needed(problems: Sequence[GraphProblem], answers: Sequence[Answer]) -
             continue
         if any((t.radius > DOUBT * t.allowed).any() for t in strict):
             for r in rows:
-                r.prove(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), dtype)
+                r.evaluate_with_arb(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), dtype)
         once = replace(STRICT, formula=1.0, function=FUNCTION)
         models = [RoundingUnit(dtype, model) for model in (STRICT, once)]
         made = [truths.tensors(unit, moved=True) for unit in models]

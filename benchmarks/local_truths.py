@@ -13,7 +13,7 @@ from flint import arb
 
 from manual_backprop.network import Problem
 from reference.arithmetic.balls import precision
-from reference.blocks.columns import Columns, certify_columns, distinct
+from reference.blocks.columns import Columns, distinct, evaluate_columns
 from reference.blocks.gather import Gathered
 from reference.blocks.sums import sum_checks
 from reference.oracles import Answer, load
@@ -50,7 +50,7 @@ def of_columns(problems: list[Problem], answers: list[tuple[int, Answer]]) -> tu
     """Return the claims, the violations, and what the arrays leave open, of all operations."""
     gathered = Gathered(problems, answers)
     groups = [job[0] for job in (*gathered.activations(), *gathered.losses())]
-    certify_columns(groups)
+    evaluate_columns(groups)
     claims = violations = undecided = 0
     for columns in groups:
         for m in distinct(columns.inputs, columns.tape)[0].tolist():

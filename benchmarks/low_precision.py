@@ -27,7 +27,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import Arrays, Graph, GraphProblem, Step, forward
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import Activation
-from reference.blocks.columns import SlopeCheck, certify_columns
+from reference.blocks.columns import SlopeCheck, evaluate_columns
 from reference.blocks.gather import Gathered
 from reference.blocks.graph_truth import Truths, certify_rows, rows_of_stack
 from reference.blocks.graph_weigh import stack_of
@@ -193,8 +193,8 @@ def _of_graph(problem: GraphProblem, k: int, name: str, answers: Answers) -> lis
 def _of_loss(problem: Problem, k: int, answers: Answers) -> list[float]:
     pairs = [(0, answers[side][k]) for side in SIDES]
     ((columns, (scale, da)),) = Gathered([problem], pairs).losses("scale", "da")
-    certify_columns([columns])
-    check = SlopeCheck(columns, da, scale, terms=np.full(len(columns.tape), problem.batch + 4))
+    evaluate_columns([columns])
+    check = SlopeCheck(columns, da, scale, roundings=np.full(len(columns.tape), problem.batch + 4))
     size = format_of(problem.dtype).u * float(np.abs(check.truth).max())
     off = [float(check.error[:, columns.chunk == c].max()) / size
            for c in np.unique(columns.chunk)]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from manual_backprop.activations import ACTIVATIONS
     from manual_backprop.fast import CompiledStep, ProductStep, compile_product, compile_step
-    from manual_backprop.graph import Graph, GraphProblem, check_graph_problem, gradients
+    from manual_backprop.graph import Graph, GraphProblem, check_graph_problem, values_and_gradients
     from manual_backprop.layers import LAYERS
     from manual_backprop.losses import LOSSES
     from manual_backprop.network import (
@@ -52,7 +52,7 @@ _MODULES = {
     "compile_step": "fast",
     "forward": "network",
     "gradient_norm_gradient": "second_order",
-    "gradients": "graph",
+    "values_and_gradients": "graph",
     "hessian_vector_product": "second_order",
 }
 """The module of this package that defines each public name."""
@@ -79,8 +79,8 @@ __all__ = [
     "compile_step",
     "forward",
     "gradient_norm_gradient",
-    "gradients",
     "hessian_vector_product",
+    "values_and_gradients",
 ]
 
 

@@ -42,8 +42,8 @@ class Step(NamedTuple):
     options: Mapping[str, object] = {}
 
     @property
-    def record(self) -> Operation:
-        """The description of the step's operation; see operation.py."""
+    def description(self) -> Operation:
+        """The registered description of the step's operation; see operation.py."""
         return operation_named(self.operation)
 
     def arrays(self, values: ByName) -> ByName:
@@ -102,21 +102,21 @@ class Graph:
         found = [
             name
             for step in self.steps
-            if isinstance(step.record, LayerOperation)
+            if isinstance(step.description, LayerOperation)
             for argument, name in step.inputs.items()
-            if argument in step.record.trainable and name in self.given
+            if argument in step.description.trainable and name in self.given
         ]
         return tuple(dict.fromkeys(found))
 
 
 def apply_step(step: Step, arrays: ByName, form: Form) -> FloatArray:
     """Return a step's value. It is the default of the argument `apply` of `forward`."""
-    return step.record.apply(form, arrays, step.options)
+    return step.description.apply(form, arrays, step.options)
 
 
 def pull_back_step(step: Step, arrays: ByName, y: FloatArray, dy: FloatArray, form: Form) -> ByName:
     """Return the cotangents of a step's arguments, from dy, that of its value (JAX: vjp)."""
-    return step.record.pull_back(form, arrays, y, dy, step.options)
+    return step.description.pull_back(form, arrays, y, dy, step.options)
 
 
 def forward(
@@ -165,7 +165,7 @@ def backward(
 
 def push_forward_step(step: Step, arrays: ByName, y: FloatArray, tangents: ByName) -> FloatArray:
     """Return the tangent of a step's value, from those of its arguments (JAX: jvp)."""
-    return step.record.push_forward(arrays, y, tangents, step.options)
+    return step.description.push_forward(arrays, y, tangents, step.options)
 
 
 def pull_back_step_along(
@@ -183,12 +183,12 @@ def pull_back_step_along(
     step of `backward` is linear in dy, so the derivative has two parts, which are added: the step
     itself at tdy, and its own derivative at dy, for the arguments that change.
     """
-    (dy, tdy), record = cotangents, step.record
+    (dy, tdy), operation = cotangents, step.description
     found: dict[str, FloatArray] = {}
     if tdy is not None:
-        found |= record.pull_back("stable", arrays, y, tdy, step.options)
+        found |= operation.pull_back("stable", arrays, y, tdy, step.options)
     if tangents:
-        second = record.pull_back_along(arrays, y, dy, tangents, step.options)
+        second = operation.pull_back_along(arrays, y, dy, tangents, step.options)
         found |= {a: found[a] + part if a in found else part for a, part in second.items()}
     return found
 
@@ -208,12 +208,12 @@ def tangents(
     values, known = {**given, **made}, dict(direction)
     for step in graph.steps:
         of_arguments = step.tangents_of(known)
-        if of_arguments and not isinstance(step.record, Loss):
+        if of_arguments and not isinstance(step.description, Loss):
             known[step.name] = push(step, step.arrays(values), values[step.name], of_arguments)
     return {step.name: known[step.name] for step in graph.steps if step.name in known}
 
 
-def products(
+def hessian_vector_products(
     graph: Graph,
     given: ByName,
     made: ByName,
@@ -221,9 +221,11 @@ def products(
     tangents: ByName,
     pull_along: Callable[..., ByName] = pull_back_step_along,
 ) -> dict[str, FloatArray]:
-    """Return the Hessian-vector products: the directional derivatives of the cotangents.
+    """Return the Hessian-vector products: the directional derivatives of the cotangents, by name.
 
-    Those that are zero are left out; the cotangents of the outputs are constant. `cotangents` is
+    Those of the given arrays are the parts of H v, with H the Hessian of Σ cotangent · output and v
+    the direction; those of the steps lead to them. Zeros are left out; the cotangents of the
+    outputs are constant. `cotangents` is
     what `backward` returned, `tangents` has those of the given arrays (the direction) and of the
     steps. As in `backward`, if several steps contribute to a value, their contributions are added.
     """
@@ -262,22 +264,26 @@ class GraphProblem:
         """The names of the arrays that have a gradient: those of floats."""
         return tuple(name for name in self.graph.given if is_float(self.arrays[name]))
 
-    def change(self, change: Callable[[np.ndarray], np.ndarray]) -> "GraphProblem":
-        """Return the problem with each of its arrays changed."""
+    def map_arrays(self, function: Callable[[np.ndarray], np.ndarray]) -> "GraphProblem":
+        """Return the problem with `function` applied to each of its arrays."""
         arrays, cotangents = (
-            {name: change(array) for name, array in given.items()}
+            {name: function(array) for name, array in given.items()}
             for given in (self.arrays, self.cotangents)
         )
         return GraphProblem(self.graph, arrays, cotangents)
 
 
-def gradients(
+def values_and_gradients(
     problem: GraphProblem,
     form: Form = "stable",
     apply: Callable[..., FloatArray] = apply_step,
     pull: Callable[..., ByName] = pull_back_step,
 ) -> tuple[Arrays, Arrays]:
-    """Return the values of the steps, and every cotangent: zeros where nothing depends on it."""
+    """Return the value of every step, and the gradient by every step and array of floats.
+
+    A gradient is zeros where no output depends on the array. Example: y = tanh(x), with the
+    cotangent 1 of y, gives {"y": tanh(x)} and {"x": 1 - tanh(x)², "y": 1}.
+    """
     values = forward(problem.graph, problem.arrays, form, apply)
     found = backward(problem.graph, problem.arrays, values, problem.cotangents, form, pull)
     wanted = {name: problem.arrays[name] for name in problem.floats} | values
@@ -319,7 +325,7 @@ def _computed(problem: GraphProblem) -> dict[str, FloatArray]:
     for step in problem.graph.steps:
         try:
             arrays = step.arrays(values)
-            values[step.name] = step.record.apply("stable", arrays, step.options)
+            values[step.name] = step.description.apply("stable", arrays, step.options)
         except (ValueError, IndexError, TypeError) as error:
             shapes = {argument: np.shape(a) for argument, a in step.arrays(values).items()}
             raise InvalidInput(f"{step.name}: {step.operation} of {shapes}: {error}") from None

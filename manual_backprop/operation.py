@@ -1,8 +1,10 @@
 """The description of an operation, and the registries that hold the descriptions.
 
 One class is one operation. A decorator (`activation`, `loss`, `layer`) turns the class into a
-frozen record and enters it in the registry of its kind; everything else in the project (oracles,
-tests, reports) iterates over the registries and names no operation.
+frozen record and enters it in the registry of its kind. The oracles, the judge, the tests and the
+reports iterate over the registries, so a new operation needs no change in them. Named elsewhere are
+only the dense layer, of which every network consists, a few operations that need a special case,
+and those of examples and benchmarks.
 """
 
 import inspect

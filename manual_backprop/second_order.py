@@ -34,9 +34,10 @@ Direction = Mapping[str, FloatArray]
 class HessianProduct:
     """The Hessian times v, and every number that was computed for it.
 
-    `values` has the value of every step, `cotangents` is what `network.backward` or
-    `graph.gradients` returns. `tangents` has the derivative of each value along v, `products` that
-    of each cotangent. The product of a parameter, or of another input, is its part of H v.
+    `values` has the value of every step, `cotangents` has the gradients that `network.backward` or
+    `graph.values_and_gradients` returns. `tangents` has the derivative of each value along v,
+    `products` that of each cotangent. The product of a parameter, or of another input, is its part
+    of H v.
     """
 
     loss: FloatArray
@@ -71,7 +72,8 @@ def product_along(
 ) -> HessianProduct:
     """Return the product for a direction of x and every parameter, which is not checked.
 
-    `push` and `pull_along` are the rules of one step; see `graph.tangents` and `graph.products`.
+    `push` and `pull_along` are the rules of one step; see `graph.tangents` and
+    `graph.hessian_vector_products`.
     """
     graph, given = network_graph(problem)
     trace = forward(problem)
@@ -80,7 +82,9 @@ def product_along(
     tangents = graphs.tangents(graph, given, made, direction, push)
     dL = losses_cotangent(problem, trace.losses)  # w/divisor: it is constant
     back = cotangents | {LOSSES_STEP: dL}
-    products = graphs.products(graph, given, made, back, {**direction, **tangents}, pull_along)
+    products = graphs.hessian_vector_products(
+        graph, given, made, back, {**direction, **tangents}, pull_along
+    )
     return HessianProduct(trace.loss, trace.steps, cotangents, tangents, products)
 
 
@@ -90,7 +94,7 @@ def _graph_product(problem: GraphProblem, direction: Direction) -> HessianProduc
     made = graphs.forward(graph, given)
     reached = graphs.backward(graph, given, made, problem.cotangents)
     tangents = graphs.tangents(graph, given, made, direction)
-    along = graphs.products(graph, given, made, reached, {**direction, **tangents})
+    along = graphs.hessian_vector_products(graph, given, made, reached, {**direction, **tangents})
     asked = {**variables(problem), **made}
     cotangents, products = (
         {n: found[n] if n in found else np.zeros_like(a) for n, a in asked.items()}

@@ -20,7 +20,7 @@ from reference.compare import Farthest, farthest
 from reference.drawing.builder import sampled
 from reference.drawing.graphs import ARCHITECTURES
 from reference.evidence import outside_enclosure
-from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
+from reference.findings import finding_of, fingerprint, merge_findings, short_finding_of
 from reference.formats import DTYPES, LOW
 from reference.judge import ADVISORY, MODELS, TEXTBOOK, Judgement, judge_all
 from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped, takes_graphs
@@ -38,7 +38,7 @@ from reference.problems import (
 )
 from reference.recomputation import settle_recomputation
 from reference.rounding import Rounding, RoundingUnit
-from reference.translation import settle_translation
+from reference.translation import settle_values
 from reports.records import Cell, Coverage, Finding, OracleStatus, decade
 
 MAX_PROBLEMS = 10**9
@@ -52,7 +52,7 @@ LONG_RUN = 16
 """A run of more than this many blocks has blocks of twice the size, so half as many. In a larger
 block each problem needs less time."""
 
-MAX_UNSOUND = 20
+MAX_CONTRADICTIONS = 20
 """How many addresses are kept of problems for which the judge and the enclosure disagree."""
 
 AUDIT = 1 / 100
@@ -122,24 +122,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """One task of a worker: a block of positions, or full evidence for the problems `proofs`.
+    """One task of a worker: a block of positions, or full evidence for some problems.
 
-    `proofs` are indices.
+    `evidence_for` are the indices of these problems; empty for a block.
     """
 
     start: int
     stop: int
-    proofs: tuple[int, ...] = ()
+    evidence_for: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
         """How many problems are worked on."""
-        return len(self.proofs) or self.stop - self.start
+        return len(self.evidence_for) or self.stop - self.start
 
     def part(self, first: int, last: int) -> "Work":
         """Return the work on some of the problems: those at places first to last − 1."""
-        if self.proofs:
-            return Work(self.start, self.stop, self.proofs[first:last])
+        if self.evidence_for:
+            return Work(self.start, self.stop, self.evidence_for[first:last])
         return Work(self.start + first, self.start + last)
 
 
@@ -162,9 +162,9 @@ class BlockResult(msgspec.Struct, frozen=True, array_like=True):
 
     `audited` is the number of problems that were also checked as a whole, `entries` the number of
     compared numbers, `coverage` how often each structure was drawn.
-    `unsound` are addresses of problems for which the two checks contradict each other: the judge
-    accepts every step, but a final gradient is outside the enclosure of the whole network. Then the
-    judge has an error.
+    `contradictions` are addresses of problems for which the two checks contradict each other: the
+    judge accepts every step, but a final gradient is outside the enclosure of the whole network.
+    Then the judge has an error.
     """
 
     start: int
@@ -174,13 +174,13 @@ class BlockResult(msgspec.Struct, frozen=True, array_like=True):
     audited: int
     entries: int
     coverage: dict[str, int]
-    unsound: list[str] = []
+    contradictions: list[str] = []
 
 
 def run(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
     """Do a piece of work."""
-    if work.proofs:
-        return prove(plan, work, oracles)
+    if work.evidence_for:
+        return answer_with_evidence(plan, work, oracles)
     return run_block(plan, work.start, work.stop, oracles)
 
 
@@ -198,7 +198,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
     judgements = _settled(drawn, judgements, answers, judged)
     coverage: dict[str, int] = {}
     outcomes, findings = [], []
-    unsound: list[str] = []
+    contradictions: list[str] = []
     audits = 0
     for i, (one, judgement, far) in enumerate(
         zip(drawn, judgements, farthest(answers), strict=True)
@@ -206,19 +206,21 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
         _add_counts(coverage, dict.fromkeys(_coverage_keys(one), 1))
         outcomes.append(_outcome(one.index, judgement, far))
         if judgement.kind != "AGREE":
-            findings.append(sighting_of(one, judgement))
+            findings.append(short_finding_of(one, judgement))
         # The enclosure of a whole network exists only for dense networks and first order.
         if plan.order == 1 and isinstance(one, Drawn) and audited(plan, one.index):
             audits += 1
-            unsound += _audit(one, {name: of_all[i] for name, of_all in answers.items()}, judgement)
+            contradictions += _audit(
+                one, {name: of_all[i] for name, of_all in answers.items()}, judgement
+            )
     merged = merge_findings(findings)
     total = sum(entries)
-    return BlockResult(start, stop, outcomes, merged, audits, total, coverage, unsound)
+    return BlockResult(start, stop, outcomes, merged, audits, total, coverage, contradictions)
 
 
-def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
+def answer_with_evidence(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
     """Return findings with all their evidence for the problems whose indices are given."""
-    drawn = [draw_any(plan.seed, index, plan.order) for index in work.proofs]
+    drawn = [draw_any(plan.seed, index, plan.order) for index in work.evidence_for]
     answers = {name: _answers(oracle, drawn) for name, oracle in oracles.items()}
     judgements = judge_all([one.problem for one in drawn], answers)
     judgements = _settled(drawn, judgements, answers, oracles)
@@ -229,7 +231,7 @@ def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
     ]
     outcomes = [
         _outcome(index, judgement, Farthest(0.0, "", ""))
-        for index, judgement in zip(work.proofs, judgements, strict=True)
+        for index, judgement in zip(work.evidence_for, judgements, strict=True)
     ]
     return BlockResult(work.start, work.stop, outcomes, found, 0, 0, {})
 
@@ -240,9 +242,13 @@ def _settled(
     answers: Mapping[str, list[Answer]],
     oracles: Mapping[str, Oracle],
 ) -> list[Judgement]:
-    """Return the judgements after a framework that deviates is asked again."""
+    """Return the judgements after two more questions about the frameworks that deviate.
+
+    Does a framework deviate only because its compiler computed a cotangent twice
+    (`recomputation.py`)? Does it compute another value than defined (VALUE, `translation.py`)?
+    """
     judgements = settle_recomputation(drawn, judgements, answers, oracles)
-    return settle_translation(drawn, judgements, oracles)
+    return settle_values(drawn, judgements, oracles)
 
 
 def _outcome(index: int, judgement: Judgement, far: Farthest) -> Outcome:
@@ -299,7 +305,7 @@ def merge_results(parts: list[BlockResult]) -> BlockResult:
         sum(part.audited for part in parts),
         sum(part.entries for part in parts),
         coverage,
-        [unsound for part in parts for unsound in part.unsound],
+        [one for part in parts for one in part.contradictions],
     )
 
 
@@ -337,7 +343,7 @@ class RunStatistics:
 
     def __init__(self) -> None:
         self.problems = self.audited = self.entries = 0
-        self.unsound: list[str] = []
+        self.contradictions: list[str] = []
         self.verdicts: dict[str, int] = {}
         # Packed, because a finding as objects takes five times the memory.
         self._findings: dict[tuple[str, ...], bytes] = {}
@@ -348,7 +354,9 @@ class RunStatistics:
         """Count one block."""
         self.problems += result.stop - result.start
         self.audited += result.audited
-        self.unsound = sorted([*self.unsound, *result.unsound])[:MAX_UNSOUND]
+        self.contradictions = sorted([*self.contradictions, *result.contradictions])[
+            :MAX_CONTRADICTIONS
+        ]
         self.entries += result.entries
         for finding in result.findings:
             self._add_finding(finding)

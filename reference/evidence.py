@@ -175,7 +175,7 @@ class _ChainEntry:
         da = self.gradients[f"layers.{i}.a"][n]
         if not rowwise:
             z, da, j = z[j : j + 1], da[j : j + 1], 0
-        made = tape.prove([arb(float(v)) for v in z], self._smallest)
+        made = tape.evaluate_with_arb([arb(float(v)) for v in z], self._smallest)
         if forward:
             return made.values[j]
         return sum((arb(float(d)) * row[j] for d, row in zip(da, made.slopes, strict=True)), arb(0))
@@ -196,7 +196,7 @@ class _ChainEntry:
                 numbers = y.ravel()[row : row + 1] if plan.elementwise else y[row]
                 rest = () if given is None else np.atleast_1d(given[k])
                 inputs = [arb(float(v)) for v in (*numbers, *rest)]
-                made = tape.prove(inputs, self._smallest)
+                made = tape.evaluate_with_arb(inputs, self._smallest)
                 sample = row // width if plan.elementwise else row
                 weight = 1.0 if problem.weights is None else float(problem.weights[sample])
                 scale = arb(weight) / divisor
@@ -263,7 +263,8 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
     if judgement.kind == "VALUE":
         return (
             f"{off}. For ordinary numbers too, the value of {evidence.operation} differs from the "
-            "definition: our translation or the framework is wrong. Its gradient is not judged."
+            "definition: either we call the framework's function incorrectly or it is wrong. "
+            "Its gradient is not judged."
         )
     return f"{off}; rounding in {evidence.operation} allows {finding.allowed:.3g}."
 

@@ -37,7 +37,7 @@ SMALL = 300
 """Problems with more numbers than this are shown by their address alone."""
 
 
-def sighting_of(one: AnyDrawn, judgement: Judgement) -> Finding:
+def short_finding_of(one: AnyDrawn, judgement: Judgement) -> Finding:
     """Return the judgement of one problem as a finding that counts 1, without its evidence."""
     place = judgement.leading or next(iter(judgement.kink_slopes), None)
     tensor = place.tensor if place is not None else ""
@@ -85,7 +85,7 @@ def _part_of(one: AnyDrawn, tensor: str) -> str:
 
 def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> Finding:
     """Return the judgement of one problem as a finding that counts 1, with its evidence."""
-    bare, problem = sighting_of(one, judgement), one.problem
+    bare, problem = short_finding_of(one, judgement), one.problem
     evidence = gather(problem, answers, judgement)
     case = msgspec.structs.replace(
         bare.example,

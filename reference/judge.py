@@ -88,8 +88,8 @@ smallest mistakes of the catalogue (an ε of 1e-8, a conversion to float32) chan
 1e-8. bfloat16 and float16 have none: the same call of a framework is compared in float32."""
 
 SUMMANDS = 2.0**-8
-"""For a sum whose terms cancel: REPRODUCES times this factor, relative to the largest number of the
-problem, is the allowed distance."""
+"""For a sum whose terms cancel, which differs by more than REPRODUCES of itself. The allowed
+distance is REPRODUCES · SUMMANDS · (largest number that the sum was made from)."""
 
 ONE_FACTOR, ONE_SMALL_FACTOR = 1e-6, 1e-4
 """If the ratios of all entries agree to the first share, the gradient is off by one factor. The
@@ -101,14 +101,23 @@ SOME_DIGITS = 1e-3
 # -- the models of rounding -----------------------------------------------------------------------
 
 STRICT = Rounding(ULPS)
+"""The value and the slope of each operation are right to a few ulps, given its inputs."""
+
 JOINED = replace(STRICT, joined=True)
+"""STRICT, but each input may be rounded to the dtype once more, or not at all, as by a compiler
+that splits or joins operations."""
+
 TEXTBOOK = Rounding(
     TEXTBOOK_ULPS,
     textbook=True,
     formula=FORMULA,
     function=FUNCTION,
 )
+"""What formulas lose as textbooks write them: a slope 1 - y² from a rounded y, for example."""
+
 ACCUMULATED = replace(TEXTBOOK, low_ulps=LOW_ULPS, accumulated=True)
+"""TEXTBOOK, computed in bfloat16 or float16 itself, and not in float32."""
+
 MODELS = (
     STRICT,
     JOINED,

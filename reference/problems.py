@@ -383,7 +383,7 @@ def in_dtype(problem: P, dtype: npt.DTypeLike) -> P:
 
     one: Any = problem
     graph = isinstance(one, GraphProblem)
-    return cast(P, one.change(change) if graph else with_arrays(one, change))
+    return cast(P, one.map_arrays(change) if graph else with_arrays(one, change))
 
 
 def computed_in(problem: P) -> P:

@@ -318,7 +318,7 @@ def script_of_graph(problem: GraphProblem, answer: Answer, evidence: Evidence) -
     losses: dict[Framework, str] = {}
     for framework in GRADIENTS:
         for step in steps:
-            collect_own(step.record, framework, sources)
+            collect_own(step.description, framework, sources)
         calls = [_call(step, framework, floats) for step in steps]
         terms = [
             f'({call} * c["{_cotangent(step.name)}"]).sum()'
@@ -339,7 +339,7 @@ def _cotangent(step: str) -> str:
 
 def _call(step: Step, framework: Framework, floats: Mapping[str, Array]) -> str:
     given = {a: f'v["{n}"]' if n in floats else f'c["{n}"]' for a, n in step.inputs.items()}
-    return step_call(step.record, framework, step.options, given)
+    return step_call(step.description, framework, step.options, given)
 
 
 def step_call(

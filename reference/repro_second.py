@@ -176,7 +176,7 @@ def _of_graph(
     x = {a: np.asarray(values[n]) for a, n in step.inputs.items() if n in moves}
     others = {a: values[n] for a, n in step.inputs.items() if n not in moves}
     tx = {a: np.asarray(moves[step.inputs[a]]) for a in x}
-    operation = step.record
+    operation = step.description
     texts = {a: f'v["{a}"]' if a in x else f'c["{a}"]' for a in step.inputs}
     calls = {f: step_call(operation, f, step.options, texts) for f in FRAMEWORKS}
     dy, tdy = (np.asarray(part[step.name]) for part in (answer.gradients, answer.products))

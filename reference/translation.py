@@ -3,8 +3,8 @@
 An operation's counterpart, with its options, reduction and padding, is our own translation and may
 be wrong. Where an answer of a framework deviates, the framework is asked about the same use of the
 operation with ordinary numbers: once for all problems that have this use. An operation whose value
-differs from the definition there is reported as "our translation or the framework is wrong"; its
-gradient is not judged.
+differs from the definition there is reported: either we call the framework's function incorrectly,
+or it is wrong (VALUE). Its gradient is not judged.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -86,7 +86,7 @@ _differing: WeakKeyDictionary[Oracle, dict[AnyUse, frozenset[str]]] = WeakKeyDic
 """For each oracle and use: the operations whose values differ."""
 
 
-def settle_translation(
+def settle_values(
     drawn: Sequence[AnyDrawn], judgements: Sequence[Judgement], oracles: Mapping[str, Oracle]
 ) -> list[Judgement]:
     """Return the judgements, VALUE instead of DEVIATES where a framework computes another value."""

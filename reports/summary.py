@@ -67,7 +67,9 @@ _IN_ORDER = (
     MANUAL_CRASHED,
     Kind("CRASHED", "!", "a side failed while answering"),
     Kind("DEVIATES", "✕", "outside what rounding allows: wrong"),
-    Kind("VALUE", "≠", "another value than defined: a wrong translation or framework"),
+    Kind(
+        "VALUE", "≠", "a framework computes another value: it is wrong, or we call it incorrectly"
+    ),
     Kind("PRECISION", "◔", "the formula is correct, but digits are lost"),
     Kind("CONVENTION", "◇", "a kink: different slopes were chosen, each of them admissible"),
     Kind("UNSUPPORTED", "○", "a framework has no such derivative; the others agree"),
@@ -98,7 +100,7 @@ def meaning(verdict: str) -> str:
     return {
         "DEVIATES": f"{names} {'lie' if several else 'lies'} outside what rounding allows: wrong",
         "VALUE": f"{names} {'compute' if several else 'computes'} another value than the "
-        "definition: our translation or the framework is wrong",
+        "definition: either we call the framework's function incorrectly or it is wrong",
         "PRECISION": f"the formula is correct, but {names} {'lose' if several else 'loses'} digits",
         "SKIPPED": f"{names} could not answer: not installed, or not able to",
         "UNSUPPORTED": f"{names} {'have' if several else 'has'} no such derivative",
@@ -324,7 +326,7 @@ class Summary:
             )
         for kind, verb, remark in (
             ("VALUE", "computes another value than the definition",
-             ": our translation or the framework is wrong"),
+             ": either we call the framework's function incorrectly or it is wrong"),
             ("DEVIATES", "deviates", ""),
         ):  # fmt: skip
             sides = [name for name in NAMES if name.startswith(("torch", "jax"))]

@@ -10,10 +10,10 @@ from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, Parameter, activation
 
 
-def straight(
+def zero_second(
     x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, **_: object
 ) -> FloatArray:
-    """Return 0, as `second`: on each straight line f'' = 0. At a kink there is no f''."""
+    """Return 0, the second derivative of a piecewise linear function (at a kink there is none)."""
     return np.zeros_like(x)
 
 
@@ -34,7 +34,7 @@ class Identity:
         """Return dy."""
         return dy
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -60,7 +60,7 @@ class Relu:
         """Return dy where y > 0, which is where x > 0; the fast step need not keep x for it."""
         return dy * (y > 0)
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -91,7 +91,7 @@ class LeakyRelu:
         """Return dy above 0 and s dy below."""
         return np.where(x > 0, dy, dy * negative_slope)
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], x: N, negative_slope: float) -> N:
@@ -116,7 +116,7 @@ class Relu6:
         """Return dy where 0 < x < 6."""
         return dy * ((x > 0) & (x < 6))
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -141,7 +141,7 @@ class Hardtanh:
         """Return dy where -1 < x < 1."""
         return dy * ((x > -1) & (x < 1))
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -168,7 +168,7 @@ class HardSigmoid:
         """Return dy / 6 where -3 < x < 3."""
         return dy * ((x > -3) & (x < 3)) / 6.0
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], x: N) -> N:
@@ -231,7 +231,7 @@ class Softshrink:
         """Return dy outside [-λ, λ]."""
         return dy * ((x > lambd) | (x < -lambd)) if lambd else dy
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], x: N, lambd: float) -> N:
@@ -268,7 +268,7 @@ class Hardshrink:
         """Return dy outside [-λ, λ]."""
         return dy * ((x > lambd) | (x < -lambd)) if lambd else dy
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], x: N, lambd: float) -> N:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from manual_backprop.activations.piecewise import straight
+from manual_backprop.activations.piecewise import zero_second
 from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, loss
 
@@ -24,7 +24,7 @@ class Hinge:
         """Return dy = -t dL inside the margin, 0 outside."""
         return np.where(t * y < 1.0, -t * dL, 0.0)
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], y: N, t: float) -> N:

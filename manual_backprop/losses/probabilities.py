@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from manual_backprop.activations.piecewise import straight
+from manual_backprop.activations.piecewise import zero_second
 from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.losses.targets import (
     IGNORE_INDEX,
@@ -28,7 +28,7 @@ from manual_backprop.operation import COMPOSED, FloatArray, counterpart, loss
     elementwise=True,
 )
 class BinaryCrossEntropy:
-    """L = -(t log y + (1 - t) log(1 - y)) on a probability y, 0 for a term of weight 0.
+    """L = -(t log y + (1 - t) log(1 - y)) on a probability y, with 0 · log 0 = 0.
 
         ∂L/∂y = -t/y + (1 - t)/(1 - y) = (y - t)/(y (1 - y))
 
@@ -58,9 +58,9 @@ class BinaryCrossEntropy:
     def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
         """Return t dL ty/y² + (1 - t) dL ty/(1 - y)².
 
-        From the slope -t/y + (1 - t)/(1 - y), by the power rule. Both terms are positive, so
-        nothing cancels; each is divided twice, and last, for y² may vanish and 1/y² overflow where
-        the term does not. A term with t, 1 - t, dL or ty = 0 is 0, also at its pole.
+        From the slope -t/y + (1 - t)/(1 - y), by the power rule. Both terms have the sign of dL ty,
+        so nothing cancels; each is divided twice, and last, for y² may vanish and 1/y² overflow
+        where the term does not. A term with t, 1 - t, dL or ty = 0 is 0, also at its pole.
         """
         weight = dL * ty
         inner = np.where((t == 0.0) | (weight == 0.0), 1.0, y)
@@ -167,7 +167,7 @@ class Nll:
         mass = class_masses(y, t, 0.0, ignore_index, class_weight)
         return np.where(mass == 0.0, 0.0, -mass * dL[..., None])
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(
@@ -224,7 +224,7 @@ class KlDiv:
         """Return dy = -t dL."""
         return -t * dL
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], y: N, t: float) -> N:

@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 
-from manual_backprop.activations.piecewise import straight
+from manual_backprop.activations.piecewise import zero_second
 from manual_backprop.arithmetic import Backend, Math, N, Tensor
 from manual_backprop.operation import COMPOSED, FloatArray, Parameter, loss
 
@@ -99,7 +99,7 @@ class L1:
         """Return dy = sign(y - t) dL."""
         return np.sign(y - t) * dL
 
-    second = straight
+    second = zero_second
 
     @staticmethod
     def definition(m: Math[N], y: N, t: float) -> N:

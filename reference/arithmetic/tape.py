@@ -1,12 +1,14 @@
 """A definition traced once into a list of primitive operations, with its slopes: a *tape*.
 
+(`balls/` has another tape: the operations of one run of a user's code.)
+
 Example: the tape of f(x) = x · tanh(x) has the nodes x, tanh(x), x · tanh(x), and for the slope
 sech(x), sech²(x), x · sech²(x), tanh(x) + x · sech²(x).
 
 The same primitive of the same operands is one node (value numbering). Slopes are derived from the
 nodes, symbolically, and are nodes themselves. A tape is evaluated with arb at any precision
-(`outputs`, `prove`), or for many columns of arrays at once (`evaluation.evaluate`). Both give a
-rigorous error bound.
+(`outputs`, `evaluate_with_arb`), or for many columns of arrays at once (`evaluation.evaluate`).
+Both give a rigorous error bound.
 
 `WHERE(c, a, b)` = a if c > 0, else b. `PICK(c, a, b)` is the same for derivatives; but at c = 0 (a
 kink) it is the whole interval between a and b, because every slope in it is right. If a and b are
@@ -203,7 +205,10 @@ class Tracer:
         return self.make("WHERE", c, a, b)
 
     def shifted(self, x: TracedNumber, by: TracedNumber) -> TracedNumber:
-        """Return x - by, of which no slope is taken by the second."""
+        """Return x - by; `by` counts as a constant in derivatives.
+
+        Example: softmax is e^(x - max) over its sum, and its slopes do not depend on the shift.
+        """
         return self.make("SHIFT", x, by)
 
     def share(self, part: TracedNumber, rest: TracedNumber) -> TracedNumber:
@@ -238,16 +243,18 @@ class Tracer:
             top = waiting[-1]
             if not self.depends[top] & inputs:
                 found[top] = ZERO
-            elif missing := [n for n in self._sloped(top) if n not in found]:
+            elif missing := [n for n in self._differentiated(top) if n not in found]:
                 waiting += missing
                 continue
             elif top not in found:
-                found[top] = self._chain_rule(top, by, [found[n] for n in self._sloped(top)])
+                found[top] = self._chain_rule(
+                    top, by, [found[n] for n in self._differentiated(top)]
+                )
             waiting.pop()
         return found[node]
 
-    def _sloped(self, node: int) -> tuple[int, ...]:
-        """Return the operands that a slope is taken by."""
+    def _differentiated(self, node: int) -> tuple[int, ...]:
+        """Return the operands to differentiate with respect to: all, but of x - by only x."""
         operands = self.operands[node]
         return operands[:1] if self.code[node] == CODE["SHIFT"] else operands
 
@@ -292,7 +299,10 @@ class Tracer:
         return f("MUL", slopes[0], self._slope_of_function(name, operands[0], node))
 
     def _without(self, total: int, term: int) -> int | None:
-        """Return the node of a sum without one of its terms, None where that is none of them."""
+        """Return the node of a sum without one of its terms; None if `term` is not in the sum.
+
+        Example: for a + b + c without b it is a + c.
+        """
         if self.code[total] != CODE["ADD"]:
             return None
         for one, other in permutations(self.operands[total]):
@@ -329,10 +339,10 @@ class Tracer:
 
 
 @dataclass(frozen=True)
-class Proven:
-    """What a tape comes to with arb: values and slopes as balls, and whether it is at a kink.
+class ArbValues:
+    """The values and slopes of a tape as balls, and whether its inputs are exactly at a kink.
 
-    `tied`: a slope was chosen exactly at a kink, so its ball is the interval of all right slopes.
+    `tied`: they are, so the ball of a slope is the interval of all right slopes.
     `bits`: the precision that was needed.
     """
 
@@ -403,7 +413,11 @@ class Tape:
         return [balls[k] for k in self.values]
 
     def _run(self, inputs: Sequence[Ball]) -> tuple[list[Ball], bool, bool]:
-        """Return the balls of all nodes, whether a kink was met exactly, and whether maybe."""
+        """Return the balls of all nodes, and two answers about the kinks.
+
+        The first: whether an argument was exactly at a kink. The second: whether this could not be
+        decided for some argument, because its ball contains 0 and other numbers.
+        """
         balls: list[Ball] = []
         tied = open_ = False
         for k, function, operands in self._steps:
@@ -438,7 +452,7 @@ class Tape:
         names = [OPCODES[code] for code in self.code]
         return [(k, _OVER_ARB.get(names[k]), self.operands[k]) for k in range(len(names))]
 
-    def prove(self, inputs: Sequence[Ball], negligible: Ball) -> Proven:
+    def evaluate_with_arb(self, inputs: Sequence[Ball], negligible: Ball) -> ArbValues:
         """Return the values and slopes as balls, with about 30 digits each.
 
         The precision is raised until they have them, or until each radius is below `negligible`,
@@ -457,7 +471,7 @@ class Tape:
             )
             if decided or bits >= MAX_BITS:
                 rows = [[balls[n] for n in row] for row in self.slopes]
-                return Proven([balls[n] for n in self.values], rows, tied, bits)
+                return ArbValues([balls[n] for n in self.values], rows, tied, bits)
             bits *= 4
 
     # -- for columns --------------------------------------------------------------------------

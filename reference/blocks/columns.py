@@ -3,7 +3,7 @@
 A *column* is one evaluation of one operation: the inputs of a scalar operation at one number, or of
 a row operation at one row. tanh on a (2, 3) array is six columns of one input; softmax on it is two
 columns of three inputs. A block has millions of columns; they are evaluated together
-(`arithmetic/evaluation.py`).
+(`arithmetic/evaluation.py`). If a verdict is still open, arb evaluates the column again.
 
 An activation has two checks: its value at z, and its cotangent dz at z and da. A loss has one, its
 slope at the prediction; its values are summed (`losses.py`). Each check has two questions: how far
@@ -27,6 +27,9 @@ from reference.rounding import RoundingUnit
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
+_ROUNDING = 2.0**-30
+"""A share that is more than the few roundings (2⁻⁵³ each) lose with which a comparison is made."""
+
 _MANY = 1 << 14  # of more columns, a sample of 1/16 shows whether it pays to find equal ones
 
 
@@ -44,8 +47,10 @@ class Columns:
     | `chunk` (M,) | number of the tensor in the block (`Gathered.chunks`) | `[0, 0, 0, 0, 0, 0]` |
     | `row` (M,) | which row of the tensor, or which entry if `elementwise` | `[0, 1, 2, 3, 4, 5]` |
     | `elementwise` | whether the operation is one of single numbers | True |
-    | `found` | the certified values and slopes, after `certify_columns` | None |
-    | `certified` (M,) | which columns were evaluated with arb | all False |
+    | `found` | the certified values and slopes, after `evaluate_columns` | None |
+    | `found.tied` (M,) | whether z is exactly at a kink (relu at 0) | all False: tanh has no kink |
+    | `found.near` (M,) | whether z is near a kink: a few ulps may cross it | all False |
+    | `by_arb` (M,) | whether `found` is that of arb there | all False |
     """
 
     tapes: Sequence[Tape]
@@ -57,11 +62,11 @@ class Columns:
     row: npt.NDArray[np.intp]
     elementwise: bool
     found: ColumnValues | None = None
-    certified: Mask = field(default_factory=lambda: np.zeros(0, bool))
+    by_arb: Mask = field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
-        if len(self.certified) != self.inputs.shape[1]:
-            self.certified = np.zeros(self.inputs.shape[1], bool)
+        if len(self.by_arb) != self.inputs.shape[1]:
+            self.by_arb = np.zeros(self.inputs.shape[1], bool)
 
     def widened(self, tensors: Sequence[Array]) -> list[Array]:
         """Return tensors in the wider type."""
@@ -84,7 +89,7 @@ class Columns:
         used = np.flatnonzero(counts)
         return Job([self.tapes[k] for k in used.tolist()], counts[used], self.inputs[:, columns])
 
-    def prove(self, columns: npt.NDArray[np.intp]) -> None:
+    def evaluate_with_arb(self, columns: npt.NDArray[np.intp]) -> None:
         """Replace the values and slopes of some columns by those that arb certifies."""
         negligible = arb(format_of(self.dtype).smallest) / 2**30
         found, number = self.found, wide(self.dtype)
@@ -92,7 +97,9 @@ class Columns:
         first, same = distinct(self.inputs[:, columns], self.tape[columns])
         for here, m in enumerate(columns[first].tolist()):
             tape = self.tapes[int(self.tape[m])]
-            made = tape.prove([arb(float(v)) for v in self.inputs[: tape.inputs, m]], negligible)
+            made = tape.evaluate_with_arb(
+                [arb(float(v)) for v in self.inputs[: tape.inputs, m]], negligible
+            )
             alike = columns[same == here]
             for k, ball in enumerate(made.values):
                 middle, radius = as_numbers(ball, number)
@@ -103,14 +110,14 @@ class Columns:
                     found.slope[k, j, alike] = middle
                     found.slope_radius[k, j, alike] = radius
             found.tied[alike] = made.tied
-        self.certified[columns] = True
+        self.by_arb[columns] = True
 
     def take(self, columns: npt.NDArray[np.intp] | slice) -> "Columns":
         """Return some of the columns, in their order."""
         return Columns(
             self.tapes, self.tape[columns], self.dtype, self.width, self.inputs[:, columns],
             self.chunk[columns], self.row[columns], self.elementwise,
-            None if self.found is None else _taken(self.found, columns), self.certified[columns],
+            None if self.found is None else _taken(self.found, columns), self.by_arb[columns],
         )  # fmt: skip
 
     def put(self, where: npt.NDArray[np.intp], other: "Columns") -> None:
@@ -139,13 +146,14 @@ class Columns:
     def at(self, inputs: Array) -> "Columns":
         """Return the same columns at other inputs, not evaluated yet."""
         inputs = inputs.astype(self.inputs.dtype)
-        return replace(self, inputs=inputs, found=None, certified=np.zeros(0, bool))
+        return replace(self, inputs=inputs, found=None, by_arb=np.zeros(0, bool))
 
 
-def certify_columns(jobs: Sequence[Columns], radii: bool = True) -> None:
+def evaluate_columns(jobs: Sequence[Columns], radii: bool = True) -> None:
     """Evaluate all columns, those of one dtype together; the results are in their `found`.
 
-    If `radii` is False, error bounds are computed only for columns that are near a decision.
+    arb is used only for float64 on a machine whose long doubles are no longer than doubles. If
+    `radii` is False, error bounds are computed only for columns that are near a decision.
     """
     for dtype in dict.fromkeys(job.dtype for job in jobs):
         those = [job for job in jobs if job.dtype == dtype and len(job.tape)]
@@ -158,12 +166,12 @@ def certify_columns(jobs: Sequence[Columns], radii: bool = True) -> None:
         for job, column, (_, same) in zip(those, found, kinds, strict=True):
             job.found = column if len(column.tied) == len(same) else _taken(column, same)
             if dtype == np.float64 and not EXTENDED:
-                job.prove(np.flatnonzero(job.finite))
+                job.evaluate_with_arb(np.flatnonzero(job.finite))
     if not radii:
         near = [(job, np.flatnonzero(job.found.near)) for job in jobs if job.found is not None]
         near = [(job, which) for job, which in near if len(which)]
         again = [job.take(which) for job, which in near]
-        certify_columns(again)
+        evaluate_columns(again)
         for (job, which), there in zip(near, again, strict=True):
             job.put(which, there)
 
@@ -213,13 +221,15 @@ class Check:
         """
         with np.errstate(all="ignore"):
             allowed = self.allowed(unit)
-            doubt = np.where(self.tied, 0, 2 * self.radius) + 2.0**-30 * allowed
+            # The true value may be `radius` away. This changes the error by at most `radius`, and
+            # what is allowed by less. At a kink the error is already without the radius.
+            doubt = np.where(self.tied, 0, 2 * self.radius) + _ROUNDING * allowed
             sure = (np.abs(self.error - allowed) > doubt) & np.isfinite(self.radius)
             sure |= ~self.judged & ~np.isnan(self.truth)
-        known = sure.all(axis=0) | self.columns.certified | ~self.provable
+        known = sure.all(axis=0) | self.columns.by_arb | ~self.provable
         if known.all():
             return self
-        self.columns.prove(np.flatnonzero(~known))
+        self.columns.evaluate_with_arb(np.flatnonzero(~known))
         return self.of(self.columns, np.arange(len(known)))
 
     def outside(self, unit: RoundingUnit) -> Mask:
@@ -297,7 +307,7 @@ class SlopeCheck(Check):
     """The cotangent dz = da · f'(z) of an activation, at the answer's own da and z.
 
     For a loss: the cotangent of the prediction. Then `da` is the scale of each loss (weight over
-    divisor), `da_radius` its error bound, and `terms` how many roundings the result may have.
+    divisor), `da_radius` its error bound, and `roundings` how often the result may be rounded.
     """
 
     def __init__(
@@ -306,19 +316,20 @@ class SlopeCheck(Check):
         given: Array,
         da: Array,
         da_radius: Any = 0.0,
-        terms: Array | None = None,
+        roundings: Array | None = None,
     ) -> None:
         found = columns.found
         assert found is not None
-        self.columns, self.da, self.da_radius, self.terms = columns, da, da_radius, terms
+        self.columns, self.da, self.da_radius = columns, da, da_radius
+        self.roundings = roundings
         self.slope, slope_radius = self.slopes(found)
         unit = np.finfo(wide(columns.dtype)).eps
         with np.errstate(all="ignore"):
             size, slope = np.abs(da)[:, None], np.abs(self.slope)
             # 0 · ∞ counts as 0: if no cotangent comes in, none goes out.
-            terms_ = np.where(da[:, None] == 0, 0, da[:, None] * self.slope)
-            truth = terms_.sum(axis=0)
-            self.magnitude = np.abs(terms_).sum(axis=0)
+            terms = np.where(da[:, None] == 0, 0, da[:, None] * self.slope)
+            truth = terms.sum(axis=0)
+            self.magnitude = np.abs(terms).sum(axis=0)
             own = size * slope_radius + np.abs(np.atleast_2d(da_radius))[:, None] * slope
             radius = np.where(size == 0, 0, own).sum(axis=0)
             radius = radius + (len(da) + 1) * unit * self.magnitude
@@ -331,38 +342,42 @@ class SlopeCheck(Check):
         return found.slope, found.slope_radius
 
     @property
-    def count(self) -> int:
-        """How many roundings the sum may have, if `terms` does not say."""
+    def default_roundings(self) -> int:
+        """How often the result may be rounded, if `roundings` is None.
+
+        1 for the product of an elementwise operation, n + 2 for a sum over a row of n.
+        """
         return 1 if self.columns.elementwise else self.columns.width + 2
 
     def allowed(self, unit: RoundingUnit) -> Array:
         """Return how far each cotangent may be off."""
         columns = self.columns
-        activation = columns.elementwise and self.terms is None
+        activation = columns.elementwise and self.roundings is None
         across = columns.sizes if activation else 0.0
         with np.errstate(all="ignore"):
             slopes = np.abs(self.slope)
             each = unit.allow_overflow(unit.slope(slopes, across), slopes)
             sizes = np.abs(self.da)[:, None]
             allowed = np.where(sizes == 0, 0, sizes * each).sum(axis=0)
-            terms: Any = self.count if self.terms is None else self.terms
-            allowed = allowed + unit.sum_rounding(terms, self.magnitude) + unit.k * unit.floor
+            roundings: Any = self.default_roundings if self.roundings is None else self.roundings
+            allowed = allowed + unit.sum_rounding(roundings, self.magnitude) + unit.k * unit.floor
             reach = np.abs(self.truth) + np.where(self.tied, self.radius, 0)
             allowed = allowed + unit.input_rounding(self.magnitude) + unit.result_rounding(reach)
-            if self.terms is not None:  # the scale is rounded twice: the weight, and its quotient
+            if self.roundings is not None:
+                # The scale is rounded twice: the weight, and its quotient by the divisor.
                 allowed = allowed + (slopes * unit.result_rounding(sizes, 2.0)).sum(axis=0)
             return np.asarray(unit.allow_overflow(allowed, self.magnitude))
 
     @property
     def magnitude_to_keep(self) -> Array:
         """Σ|terms|; infinite for an activation over rows, whose terms may cancel."""
-        bounded = self.columns.elementwise or self.terms is not None
+        bounded = self.columns.elementwise or self.roundings is not None
         return self.magnitude if bounded else np.full_like(self.magnitude, np.inf)
 
     @property
     def perturbed_inputs(self) -> int:
         """For a loss all inputs: a soft label may be rounded, and cancels with the prediction."""
-        return self.columns.width if self.terms is None else len(self.columns.inputs)
+        return self.columns.width if self.roundings is None else len(self.columns.inputs)
 
     @property
     def provable(self) -> Mask:
@@ -373,24 +388,26 @@ class SlopeCheck(Check):
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "SlopeCheck":
         """Return the check of the columns `which`; `columns` are these, evaluated."""
         radius = self.da_radius if np.ndim(self.da_radius) == 0 else self.da_radius[:, which]
-        terms = None if self.terms is None else self.terms[which]
-        return SlopeCheck(columns, self.given[:, which], self.da[:, which], radius, terms)
+        roundings = None if self.roundings is None else self.roundings[which]
+        return SlopeCheck(columns, self.given[:, which], self.da[:, which], radius, roundings)
 
 
-def inside_at_a_glance(
-    columns: Columns, unit: RoundingUnit, a: Array, da: Array, dz: Array
-) -> Mask:
+def surely_right(columns: Columns, unit: RoundingUnit, a: Array, da: Array, dz: Array) -> Mask:
     """Return where the value a and the cotangent dz of an elementwise operation are surely right.
 
     This is a quick test without the details of `Check`: both errors, with their bounds, must be
-    below k ulps, which every model allows. The other columns may still be right.
+    below k ulps, which every model allows (`unit.k`: 8 in *strict*; dz has one more for the product
+    with da). The other columns may still be right.
+
+    Example: tanh in float32, z = 1, a = 0.7615942. The error 4e-8 is below 8 ulps, 3.6e-7.
     """
     found = columns.found
     assert found is not None
-    lost = float(np.finfo(found.value.dtype).eps) * (0.5 + 2.0**-30)  # of the product
-    inside = ~found.tied & columns.finite
+    # The share by which `product` below, rounded to the wider type, may be off: half an ulp.
+    lost = float(np.finfo(found.value.dtype).eps) * (0.5 + _ROUNDING)
+    right = ~found.tied & columns.finite
     with np.errstate(all="ignore"):
-        for first in range(0, len(inside), AT_ONCE):
+        for first in range(0, len(right), AT_ONCE):
             some = slice(first, first + AT_ONCE)
             through = da[0, some]
             product = through * found.slope[0, 0, some]
@@ -405,23 +422,29 @@ def inside_at_a_glance(
                 if rounded:
                     error += rounded * size
                 size *= ulps * unit.u
-                size += (unit.k - 2) * unit.floor  # four numbers lose half of one in float64
-                # Nothing is inside that leaves the range: ∞ is not below ∞.
-                inside[some] &= error * (1 + 2.0**-30) < size
-    return np.asarray(inside)
+                # Beside k ulps, k times `floor` (the smallest number) is allowed. Four of the
+                # numbers above may underflow in float64, each by half of it: 2 less.
+                size += (unit.k - 2) * unit.floor
+                # False where a number leaves the range: error and size are both infinite there.
+                right[some] &= error * (1 + _ROUNDING) < size
+    return np.asarray(right)
 
 
-def open_by_tables(
+def undecided_in_float64(
     columns: Columns, unit: RoundingUnit, a: Array, da: Array, dz: Array
 ) -> npt.NDArray[np.intp]:
-    """Return the columns that a fast evaluation in float64 does not show to be right."""
+    """Return the columns of a float64 problem that need more digits than float64 to be judged.
+
+    The columns are evaluated in float64, with tables for exp and tanh. Most answers are shown to be
+    right by this alone (`surely_right`); the others are returned.
+    """
     found = [np.empty(0, np.intp)]
     for first in range(0, len(columns.tape), AT_ONCE):
         some = slice(first, first + AT_ONCE)
         part = columns.take(some)
         (part.found,) = evaluate([part.job(slice(None))], columns.dtype, tables=True)
-        inside = inside_at_a_glance(part, unit, a[:, some], da[:, some], dz[:, some])
-        found.append(first + np.flatnonzero(~inside))
+        right = surely_right(part, unit, a[:, some], da[:, some], dz[:, some])
+        found.append(first + np.flatnonzero(~right))
     return np.concatenate(found)
 
 
@@ -436,7 +459,7 @@ def conditioning(checks: Sequence[Check], joined: bool = False) -> list[Array]:
     moved = [check.moved_by_slope(dtype) for check, dtype in zip(checks, dtypes, strict=True)]
     near = [_Nudged(check, np.flatnonzero(np.isnan(m).any(axis=0)), dtype)
             for check, m, dtype in zip(checks, moved, dtypes, strict=True)]  # fmt: skip
-    certify_columns([columns for one in near for _, columns in one.moves], radii=False)
+    evaluate_columns([columns for one in near for _, columns in one.moves], radii=False)
     for total, one in zip(moved, near, strict=True):
         total[:, one.which] = one.moved()
     return moved

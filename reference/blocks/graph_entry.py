@@ -66,4 +66,6 @@ def _pulled(rows: StepRows, name: str, e: int, dy: object, negligible: Ball) -> 
 
 
 def _balls(rows: StepRows, row: int, negligible: Ball) -> list[Ball]:
-    return rows.plan.row.tape.prove([arb(float(v)) for v in rows.inputs[:, row]], negligible).values
+    return rows.plan.row.tape.evaluate_with_arb(
+        [arb(float(v)) for v in rows.inputs[:, row]], negligible
+    ).values

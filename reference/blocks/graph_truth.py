@@ -140,14 +140,14 @@ class StepRows:
         """The columns that need `moves`."""
         return np.arange(self.inputs.shape[1]) if self.suspects is None else self.suspects
 
-    def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype) -> None:
+    def evaluate_with_arb(self, columns: npt.NDArray[np.intp], dtype: np.dtype) -> None:
         """Replace the values of some columns by those that arb certifies."""
         assert self.found is not None
-        _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
+        _evaluate_with_arb(self.plan.row.tape, self.inputs, self.found, columns, dtype)
         self.by_arb = np.union1d(self.by_arb, columns)
 
 
-def _prove(
+def _evaluate_with_arb(
     tape: Tape,
     inputs: Array,
     found: ColumnValues,
@@ -161,7 +161,7 @@ def _prove(
         return
     first, same = distinct(inputs[:, columns], np.zeros(len(columns), np.intp))
     for here, m in enumerate(columns[first].tolist()):
-        made = tape.prove([arb(float(v)) for v in inputs[:, m]], negligible)
+        made = tape.evaluate_with_arb([arb(float(v)) for v in inputs[:, m]], negligible)
         alike = columns[same == here]
         for k, ball in enumerate(made.values):
             middle, radius = as_numbers(ball, number)
@@ -192,7 +192,7 @@ def certify_rows(rows: Sequence[StepRows], dtype: np.dtype) -> None:
         finite = np.isfinite(r.inputs).all(axis=0)
         loose = ~np.isfinite(column.value_radius).all(axis=0) | np.isnan(column.value).any(axis=0)
         loose = loose | (dtype == np.float64 and not EXTENDED)
-        r.prove(np.flatnonzero(loose & finite), dtype)
+        r.evaluate_with_arb(np.flatnonzero(loose & finite), dtype)
 
 
 class Truths:
@@ -207,23 +207,23 @@ class Truths:
         for r in self.rows:
             r.suspects = self._columns(r, outside)
 
-    def prove(self, doubtful: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+    def evaluate_with_arb(self, doubtful: Mapping[str, npt.NDArray[np.bool_]]) -> None:
         """Certify with arb the rows that these entries depend on."""
         for r in self.rows:
             columns = self._columns(r, doubtful)
             columns = columns[np.isfinite(r.inputs[:, columns]).all(axis=0)]
-            r.prove(columns, self.stack.dtype)
+            r.evaluate_with_arb(columns, self.stack.dtype)
             for dtype in r.moves:
                 with np.errstate(all="ignore"):
                     _move(r, dtype, np.intersect1d(columns, r.wanted))
 
-    def prove_moves(self, between: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+    def evaluate_moves_with_arb(self, between: Mapping[str, npt.NDArray[np.bool_]]) -> None:
         """Certify with arb how far these entries move."""
         for r in self.rows:
             for dtype in r.moves:
                 columns = self._columns(r, between)
                 with np.errstate(all="ignore"):
-                    _move(r, dtype, columns, prove=True)
+                    _move(r, dtype, columns, with_arb=True)
 
     def _columns(
         self, r: StepRows, entries: Mapping[str, npt.NDArray[np.bool_]]
@@ -314,7 +314,7 @@ class Truths:
             flat = [np.ascontiguousarray(p).reshape(self.b, -1) for p in parts]
             for scatter in plan.scatters:
                 sums[plan.step.inputs[scatter.argument]].add(scatter, flat, plan.structure, unit)
-            if unit.model.nested and isinstance(plan.step.record, LayerOperation):
+            if unit.model.nested and isinstance(plan.step.description, LayerOperation):
                 lost = self._lost_along(r, unit)
                 for name in {plan.step.inputs[s.argument] for s in plan.scatters}:
                     sums[name].own = sums[name].own + lost
@@ -423,7 +423,7 @@ class _Slack:
         if structure == "contraction":
             self.value, self.slope = moved_by + terms * unit.floor, np.zeros_like(slopes)
             return
-        layer = isinstance(r.plan.step.record, LayerOperation)
+        layer = isinstance(r.plan.step.description, LayerOperation)
         sizes = inputs.max(axis=0, keepdims=True)
         self._across = sizes if structure == "elementwise" else 0.0
         self._layer = layer
@@ -506,7 +506,9 @@ def _factors(r: StepRows) -> Array:
     return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
 
 
-def _move(r: StepRows, dtype: np.dtype, wanted: npt.NDArray[np.intp], prove: bool = False) -> None:
+def _move(
+    r: StepRows, dtype: np.dtype, wanted: npt.NDArray[np.intp], with_arb: bool = False
+) -> None:
     """Set `moves` of some columns: how far an ulp of each input moves each value and slope, summed.
 
     A result is known only to its error bound. So a change is known between a lower bound (`surely`)
@@ -520,7 +522,7 @@ def _move(r: StepRows, dtype: np.dtype, wanted: npt.NDArray[np.intp], prove: boo
     columns, m = wanted[first], len(first)
     least, most = np.zeros((2, len(surely), m), surely.dtype)
     for some in np.array_split(by, min(len(by), 1 + m * len(by) // AT_ONCE)):
-        up, down = (_distances(r, columns, some, dtype, sign, prove) for sign in (1, -1))
+        up, down = (_distances(r, columns, some, dtype, sign, with_arb) for sign in (1, -1))
         for total, moved in zip((least, most), map(np.fmax, up, down), strict=True):
             total += np.nan_to_num(moved, nan=0.0, posinf=0.0).sum(axis=1)
     surely[:, wanted], unsure[:, wanted] = least[:, same], (most - least)[:, same]
@@ -528,7 +530,7 @@ def _move(r: StepRows, dtype: np.dtype, wanted: npt.NDArray[np.intp], prove: boo
 
 def _distances(
     r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
-    sign: int, prove: bool,
+    sign: int, with_arb: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Return how far values and slopes surely move, and may move, if one input moves by an ulp.
 
@@ -544,7 +546,7 @@ def _distances(
     moved = np.zeros((2, len(r.values), len(some), len(columns)), r.values.dtype)
     if len(which):
         at = columns[which]
-        there = _shifted(r, at, some, dtype, sign, prove)
+        there = _shifted(r, at, some, dtype, sign, with_arb)
         shape = (-1, len(some), len(at))
         tied, tied_there = found.tied[at], there.tied.reshape(shape)[0]
         radius, off = r.radii[:, at][:, None], there.value_radius.reshape(shape)
@@ -558,7 +560,7 @@ def _distances(
 
 def _shifted(
     r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype,
-    sign: int, prove: bool,
+    sign: int, with_arb: bool,
 ) -> ColumnValues:  # fmt: skip
     """Evaluate columns with each of some inputs in turn moved by an ulp (see `_distances`)."""
     inputs = np.tile(r.inputs[:, columns], (len(some), 1, 1))
@@ -578,7 +580,7 @@ def _shifted(
         (again,) = evaluate([Job.of(tape, laid[:, open_])], r.inputs.dtype)
         there.value[:, open_], there.value_radius[:, open_] = again.value, again.value_radius
         there.tied[open_] = again.tied
-    if prove:
+    if with_arb:
         finite = np.isfinite(laid).all(axis=0)
-        _prove(tape, laid, there, np.flatnonzero(finite & ~there.tied), dtype)
+        _evaluate_with_arb(tape, laid, there, np.flatnonzero(finite & ~there.tied), dtype)
     return there

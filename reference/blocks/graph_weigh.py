@@ -262,12 +262,12 @@ class _Group:
         strict = self._tensors(truths, self.units[0], moved=True)
         doubtful = [_outside(t) & (t.radius > self.doubt * t.allowed) for t in strict]
         if any(entries.any() for entries in doubtful):
-            truths.prove(self._whole(first, doubtful))
+            truths.evaluate_with_arb(self._whole(first, doubtful))
             strict = self._tensors(truths, self.units[0], moved=True)
         most = self._judged(truths.tensors(self.units[0], moved=True, most=True))
         between = [_outside(t) & ~_outside(more) for t, more in zip(strict, most, strict=True)]
         if any(entries.any() for entries in between):
-            truths.prove_moves(self._whole(first, between))
+            truths.evaluate_moves_with_arb(self._whole(first, between))
             strict = self._tensors(truths, self.units[0], moved=True)
         return strict
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from manual_backprop.network import Problem
 from reference.arithmetic.evaluation import ColumnValues
-from reference.blocks.columns import Check, Columns, SlopeCheck, certify_columns
+from reference.blocks.columns import Check, Columns, SlopeCheck, evaluate_columns
 from reference.blocks.gather import AnswerLayout, Gathered
 from reference.blocks.sums import DenseTensors, Stacks, SumCheck, stacked
 from reference.blocks.weigh import Weighed, Weighing
@@ -92,7 +92,7 @@ class ProductCheck(SlopeCheck):
 
     def __init__(
         self, columns: Columns, given: Array, tdy: Array, dy: Array, tx: Array,
-        terms: Array | None = None,
+        roundings: Array | None = None,
     ) -> None:  # fmt: skip
         self.tdy, self.dy, self.tx = tdy, dy, tx
         poles = _poles(columns, len(dy))
@@ -101,14 +101,14 @@ class ProductCheck(SlopeCheck):
         unit = np.finfo(pairs.dtype).eps
         cotangents = np.concatenate([tdy, pairs])
         radius = np.concatenate([np.zeros_like(tdy), 4 * unit * np.abs(pairs)])
-        super().__init__(columns, given, cotangents, radius, terms)
+        super().__init__(columns, given, cotangents, radius, roundings)
         # Where a slope or a cotangent is not finite, its derivative is not defined.
         numbers = np.isfinite(dy).all(axis=0) & np.isfinite(tx).all(axis=0)
         self.judged = self.judged & ~poles & numbers
 
     @property
-    def count(self) -> int:
-        """How many roundings the sum may have: two products, or two sums over a row."""
+    def default_roundings(self) -> int:
+        """How often the result may be rounded: two products, or two sums over a row."""
         return 4 if self.columns.elementwise else 2 * (self.columns.width + 2)
 
     def allowed(self, unit: RoundingUnit) -> Array:
@@ -131,9 +131,9 @@ class ProductCheck(SlopeCheck):
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "ProductCheck":
         """Return the check of the columns `which`; `columns` are these, evaluated."""
-        terms = None if self.terms is None else self.terms[which]
+        roundings = None if self.roundings is None else self.roundings[which]
         tdy, dy, tx = (part[:, which] for part in (self.tdy, self.dy, self.tx))
-        return ProductCheck(columns, self.given[:, which], tdy, dy, tx, terms)
+        return ProductCheck(columns, self.given[:, which], tdy, dy, tx, roundings)
 
 
 def _poles(columns: Columns, outputs: int) -> npt.NDArray[np.bool_]:
@@ -142,10 +142,10 @@ def _poles(columns: Columns, outputs: int) -> npt.NDArray[np.bool_]:
     assert found is not None
     for _ in range(2):
         poles = ~np.isfinite(found.slope[:outputs]).all(axis=(0, 1))
-        open_ = poles & ~columns.certified & columns.finite
+        open_ = poles & ~columns.by_arb & columns.finite
         if not open_.any():
             break
-        columns.prove(np.flatnonzero(open_))
+        columns.evaluate_with_arb(np.flatnonzero(open_))
     return np.asarray(poles)
 
 
@@ -186,7 +186,7 @@ class _SecondWeighing(Weighing):
     def _operations(self) -> None:
         activations = list(self.gathered.activations("ta", "tz", "da", "tda", "tdz"))
         losses = list(self.gathered.losses("ty", "tda", "scale"))
-        certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
+        evaluate_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
         rest: list[tuple[Check, Array, str]] = []
         for columns, tensors in activations:
             ta, tz, da, tda, tdz = columns.widened(tensors)
@@ -195,8 +195,8 @@ class _SecondWeighing(Weighing):
         for columns, tensors in losses:
             ty, tda, scale = columns.widened(tensors)
             # The scale is a quotient, or a sum; a row's tangents are summed, too.
-            terms = self.batches[self.answer_of[columns.chunk]] + 4 + columns.width
+            roundings = self.batches[self.answer_of[columns.chunk]] + 4 + columns.width
             still = np.zeros_like(scale)  # the scale of the losses is constant
-            check = ProductCheck(columns, tda, still, scale, ty, terms)
+            check = ProductCheck(columns, tda, still, scale, ty, roundings)
             rest += self._strict(check, "product {}.a")
         self._weigh_rest(rest)

@@ -89,7 +89,7 @@ class _Step:
         rows = [part[n] if rowwise else part[n, j : j + 1]
                 for part in (answer.values[z], answer.tangents[z], answer.gradients[a],
                              answer.products[a])]  # fmt: skip
-        slopes = tape.prove(_balls(rows[0]), self._negligible).slopes
+        slopes = tape.evaluate_with_arb(_balls(rows[0]), self._negligible).slopes
         return what(slopes, j if rowwise else 0, *map(_balls, rows[1:]))
 
     @staticmethod
@@ -117,7 +117,7 @@ class _Step:
                 at, along = (part.ravel()[wanted : wanted + 1] if plan.elementwise else part[n]
                              for part in (y, ty))  # fmt: skip
                 rest = () if given is None else np.atleast_1d(given[k])
-                slopes = tape.prove(_balls((*at, *rest)), self._negligible).slopes[1:]
+                slopes = tape.evaluate_with_arb(_balls((*at, *rest)), self._negligible).slopes[1:]
                 column = 0 if plan.elementwise else j
                 pairs = zip(_balls(along), slopes, strict=True)
                 return _sum(t * row[column] for t, row in pairs) * arb(weight) / divisor

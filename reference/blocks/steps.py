@@ -125,7 +125,8 @@ def plan_of(
     At order 2 each array of floats is followed by its tangent, as an array of twice the size.
     """
     key = (
-        order, id(step.record), step.name, tuple(step.inputs.items()), repr(step.options), shape,
+        order, id(step.description), step.name, tuple(step.inputs.items()), repr(step.options),
+        shape,
         tuple((n, a.shape, a.dtype.kind, b"" if is_float(a) else a.tobytes())
               for n, a in arrays.items()),
     )  # fmt: skip
@@ -139,7 +140,7 @@ def plan_of(
 
 
 def _plan(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...], order: int) -> StepPlan:
-    operation = step.record
+    operation = step.description
     rows = rows_of(step, arrays, shape)
     flat = {n: np.asarray(i).reshape(len(i), -1) for n, i in rows.inputs.items()}
     names = tuple(flat)
@@ -168,7 +169,7 @@ def _plan(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...], order
 
 def rows_of(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Rows:
     """Return the rows of a step; for an elementwise operation each entry of the value is a row."""
-    operation = step.record
+    operation = step.description
     size = prod(shape)
     if isinstance(operation, LayerOperation) and operation.rows is not None:
         given = [arrays.get(argument) for argument in operation.arguments]
@@ -191,7 +192,7 @@ def row_tape(
     step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str], order: int = 1
 ) -> RowTape:
     """Return the tape of a row, from the shapes of its arguments and numbers in one row."""
-    operation = step.record
+    operation = step.description
     key = (order, id(operation), repr(step.options), *sizes.items(), *besides.items(), floats)
     if key not in _tapes:
         _tapes[key] = operation, _traced(step, sizes, besides, floats, order)
@@ -262,7 +263,7 @@ def _traced(
 
 def _values(step: Step, symbols: _Symbols) -> list[int]:
     """Return the nodes of the values of a row."""
-    m, operation, given = symbols.tracer, step.record, symbols.arguments
+    m, operation, given = symbols.tracer, step.description, symbols.arguments
     defaults = operation.options if isinstance(operation, LayerOperation) else {}
     options = {
         name: m.number(value) if isinstance(value, float) else value

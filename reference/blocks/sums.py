@@ -114,8 +114,8 @@ class SumCheck:
         """Return the layers that quick tests do not show to be right; they may still be."""
         open_, check = np.arange(len(self.layers)), self
         if wide(self.dtype) != np.float64:
-            for glance in (SumCheck._inside_by_parts, SumCheck._inside_at_a_glance):
-                which = np.flatnonzero(~glance(check, unit))
+            for shows_right in (SumCheck._right_by_halves, SumCheck._right_by_split_products):
+                which = np.flatnonzero(~shows_right(check, unit))
                 if not len(which):
                     return which
                 open_, check = open_[which], check.take(which)
@@ -130,7 +130,7 @@ class SumCheck:
         sure |= ~check.inside
         return open_[~sure.all(axis=(1, 2))]
 
-    def _inside_by_parts(self, unit: RoundingUnit) -> npt.NDArray[np.bool_]:
+    def _right_by_halves(self, unit: RoundingUnit) -> npt.NDArray[np.bool_]:
         """Return in which layers products in float64 show that every sum is right.
 
         A sum is computed in two halves. So a term is rounded at most n/2 + 1 times, and once more
@@ -156,7 +156,7 @@ class SumCheck:
             found = (total <= magnitude) | ~self.inside
         return np.asarray(found.all(axis=(1, 2)))
 
-    def _inside_at_a_glance(self, unit: RoundingUnit) -> npt.NDArray[np.bool_]:
+    def _right_by_split_products(self, unit: RoundingUnit) -> npt.NDArray[np.bool_]:
         """Return in which layers five products in float64 show that every sum is right."""
         sure = within_range(self.left, self.right) & np.isfinite(self.given).all(axis=(1, 2))
         if self.plus is not None:

@@ -1,5 +1,6 @@
 """Compares every tensor of every answer in a block with the models of rounding, one by one.
 
+To *weigh* an answer means to find, for each of its tensors, the first model that allows its error.
 Entries inside the first model (*strict*) are right and are not compared again. Of the others, the
 worst entry of each tensor is recorded, with the first model that allows its error, or none.
 """
@@ -17,10 +18,10 @@ from reference.blocks.columns import (
     Columns,
     SlopeCheck,
     ValueCheck,
-    certify_columns,
     conditioning,
-    inside_at_a_glance,
-    open_by_tables,
+    evaluate_columns,
+    surely_right,
+    undecided_in_float64,
 )
 from reference.blocks.gather import Gathered
 from reference.blocks.losses import LossCheck, LossTerms, loss_checks
@@ -189,13 +190,15 @@ class Weighing:
     # -- operations ---------------------------------------------------------------------------
 
     def _operations(self) -> None:
-        jobs = [self._left_by_tables(*job) for job in self.gathered.activations("a", "da", "dz")]
+        jobs = [
+            self._undecided_in_float64(*job) for job in self.gathered.activations("a", "da", "dz")
+        ]
         activations = [job for job in jobs if len(job[0].tape)]
         losses = list(self.gathered.losses("scale", "da"))
-        certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
+        evaluate_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
         rest: list[tuple[Check, Array, str]] = []
         for columns, tensors in activations:
-            columns, (a, da, dz) = self._at_a_glance(columns, columns.widened(tensors))
+            columns, (a, da, dz) = self._not_surely_right(columns, columns.widened(tensors))
             rest += self._strict(ValueCheck(columns, a), "forward {}.a")
             rest += self._strict(SlopeCheck(columns, dz, da), "{}.z")
         for columns, tensors in losses:
@@ -203,31 +206,32 @@ class Weighing:
             assert columns.found is not None
             ValueCheck(columns, columns.found.value).settled(self._units(columns.dtype)[0])
             unit = np.finfo(scale.dtype).eps
-            terms = self.batches[self.answer_of[columns.chunk]] + 4
-            check = SlopeCheck(columns, da, scale, 4 * unit * np.abs(scale), terms)
+            roundings = self.batches[self.answer_of[columns.chunk]] + 4
+            check = SlopeCheck(columns, da, scale, 4 * unit * np.abs(scale), roundings)
             rest += self._strict(check, "{}.a")
         self._weigh_rest(rest)
         scaled = [(columns, scale) for columns, (scale, _) in losses]
         for dtype in dict.fromkeys(columns.dtype for columns, _ in scaled):
             self._losses(dtype, [job for job in scaled if job[0].dtype == dtype])
 
-    def _left_by_tables(self, columns: Columns, tensors: list[Array]) -> _WithTensors:
+    def _undecided_in_float64(self, columns: Columns, tensors: list[Array]) -> _WithTensors:
         """Return the columns that a quick evaluation in float64 does not show to be right."""
         if not columns.elementwise or columns.dtype != np.float64:
             return columns, tensors
-        open_ = open_by_tables(columns, self._units(columns.dtype)[0], *tensors)
-        return self._left(columns, tensors, open_)
+        open_ = undecided_in_float64(columns, self._units(columns.dtype)[0], *tensors)
+        return self._only(columns, tensors, open_)
 
-    def _at_a_glance(self, columns: Columns, tensors: list[Array]) -> _WithTensors:
-        """Return the columns whose value and slope `inside_at_a_glance` does not show right."""
+    def _not_surely_right(self, columns: Columns, tensors: list[Array]) -> _WithTensors:
+        """Return the columns whose value and slope `surely_right` does not show right."""
         if not columns.elementwise:
             return columns, tensors
-        inside = inside_at_a_glance(columns, self._units(columns.dtype)[0], *tensors)
-        return self._left(columns, tensors, np.flatnonzero(~inside))
+        right = surely_right(columns, self._units(columns.dtype)[0], *tensors)
+        return self._only(columns, tensors, np.flatnonzero(~right))
 
-    def _left(
+    def _only(
         self, columns: Columns, tensors: list[Array], open_: npt.NDArray[np.intp]
     ) -> _WithTensors:
+        """Return the columns `open_`; the others are right, with two numbers each (a and dz)."""
         self.weighed.entries += 2 * (len(columns.tape) - len(open_))
         return columns.take(open_), [tensor[:, open_] for tensor in tensors]
 
@@ -312,7 +316,7 @@ class Weighing:
         small = [np.flatnonzero((part.columns.inputs != one.inputs).any(axis=0))
                  for part, one in zip(parts, columns, strict=True)]  # fmt: skip
         again = [one.take(which) for one, which in zip(columns, small, strict=True)]
-        certify_columns(again)
+        evaluate_columns(again)
         checks = []
         for part, one, which, there in zip(parts, columns, small, again, strict=True):
             everything = np.arange(len(one.tape))
@@ -366,7 +370,7 @@ class Weighing:
             if len(which):
                 chosen.append((columns.take(which), scale[:, which]))
         flushed = [(columns.flushed(units[0].tiny), scale) for columns, scale in chosen]
-        certify_columns([job[0] for job in flushed])
+        evaluate_columns([job[0] for job in flushed])
         plain, small = (self._loss_checks(dtype, made) for made in (chosen, flushed))
         for check, other in zip(plain, small, strict=True):
             self._loss(check, other, units)

@@ -57,6 +57,8 @@ def check(
     Raises InvalidInput for a bad argument and for a target that cannot be loaded.
     """
     request = _request(target, like, problems, seed, frameworks)
+    if timeout is not None and not timeout > 0:
+        raise InvalidInput(f"timeout={timeout!r}: expected a number of seconds above 0")
     if report is not None:
         from reference.checks.results.pages import refuse_folder
 
@@ -170,18 +172,26 @@ def _beside(target: object, name: str, home: types.ModuleType | None) -> dict[st
     }
 
 
-# -- in a process of its own, so that a target that hangs or crashes ends only that ----------------
+# -- in a separate process: a target that hangs or crashes ends this process, not the check --------
 
 SECONDS = 10.0
-"""Processor time that a target may take for one problem of a few numbers."""
+"""Processor time that a target may use for one problem, if `timeout` is None."""
+
 SLEEP = 30.0
-"""Seconds of the clock, for code that waits and uses no processor."""
+"""Seconds of the clock that a target may take for one problem, because waiting uses no processor
+time. It is 3 · `timeout` if that is more."""
+
 MAX_RESTARTS = 20
+"""After so many parts that hung or crashed, the check stops; until then each gets a new process."""
 
 
 def run_apart(request: CheckRequest, gathered: CheckedRun, timeout: float | None) -> None:
-    """Check a target in a process; note a part that hangs or crashes, and check the rest again."""
-    limits = Limits(timeout or SECONDS, max(SLEEP, 3 * (timeout or SECONDS)))
+    """Check a target in a separate process.
+
+    A part that hangs or crashes is recorded, and the other parts are checked in a new process.
+    """
+    seconds = SECONDS if timeout is None else timeout
+    limits = Limits(seconds, max(SLEEP, 3 * seconds))
     path, colon, name = request.target.partition(":")
     if Path(path).is_file():  # the process works in an empty folder
         request = msgspec.structs.replace(request, target=f"{Path(path).resolve()}{colon}{name}")
@@ -202,7 +212,10 @@ def run_apart(request: CheckRequest, gathered: CheckedRun, timeout: float | None
 def _once(
     worker: Worker, request: CheckRequest, gathered: CheckedRun, limits: Limits
 ) -> int | None:
-    """Ask once; return the number of the part that hung or crashed, None where it is over."""
+    """Check all parts but those of `request.skip`; return the number of one that hung or crashed.
+
+    None: all of them were checked.
+    """
     for event in worker.run(request, Event, limits=lambda last: limits):  # type: ignore[arg-type]
         match event:
             case Hung():

@@ -161,7 +161,7 @@ def _jax(groups: Sequence[Sequence[_Edge]]) -> list[Answer]:
     """Return JAX's answers; one program is compiled for all edges of a use."""
     found: list[Answer] = []
     for group in groups:
-        operation = group[0].problem.graph.steps[0].record
+        operation = group[0].problem.graph.steps[0].description
         assert isinstance(operation, LayerOperation)
         for edge, answer in zip(
             group, all_by_jax(operation, [edge.use for edge in group]), strict=True

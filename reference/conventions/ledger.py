@@ -8,6 +8,11 @@ changes, `differences` says where.
 
 The instruction set matters because PyTorch uses oneDNN for some operations, which has other code
 for each set: its float32 gelu(∞) is NaN with AVX-512 and ∞ with AVX2.
+
+A *situation* says what is special at an input: "kink", "inf", "NaN". The *sweep* is the ordinary
+inputs, −50 to 50 in equal steps and powers of ten; its situation is "somewhere". Most of these
+inputs would show the same difference, so of each operation only the worst input of each side has a
+row: the one at which its answer is farthest from the certified value.
 """
 
 import importlib.metadata
@@ -108,7 +113,7 @@ def discover(
         found = [s for operation in chosen for s in situations(operation, dtype)]
         batches = [s.batch(dtype) for s in found]
         replies = {name: ask(name, batches) for name in IMPLEMENTATIONS}
-        usual: dict[str, set[tuple[object, ...]]] = {}
+        patterns_shown: dict[str, set[tuple[object, ...]]] = {}  # by the name of the operation
         for k, (one, batch) in enumerate(zip(found, batches, strict=True)):
             answers = {name: replies[name][k] for name in IMPLEMENTATIONS}
             rows_of_one = (
@@ -117,12 +122,12 @@ def discover(
                 for quantity in QUANTITIES
             )
             kept = list(_worth_keeping(rows_of_one))
-            shown = usual.setdefault(one.operation.name, set())
+            shown = patterns_shown.setdefault(one.operation.name, set())
             if one.arguments != one.operation.defaults():
                 # Another parameter has a row only for what is not seen with the defaults.
                 kept = [row for row in kept if row.pattern not in shown]
             shown |= {row.pattern for row in kept}
-            rows += [row.row for row in kept]
+            rows += [row.convention for row in kept]
         rows += _all_ignored([o for o in chosen if isinstance(o, Loss)], dtype)
         elementwise = [operation for operation in chosen if isinstance(operation, Activation)]
         rows += discover_lengths(elementwise, dtype)
@@ -178,7 +183,7 @@ class _Deviation(NamedTuple):
 class _Row(NamedTuple):
     """A row of the ledger, and what decides whether it is worth keeping."""
 
-    row: Convention
+    convention: Convention
     deviations: dict[str, _Deviation]  # by the name of the side
     answers_differ: bool  # by more than rounding
     zero_instead_of: dict[str, float]  # name of a side that answers 0 -> the true value
@@ -187,27 +192,28 @@ class _Row(NamedTuple):
     def pattern(self) -> tuple[object, ...]:
         """What the row shows apart from its numbers: where, and who deviates in what way."""
         ways = ((name, d.kind, d.answer) for name, d in self.deviations.items() if d.text)
-        return self.row.situation, self.row.quantity, frozenset(ways)
+        return self.convention.situation, self.convention.quantity, frozenset(ways)
 
 
 def _worth_keeping(rows: Iterable[_Row]) -> Iterator[_Row]:
-    """Yield the rows with a difference or a deviation; of the sweep only the worst of each side.
+    """Yield the rows that show a difference between the sides, or a wrong answer.
 
-    If one side returns 0 and others do not, the point with the largest true value is kept as well:
+    Of the sweep, only the input is kept at which a side is farthest from the certified value. If
+    one side answers 0 and others do not, the input with the largest true value is kept as well:
     there all digits are lost.
     """
     worst: dict[tuple[str, Quantity], _Row] = {}
     zero: dict[tuple[str, Quantity], _Row] = {}
     for row in rows:
-        if row.row.situation == SWEEP:
+        if row.convention.situation == SWEEP:
             for name, deviation in row.deviations.items():
-                key, distance = (name, row.row.quantity), deviation.distance
+                key, distance = (name, row.convention.quantity), deviation.distance
                 if distance > 0 and (
                     key not in worst or distance > worst[key].deviations[name].distance
                 ):
                     worst[key] = row
             for name, number in row.zero_instead_of.items():
-                key = (name, row.row.quantity)
+                key = (name, row.convention.quantity)
                 if key not in zero or number > zero[key].zero_instead_of[name]:
                     zero[key] = row
         elif row.answers_differ or any(d.distance > 0 for d in row.deviations.values()):
@@ -325,8 +331,8 @@ def _input(one: Situations, batch: Batch, n: int) -> str:
         t = batch.targets[n].tolist()
         parts.append(f"t = {_joined([repr(v) for v in t]) if isinstance(t, list) else t}")
     parts += [f"{name} = {value[n][0]!r}" for name, value in one.arrays.items()]
-    usual = one.operation.defaults()
-    parts += [f"{k} = {v!r}" for k, v in one.arguments.items() if v != usual[k]]
+    defaults = one.operation.defaults()
+    parts += [f"{k} = {v!r}" for k, v in one.arguments.items() if v != defaults[k]]
     return ", ".join(parts)
 
 

@@ -66,7 +66,7 @@ def _pushed(
     if step.operation == "dense":
         tx, tweight, tbias = tangents["x"], tangents["weight"], tangents.get("bias")
         return rules.dense_tangent(arrays["x"], tx, arrays["weight"], tweight, tbias)
-    return rules.tangent(step.record, arrays["x"], y, tangents["x"], **step.options)
+    return rules.tangent(step.description, arrays["x"], y, tangents["x"], **step.options)
 
 
 def _pulled_along(
@@ -78,7 +78,7 @@ def _pulled_along(
     tangents: Arrays,
 ) -> Arrays:
     """Return the directional derivatives of the cotangents of a step's arguments."""
-    (dy, tdy), op = cotangents, step.record
+    (dy, tdy), op = cotangents, step.description
     if isinstance(op, Loss):
         rest = {name: a for name, a in arrays.items() if name not in ("y", "t")} | dict(
             step.options

@@ -124,7 +124,9 @@ class _GraphBuilder:
         values: dict[str, Array] = {n: np.ones(s) for n, s in {**self.made, **fresh}.items()}
         try:
             with np.errstate(all="ignore"):
-                y = step.record.apply("stable", step.arrays({**values, **others}), step.options)
+                y = step.description.apply(
+                    "stable", step.arrays({**values, **others}), step.options
+                )
         except (ValueError, IndexError):
             return None
         return np.shape(y) if 0 < np.size(y) <= MAX_ENTRIES else None
@@ -338,7 +340,7 @@ def alone(operation: LayerOperation, stream: Stream, dtype: str) -> Structure:
 def _aim(stream: Stream, made: Structure, values: dict[str, Array]) -> None:
     """Put numbers that the operation is special at into an argument that is given."""
     for step in made.graph.steps:
-        operation = step.record
+        operation = step.description
         if isinstance(operation, LayerOperation) and operation.edge is not None:
             name = step.inputs[operation.arguments[0]]
             if name in values:

@@ -68,7 +68,7 @@ class ExternalOracle:
 
 def _closed(problem: AnyProblem) -> AnyProblem:
     if isinstance(problem, GraphProblem):
-        return problem.change(_sealed)
+        return problem.map_arrays(_sealed)
     return with_arrays(problem, _sealed)
 
 

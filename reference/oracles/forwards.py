@@ -57,7 +57,7 @@ def graph_sum(
 
 def step_value(step: Step, values: ByName, framework: Framework) -> Any:
     """Return a step's value by the framework's counterpart."""
-    operation, arrays = step.record, step.arrays(values)
+    operation, arrays = step.description, step.arrays(values)
     function = resolve(operation, framework)
     if isinstance(operation, LayerOperation):
         given = [arrays.get(argument) for argument in operation.arguments]

@@ -82,7 +82,7 @@ def _arguments(problem: GraphProblem) -> tuple[ByName, ...]:
 def _key(problem: GraphProblem) -> tuple[object, ...]:
     """Return what one program serves: the operations by identity: one may be registered again."""
     arrays = tuple((name, a.shape, a.dtype) for name, a in problem.arrays.items())
-    return id(problem.graph), arrays, tuple(id(step.record) for step in problem.graph.steps)
+    return id(problem.graph), arrays, tuple(id(step.description) for step in problem.graph.steps)
 
 
 def _program_of(graph: Graph, derivative: Derivative) -> Callable[..., Found]:

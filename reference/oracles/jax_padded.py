@@ -55,12 +55,15 @@ class Size(NamedTuple):
 
 
 SIZES = (
-    Size(4, 8, 8, 64, tuple(range(1, 9))),
-    Size(12, 64, 8, 8, (*range(1, 6), *LARGE_ROWS)),
-    Size(4, 32, 32, 16, (*range(1, 11), 12, 16, 20, 24, 32)),
+    Size(depth=4, width=8, batch=8, block=64, row_widths=tuple(range(1, 9))),
+    Size(depth=12, width=64, batch=8, block=8, row_widths=(*range(1, 6), *LARGE_ROWS)),
+    Size(depth=4, width=32, batch=32, block=16, row_widths=(*range(1, 11), 12, 16, 20, 24, 32)),
 )
-"""In the order in which they are tried; each is compiled when a problem needs it. The second is for
-problems that are drawn large: in the regime special they have rows of up to 5 numbers."""
+"""In the order in which they are tried; each is compiled when a problem needs it.
+
+The first is for most problems. The second is for those that are drawn large: their rows have the
+widths `LARGE_ROWS` (9, 10, 12), but at special inputs (the regime special) 1 to 5. The third is for
+other networks, for example those of a test or of a user."""
 
 _PASS_ON = 0  # the activation branch of the layers that pad the depth
 
@@ -352,10 +355,11 @@ def switch_of(branches: list[Branch], order: int = 1) -> Switch:
 
 @jax.custom_vjp
 def tap(value: jax.Array, added: jax.Array) -> jax.Array:
-    """Return the value unchanged. The vjp adds a zero, `added`, to the cotangent: dy -> dy + added.
+    """Return the value unchanged. Going backward, its cotangent dy becomes dy + added.
 
-    So the gradient of the loss depends on `added`, and ∂⟨gradient, direction⟩/∂added is the tangent
-    of the value: the gradient is linear in dy, with the transposed Jacobian as its matrix.
+    `added` is an array of zeros that exists only to be differentiated by. The gradient of the loss
+    depends on it linearly, by the transposed Jacobian, as on dy. So ∂⟨gradient, direction⟩/∂added
+    is the tangent of the value.
     """
     return value
 
@@ -368,7 +372,8 @@ def _loss_function(
 ) -> Callable[[Tree, Tree], LossResult]:
     """Return f(inputs and probes, data) -> (Σ w L / divisor, (w L, every z and a)), padded.
 
-    The probes are zeros added to each z and a: the derivatives by them are the cotangents.
+    The probes are zeros added to each z and a. The derivatives with respect to them are the
+    cotangents of z and a.
     """
     dense = resolve(LAYERS["dense"], "jax")
     rows, columns = jnp.arange(size.batch)[:, None], jnp.arange(size.width)[None, :]

@@ -30,7 +30,7 @@ def low_answer(name: str, problem: Problem | GraphProblem) -> Answer:
     """Return the answer to a problem whose arrays are of a low dtype."""
     walk = _Rounding(problem.dtype)
     if isinstance(problem, GraphProblem):
-        values, cotangents = graph.gradients(problem, "stable", walk.apply, walk.pull)
+        values, cotangents = graph.values_and_gradients(problem, "stable", walk.apply, walk.pull)
         terms = [(walk.inside(c) * walk.inside(values[name])).sum()
                  for name, c in problem.cotangents.items()]  # fmt: skip
         return Answer(name, walk.rounded(np.asarray(sum(terms))), cotangents, values=values)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from manual_backprop.graph import GraphProblem, gradients
+from manual_backprop.graph import GraphProblem, values_and_gradients
 from manual_backprop.network import backward, forward
 from manual_backprop.operation import Operation
 from manual_backprop.second_order import hessian_vector_product
@@ -33,7 +33,7 @@ class Manual(Oracle):
             if format_of(problem.dtype).low:
                 return low_answer(self.name, problem)
             if isinstance(problem, GraphProblem):
-                values, cotangents = gradients(problem)
+                values, cotangents = values_and_gradients(problem)
                 terms = [(c * values[name]).sum() for name, c in problem.cotangents.items()]
                 return Answer(self.name, np.asarray(sum(terms)), cotangents, values=values)
             trace = forward(problem)
@@ -42,7 +42,7 @@ class Manual(Oracle):
 
 def _without_second_order(problem: DirectedProblem | DirectedGraph) -> list[str]:
     if isinstance(problem, DirectedGraph):
-        operations: list[Operation] = [step.record for step in problem.graph.steps]
+        operations: list[Operation] = [step.description for step in problem.graph.steps]
     else:
         network = problem.network
         operations = [network.loss_operation, *(layer.operation for layer in network.layers)]

@@ -196,7 +196,7 @@ def records_of(
         verdicts=statistics.verdicts,
         entries=statistics.entries,
         audited=statistics.audited,
-        unsound=tuple(statistics.unsound),
+        unsound=tuple(statistics.contradictions),
         unfinished=plan.problems - statistics.problems,
         environment=environment,
     )

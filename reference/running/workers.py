@@ -122,7 +122,9 @@ class CampaignWorker:
         try:
             return _only(self._results(BlockTask(plan, work, absent), patient=True))
         except WorkerFailed as failed:
-            index = work.proofs[0] if work.proofs else plan.selection().index(work.start)
+            index = (
+                work.evidence_for[0] if work.evidence_for else plan.selection().index(work.start)
+            )
             where = f"{plan.seed}:{index}"
             raise InvalidInput(f"{where} cannot be drawn or judged: {failed.reason}") from None
 

@@ -30,7 +30,7 @@ from reference.judge import judge_all, operation_at
 from reference.oracles import Answer, Oracle, counterparts, crashed, jax_grad, load, torch_autograd
 from reference.oracles.counterparts import Framework
 from reference.problems import Drawn, Selection, draw
-from reference.translation import settle_translation
+from reference.translation import settle_values
 from reference.trials.mutants import REGISTRIES, Mutant, injected
 from reports.records import TrialRow, Value
 
@@ -247,7 +247,7 @@ def named(injected: Sequence[TranslationFault], problems: int) -> list[Counter[s
         asked = [one.problem for one in drawn]
         with np.errstate(all="ignore"):
             answers = {name: oracle.answers(asked) for name, oracle in oracles.items()}
-        judgements = settle_translation(drawn, judge_all(asked, answers), oracles)
+        judgements = settle_values(drawn, judge_all(asked, answers), oracles)
         counts.append(
             Counter(
                 judgement.kind

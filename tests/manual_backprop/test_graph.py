@@ -15,7 +15,7 @@ from manual_backprop.graph import (
     backward,
     check_graph_problem,
     forward,
-    gradients,
+    values_and_gradients,
 )
 from manual_backprop.layers import LAYERS
 from manual_backprop.operation import (
@@ -66,7 +66,7 @@ def differences(problem: GraphProblem, name: str) -> Array:
 
 def wrong_entries(problem: GraphProblem) -> list[str]:
     """Return the arrays whose gradient is not that of the differences."""
-    _, found = gradients(problem)
+    _, found = values_and_gradients(problem)
     return [
         name
         for name in problem.floats
@@ -129,7 +129,7 @@ def test_cotangents_add_up_where_a_value_goes_to_several_steps() -> None:
     problem = GraphProblem(Graph(steps, ("y", "z")), arrays, cotangents)
     assert wrong_entries(problem) == []
     assert problem.graph.given == ("x", "W") and problem.graph.trainable == ("W",)
-    _, found = gradients(problem)
+    _, found = values_and_gradients(problem)
     dense = LAYERS["dense"]
     dz, y = found["z"], forward(problem.graph, arrays)["y"]
     assert np.array_equal(found["z"], cotangents["z"])
@@ -140,7 +140,7 @@ def test_what_nothing_depends_on_has_a_gradient_of_zeros() -> None:
     steps = (Step("y", "tanh", {"x": "x"}), Step("unused", "relu", {"x": "x"}))
     x = np.array([[1.0, -2.0]])
     problem = GraphProblem(Graph(steps, ("y",)), {"x": x}, {"y": np.ones((1, 2))})
-    values, found = gradients(problem)
+    values, found = values_and_gradients(problem)
     assert not found["unused"].any()
     assert "unused" not in backward(problem.graph, {"x": x}, values, {"y": np.ones((1, 2))})
 

@@ -378,6 +378,8 @@ def test_an_unknown_target_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         check(broken)
     with pytest.raises(InvalidInput, match="problems=0"):
         inside(SOURCES[0][1], 0)
+    with pytest.raises(InvalidInput, match="timeout=0"):
+        check(broken, timeout=0)
 
 
 @pytest.mark.parametrize(

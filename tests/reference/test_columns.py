@@ -30,10 +30,10 @@ from reference.blocks.columns import (
     Columns,
     SlopeCheck,
     ValueCheck,
-    certify_columns,
     distinct,
-    inside_at_a_glance,
-    open_by_tables,
+    evaluate_columns,
+    surely_right,
+    undecided_in_float64,
 )
 from reference.blocks.sums import SumCheck
 from reference.blocks.tapes import _trace, activation_tape, loss_tape, pattern_of
@@ -68,7 +68,7 @@ def violations(tape: Tape, x: Any, wide: Any) -> tuple[int, int]:
     (column,) = evaluate([Job.of(tape, x.astype(wide))], np.dtype(wide))
     outside = claims = 0
     for m in range(x.shape[1]):
-        made = tape.prove([arb(float(v)) for v in x[:, m]], NOTHING)
+        made = tape.evaluate_with_arb([arb(float(v)) for v in x[:, m]], NOTHING)
         for middle, radius, ball in numbers(column, made, m):
             if np.isfinite(middle) and np.isfinite(radius):
                 claims += 1
@@ -151,7 +151,7 @@ def test_a_tie_is_all_that_lies_between() -> None:
     assert column.tied.tolist() == [True, False, True, False]
     assert column.slope[0, 0].tolist() == [0.5, 1.0, 0.5, 1.0]
     assert column.slope_radius[0, 0, 0] >= 0.5
-    made = tape.prove([arb(0)], NOTHING)
+    made = tape.evaluate_with_arb([arb(0)], NOTHING)
     assert made.tied and made.slopes[0][0].contains(arb(0)) and made.slopes[0][0].contains(arb(1))
 
 
@@ -190,9 +190,9 @@ def differ_once_renamed(
     for make in (loss_tape, _trace):
         tape = make(operation, options, width, targets, arrays, order)
         given = inputs[: tape.inputs]
-        proven = tape.prove([arb(x) for x in given], NOTHING)
+        made = tape.evaluate_with_arb([arb(x) for x in given], NOTHING)
         (column,) = evaluate([Job.of(tape, np.array([given]).T)], np.dtype(float))
-        balls = [*proven.values, *(ball for row in proven.slopes for ball in row)]
+        balls = [*made.values, *(ball for row in made.slopes for ball in row)]
         values = np.concatenate([column.value.ravel(), column.slope.ravel()])
         assert all(abs(ball - arb(float(x))) < 1e-9 for ball, x in zip(balls, values, strict=True))
         found.append(balls)
@@ -270,7 +270,7 @@ def test_a_collision_of_hashes_keeps_columns_apart(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", [n for n, op in ACTIVATIONS.items() if not op.rowwise])
-def test_a_glance_at_columns_says_what_their_checks_say(name: str, dtype: Any) -> None:
+def test_the_quick_test_agrees_with_the_checks(name: str, dtype: Any) -> None:
     """Right numbers are settled by it, and none that is moved beyond what is allowed."""
     operation, unit = ACTIVATIONS[name], RoundingUnit(np.dtype(dtype), STRICT)
     tape = activation_tape(operation, operation.defaults(), None)
@@ -278,13 +278,13 @@ def test_a_glance_at_columns_says_what_their_checks_say(name: str, dtype: Any) -
     nothing = np.zeros(x.shape[1], np.intp)
     wide = np.dtype(Extended if dtype == np.float64 else np.float64)
     of = Columns([tape], nothing, np.dtype(dtype), 1, x.astype(wide), nothing, nothing, True)
-    certify_columns([of])
+    evaluate_columns([of])
     assert of.found is not None
     stream = np.random.default_rng(0)
     da = stream.standard_normal(x.shape).astype(dtype).astype(wide)
     with np.errstate(all="ignore"):
         right = [v.astype(dtype).astype(wide) for v in (of.found.value, da * of.found.slope[0])]
-    sure = inside_at_a_glance(of, unit, right[0], da, right[1])
+    sure = surely_right(of, unit, right[0], da, right[1])
     assert sure.mean() > 0.7
     for decades in (-1, 0, 0.3, 3):
         for k in range(2):
@@ -292,7 +292,7 @@ def test_a_glance_at_columns_says_what_their_checks_say(name: str, dtype: Any) -
             check = (ValueCheck(of, right[0]), SlopeCheck(of, right[1], da))[k]
             with np.errstate(all="ignore"):
                 given[k] = given[k] + 10.0**decades * check.allowed(unit)
-            sure = inside_at_a_glance(of, unit, given[0], da, given[1])
+            sure = surely_right(of, unit, given[0], da, given[1])
             outside = [ValueCheck(of, given[0]).outside(unit)[0],
                        SlopeCheck(of, given[1], da).outside(unit)[0]]  # fmt: skip
             assert not (sure & (outside[0] | outside[1])).any(), (name, decades)
@@ -309,14 +309,14 @@ def test_tables_settle_what_is_right_and_nothing_that_is_outside(name: str) -> N
     x = np.concatenate([points(1, 200, np.float64), [far], [-far]], axis=1)
     nothing = np.zeros(x.shape[1], np.intp)
     of = Columns([tape], nothing, np.dtype(np.float64), 1, x, nothing, nothing, True)
-    certify_columns([of])
+    evaluate_columns([of])
     assert of.found is not None
     for scale in (1.0, 1.7e308):
         da = scale * np.random.default_rng(0).uniform(-1, 1, x.shape)
         with np.errstate(all="ignore"):
             right = [v.astype(np.float64) for v in (of.found.value, da * of.found.slope[0])]
         sure = np.ones(x.shape[1], bool)
-        sure[open_by_tables(of, unit, right[0], da, right[1])] = False
+        sure[undecided_in_float64(of, unit, right[0], da, right[1])] = False
         assert sure.mean() > (0.3 if name != "gelu" else -1)
         for k, factor in ((0, 1 + 2.0**-48), (1, 1 + 2.0**-48), (0, -1.0), (1, -1.0)):
             given = list(right)
@@ -326,7 +326,7 @@ def test_tables_settle_what_is_right_and_nothing_that_is_outside(name: str) -> N
             assert (
                 wrong.any()
                 and not np.setdiff1d(
-                    np.flatnonzero(wrong), open_by_tables(of, unit, given[0], da, given[1])
+                    np.flatnonzero(wrong), undecided_in_float64(of, unit, given[0], da, given[1])
                 ).size
             ), (name, k, factor)
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from manual_backprop import graph
-from manual_backprop.graph import Graph, GraphProblem, Step, gradients
+from manual_backprop.graph import Graph, GraphProblem, Step, values_and_gradients
 from manual_backprop.layers import LAYERS
 from manual_backprop.operation import InvalidInput
 from manual_backprop.second_order import HessianProduct, hessian_vector_product, variables
 from reference.conventions.uses import draw
 from reference.evidence import gather, local_truth, tensor_of
-from reference.findings import sighting_of
+from reference.findings import short_finding_of
 from reference.judge import Judgement, judge, judge_all
 from reference.oracles import Answer, load
 from reference.oracles.manual import Manual
@@ -61,7 +61,7 @@ def moved(problem: DirectedGraph, h: float) -> GraphProblem:
 def check_by_differences(problem: DirectedGraph, found: HessianProduct) -> None:
     """Fail unless each tangent and product is the difference of what it is the derivative of."""
     h = 2.0**-17
-    (up, dup), (down, ddown) = (gradients(moved(problem, s * h)) for s in (1, -1))
+    (up, dup), (down, ddown) = (values_and_gradients(moved(problem, s * h)) for s in (1, -1))
     for part, above, below in ((found.tangents, up, down), (found.products, dup, ddown)):
         for name, value in part.items():
             there = (above[name] - below[name]) / (2 * h)
@@ -124,7 +124,7 @@ def test_drawn_graphs_are_cleared_in_every_regime() -> None:
         assert found.kind not in ("DEVIATES", "CRASHED"), (one.at, found)
 
 
-@pytest.mark.parametrize("part", ["tangents", "products"])
+@pytest.mark.parametrize("part", ["tangents", "hessian_vector_products"])
 def test_mutants_of_the_walk_are_killed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = fan_out()
     for change, function in mutate(getattr(graph, part)):
@@ -153,7 +153,7 @@ def test_the_first_step_back_that_fails_is_named() -> None:
     assert found.leading is not None and found.leading.tensor == "product b"
     drawn = draw_any(*parse_address("0:g1"), 2)
     assert isinstance(drawn, DrawnGraph)
-    seen = sighting_of(replace(drawn, problem=problem), found)
+    seen = short_finding_of(replace(drawn, problem=problem), found)
     assert (seen.operation, seen.step) == ("multiply", "product b")
 
 

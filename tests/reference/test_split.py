@@ -18,8 +18,8 @@ from reference.judge import STRICT
 from reference.oracles import load
 from reference.rounding import RoundingUnit
 
-Glance = Callable[[SumCheck, RoundingUnit], Any]
-GLANCES: tuple[Glance, ...] = (SumCheck._inside_by_parts, SumCheck._inside_at_a_glance)
+QuickTest = Callable[[SumCheck, RoundingUnit], Any]
+QUICK_TESTS: tuple[QuickTest, ...] = (SumCheck._right_by_halves, SumCheck._right_by_split_products)
 
 
 def factors(seed: int, inner: int, decades: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,7 @@ def checks_of(seed: int) -> list[SumCheck]:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-3, 3))
-def test_a_glance_says_what_longer_numbers_say(seed: int, decades: float) -> None:
+def test_the_quick_tests_agree_with_longer_numbers(seed: int, decades: float) -> None:
     """An entry of each sum moved by a share of what it is allowed: never sure, and outside."""
     unit = RoundingUnit(np.dtype(np.float64), STRICT)
     stream = np.random.default_rng(seed)
@@ -105,16 +105,16 @@ def test_a_glance_says_what_longer_numbers_say(seed: int, decades: float) -> Non
         moved.given[m, i, j] += 10.0**decades * float(check.allowed(unit)[m, i, j])
         inside = (moved.error - moved.radius <= moved.allowed(unit)) | ~moved.inside
         truly = inside.all(axis=(1, 2))
-        for glance in GLANCES:
-            assert (truly | ~glance(moved, unit)).all()
+        for quick in QUICK_TESTS:
+            assert (truly | ~quick(moved, unit)).all()
         assert m in moved.suspects(unit) or truly[m]
 
 
-@pytest.mark.parametrize("glance", GLANCES)
-def test_right_answers_are_settled_at_a_glance(glance: Glance) -> None:
+@pytest.mark.parametrize("quick", QUICK_TESTS)
+def test_right_answers_are_settled_at_a_quick(quick: QuickTest) -> None:
     unit = RoundingUnit(np.dtype(np.float64), STRICT)
     long = [check for seed in range(5) for check in checks_of(seed) if (check.terms > 60).all()]
-    assert np.mean(np.concatenate([glance(check, unit) for check in long])) > 0.9
+    assert np.mean(np.concatenate([quick(check, unit) for check in long])) > 0.9
 
 
 def test_a_sum_that_is_not_added_up_in_halves_is_not_called_inside() -> None:
@@ -124,5 +124,5 @@ def test_a_sum_that_is_not_added_up_in_halves_is_not_called_inside() -> None:
     moved = check.take(np.arange(len(check.layers)))
     share = 1 - (check.left.shape[2] // 2) / float(check.terms[0])
     moved.given[...] += (share + 0.1) * check.allowed(unit)
-    assert not SumCheck._inside_by_parts(moved, unit).any()
-    assert SumCheck._inside_at_a_glance(moved, unit).all()
+    assert not SumCheck._right_by_halves(moved, unit).any()
+    assert SumCheck._right_by_split_products(moved, unit).all()

@@ -16,7 +16,7 @@ from reference.oracles import load
 from reference.oracles.counterparts import Framework
 from reference.problems import draw
 from reference.running.tasks import MarkedOracle
-from reference.translation import FRAMEWORKS, settle_translation
+from reference.translation import FRAMEWORKS, settle_values
 from reference.trials import trial as trials
 from reference.trials.faults import TranslationFault, faults, translation_faults
 from reference.trials.mutants import (
@@ -174,7 +174,7 @@ def test_a_wrong_call_that_accuses_the_framework_has_not_passed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "reference.trials.faults.settle_translation", lambda _, judgements, __: judgements
+        "reference.trials.faults.settle_values", lambda _, judgements, __: judgements
     )
     rows = list(translation_faults(some_faults()[:1], 40))
     assert [row.columns["killed"] for row in rows] == [0] and not trials.passed(rows)
@@ -187,7 +187,7 @@ def test_what_a_framework_gets_wrong_itself_stays_its_own() -> None:
         drawn = [draw(0, index) for index in range(start, start + 128)]
         asked = [one.problem for one in drawn]
         answers = {name: oracle.answers(asked) for name, oracle in oracles.items()}
-        judgements = settle_translation(drawn, judge_all(asked, answers), oracles)
+        judgements = settle_values(drawn, judge_all(asked, answers), oracles)
         found.update(judgement.verdict for judgement in judgements)
     assert found["DEVIATES(torch)"] > 5 and not any("VALUE" in verdict for verdict in found)
 
@@ -202,14 +202,14 @@ def test_a_use_is_asked_about_once_for_all_blocks() -> None:
     assert any(judgement.verdict == "DEVIATES(torch)" for judgement in judgements)
     torch, marks = oracles["torch"], list[object]()
     first, second = (
-        settle_translation(
+        settle_values(
             drawn, judgements, {"torch": MarkedOracle(torch, "torch", marks.append, set())}
         )
         for _ in range(2)
     )
     once = len(marks)
     assert first == second and once > 0
-    settle_translation(
+    settle_values(
         drawn,
         judgements,
         {"torch": MarkedOracle(load(("torch",))["torch"], "", marks.append, set())},

@@ -159,8 +159,8 @@ def test_sections_without_records_say_so() -> None:
         ),
         (
             {"verdicts": {"AGREE": 7, "VALUE(torch)": 2, "DEVIATES(torch)": 1}}, "open",
-            "PyTorch computes another value than the definition in 2: our translation or the "
-            "framework is wrong. PyTorch deviates in 1.",
+            "PyTorch computes another value than the definition in 2: either we call the "
+            "framework's function incorrectly or it is wrong. PyTorch deviates in 1.",
         ),
         ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is wrong in 1 of 3"),
         ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),

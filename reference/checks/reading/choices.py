@@ -2,7 +2,18 @@
 
 A rule looks at the argument's name, and searches the user's source text with regular expressions:
 `y[np.arange(n), t]`, for example, shows that t holds labels. It returns specs (`Spec`), or None if
-it does not apply. Specs have the axes of an array as letters:
+it does not apply. Four terms:
+
+- A *spec* says how one argument is drawn. `Spec("normal", ("N", "D"))`: normal numbers, one row for
+  each sample. `Spec("label", ("N",), "C")`: class indices below C. `kind` is the first word.
+- A *mode* is one layout of a whole file: X as (N, D) or (D, N), weights as (D_in, D_out) or
+  (D_out, D_in), biases as (M,), (1, M) or (M, 1).
+- A *chain* gives each weight its two widths: {"W1": ("D", "H"), "W2": ("H", "C")}.
+- A *layout* is all of this together: a mode, a chain and a spec for each argument. Several are
+  tried, until the user's code runs on one.
+
+Each rule below has a line of user code to which it applies. Specs have the axes of an array as
+letters:
 
 | letter | size | letter | size |
 |---|---|---|---|
@@ -40,7 +51,7 @@ from reference.checks.reading.shapes import (
 
 @dataclass(frozen=True)
 class LayoutRequest:
-    """The arguments that need a layout."""
+    """The arguments of a user's function, and what is known of them: each needs a spec."""
 
     names: list[str]
     text: str
@@ -188,13 +199,17 @@ _ALL_BIASES = every_layout("-, H, D, C")
 
 
 def _free(arg: Argument) -> list[Spec] | None:
+    """Return all usual shapes of a weight or bias, if the request lets each have any of them.
+
+    Example: z = a @ W + b, where no chain of widths ran.
+    """
     if not arg.request.any_weight_shape or arg.full not in (*arg.weights, *arg.biases):
         return None
     return list(_ALL_BIASES if arg.full in arg.biases else _ALL_SHAPES)
 
 
 def _sample_weights(arg: Argument) -> list[Spec] | None:
-    """Return weights of samples, not of a layer: w[:, None] multiplies the rows."""
+    """Return weights of samples, not of a layer. Example: loss = np.sum(w[:, None] * (y - t))."""
     rows = len(arg.dims) > 1 and arg.mode.samples == "rows" and not arg.image
     column = rf"\b{re.escape(arg.name)}\[:, (None|np\.newaxis)\]"
     used = rf"{column} \*|\* {column}"
@@ -203,6 +218,7 @@ def _sample_weights(arg: Argument) -> list[Spec] | None:
 
 
 def _weight(arg: Argument) -> list[Spec] | None:
+    """Return the weight of a layer, of the widths in the chain. Example: z1 = X @ W1 + b1."""
     if arg.full not in arg.chain:
         return None
     layer = arg.chain[arg.full]
@@ -216,6 +232,7 @@ def _weight(arg: Argument) -> list[Spec] | None:
 
 
 def _bias(arg: Argument) -> list[Spec] | None:
+    """Return a bias, as wide as the output of its weight. Example: z1 = X @ W1 + b1."""
     if arg.full not in arg.biases:
         return None
     others = {bare_name(n).lower() for n in arg.request.names}
@@ -248,7 +265,10 @@ def _bias_by_place(arg: Argument) -> list[Spec]:
 
 
 def _setting(arg: Argument) -> list[Spec] | None:
-    """Return a flag, the strings that it is compared with, a function, an object or a module."""
+    """Return a flag, the strings that it is compared with, a function or an object.
+
+    Example: if activation == "relu": …
+    """
     if arg.lower_name in words.FLAGS:
         return [Spec("value", value=True)]
     strings = strings_for(arg.lower_name, arg.text)
@@ -264,7 +284,7 @@ def _setting(arg: Argument) -> list[Spec] | None:
 
 
 def _noise(arg: Argument) -> list[Spec] | None:
-    """Return the noise of mu + std * eps: an eps that is multiplied and never added."""
+    """Return noise: an eps that is multiplied and never added. Example: z = mu + std * eps."""
     if arg.lower_name not in ("eps", "epsilon", "noise", "xi") or arg.of_constructor or arg.is_part:
         return None
     factor = _found(rf"\* {arg.name}\b|\b{arg.name} \*", arg.text)
@@ -272,6 +292,7 @@ def _noise(arg: Argument) -> list[Spec] | None:
 
 
 def _scale(arg: Argument) -> list[Spec] | None:
+    """Return the scale or shift of a normalisation. Example: y = gamma * x_hat + beta."""
     if arg.lower_name not in ("gamma", "scale", "shift") and arg.name != "g":
         return None
     width = "I" if arg.image else (arg.dims[-1] if arg.dims else "")
@@ -282,17 +303,22 @@ def _scale(arg: Argument) -> list[Spec] | None:
 
 
 def _module(arg: Argument) -> list[Spec] | None:
+    """Return NumPy for an argument that is an array library. Example: def relu(x, xp)."""
     known = arg.lower_name in ("xp", "device", "np", "backend", "lib", "numpy")
     return [Spec("value", value=np)] if known else None
 
 
 def _kernel_size(arg: Argument) -> list[Spec] | None:
+    """Return the width of a window over an image. Example: def max_pool(x, kernel_size)."""
     known = arg.image and _found(SIZES[0][0], arg.lower_name) and arg.full not in arg.weights
     return [Spec("size", ("K",))] if known else None
 
 
 def _claimed_number(arg: Argument) -> list[Spec] | None:
-    """Return numbers whose gradient is returned by name: such a number is not a setting."""
+    """Return numbers whose gradient is returned by name: such a number is not a setting.
+
+    Example: def backward(x, alpha, dout): …; return {"alpha": dalpha}
+    """
     if words.plain(arg.name) not in arg.request.claimed or not arg.numbers:
         return None
     return [arg.mode.data, *(Spec("positive", d) for d in (arg.dims, arg.dims[-1:], ()))]
@@ -306,6 +332,7 @@ _SIZE_LETTERS = {"i": "D", "c": "C", "o": "C"}
 
 
 def _size_of_constructor(arg: Argument) -> list[Spec] | None:
+    """Return a size that a class is made with. Example: def __init__(self, n_in, n_hidden)."""
     data_like = arg.lower_name in _DATA_OF_CONSTRUCTORS and ".shape" in arg.text
     if not arg.of_constructor or arg.full in arg.request.arrays or data_like:
         return None
@@ -331,7 +358,7 @@ def _is_listed(arg: Argument) -> bool:
 
 
 def _unpacked(arg: Argument) -> list[Spec] | None:
-    """Return a shape that a constructor unpacks: d, h, w = X_dim."""
+    """Return a shape that a constructor unpacks. Example: d, h, w = X_dim."""
     name = re.escape(arg.name)
     found = _found(rf"^\s*([\w., ]+?) = (self\.)?{name}$", arg.text, re.M)
     count = len([n for n in found[1].split(",") if n.strip()]) if found and "," in found[1] else 0
@@ -352,6 +379,7 @@ def _unpacked(arg: Argument) -> list[Spec] | None:
 
 
 def _target(arg: Argument) -> list[Spec] | None:
+    """Return targets of the output: labels, one-hot rows, numbers. Example: def mse(y, t)."""
     if not arg.is_target:
         return None
     found = _plain_targets(arg)
@@ -385,7 +413,7 @@ def _plain_targets(arg: Argument) -> list[Spec]:
 
 
 def _picks(arg: Argument) -> list[Spec] | None:
-    """Return labels if it picks a column of each row: scores[np.arange(n), answers]."""
+    """Return labels: they pick a column of each row. Example: scores[np.arange(n), answers]."""
     rows = r"\[(np\.arange|torch\.arange|range|list)\([^\[\]]*\), "
     if arg.of_constructor or not _found(rf"{rows}{re.escape(arg.name)}\]", arg.text):
         return None
@@ -395,6 +423,7 @@ def _picks(arg: Argument) -> list[Spec] | None:
 
 
 def _mask(arg: Argument) -> list[Spec] | None:
+    """Return zeros and ones. Example: a1 = a1 * mask / keep_prob."""
     if "mask" in arg.lower_name and len(arg.dims) == 3 and not arg.image:
         return [Spec("mask", arg.dims[:-1]), Spec("mask", arg.dims)]
     if not _found(r"mask|^d\d$|dropout", arg.lower_name):
@@ -406,7 +435,10 @@ def _mask(arg: Argument) -> list[Spec] | None:
 
 
 def _of_the_module(arg: Argument) -> list[Spec] | None:
-    """Return a state or a sequence, if the module has the weights."""
+    """Return a state or a sequence, if the weights are arrays of the module itself.
+
+    Example: Whh = np.zeros((4, 4)); def loss_fun(inputs, targets, hprev): …
+    """
     if arg.request.shapes and _found(r"h_?prev|prev|^h0?$|state|memory", arg.lower_name):
         return [Spec("normal", tuple(map(str, shape))) for shape in arg.request.shapes]
     sequences = ("inputs", "x", "xs", "targets", "y", "input", "target")
@@ -419,6 +451,7 @@ _STATE = re.compile(r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_
 
 
 def _state(arg: Argument) -> list[Spec] | None:
+    """Return the state of a recurrent network. Example: h = np.tanh(x @ Wx + h_prev @ Wh)."""
     if (
         not _STATE.search(arg.lower_name)
         or arg.lower_name == "a_prev"
@@ -433,6 +466,7 @@ def _state(arg: Argument) -> list[Spec] | None:
 
 
 def _keys(arg: Argument) -> list[Spec] | None:
+    """Return keys or values of attention. Example: def attention(q, k, v)."""
     known = arg.lower_name in ("k", "v", "key", "value", "keys", "values")
     if not known or arg.mode.samples != "rows":
         return None
@@ -443,8 +477,9 @@ _INDEXED = ("x", "xs", "inputs", "input", "idx", "indices")
 
 
 def _data(arg: Argument) -> list[Spec] | None:
+    """Return the data, or a prediction. Example: def forward(X, W, b)."""
     bare = _unnumbered(arg)
-    # (y, t): y is a prediction where another argument is the target, or else t would be given it
+    # In loss(y, t) both names may be targets. `_target` has taken t, so y is the prediction.
     if bare not in words.DATA_NAMES and bare not in words.PREDICTION_NAMES and bare != "y":
         return None
     if arg.mode.data.kind == "label" and bare not in _INDEXED:
@@ -479,18 +514,20 @@ _NAMED: tuple[tuple[str, tuple[Spec | None, ...]], ...] = (
 
 
 def _named(arg: Argument) -> list[Spec] | None:
+    """Return what `_NAMED` has for its name. Example: def embed(indices, table)."""
     bare = _unnumbered(arg)
     found = next((specs for pattern, specs in _NAMED if _found(pattern, bare)), ())
     return [arg.mode.data if spec is None else spec for spec in found] or None
 
 
 def _size(arg: Argument) -> list[Spec] | None:
+    """Return a size that a function takes. Example: def unpack(theta, input_size, num_labels)."""
     known = _found(r"_size$|^num_|^n_(in|out|hid|lab|cla|feat)", _unnumbered(arg))
     return size_specs(arg.full) if known else None
 
 
 def _unknown(arg: Argument) -> list[Spec]:
-    """Return specs for a name without a known meaning."""
+    """Return specs for a name without a known meaning. Example: def f(u, v): return u * v."""
     if arg.request.shapes and not arg.is_part:
         return [arg.mode.data, *arg.columns]
     if arg.is_part:
@@ -549,8 +586,11 @@ class SavingContext:
     save = store = save_for_backward
 
 
-class Steps:
-    """An optimiser that takes the plain step, so that the step tells the gradient."""
+class PlainSgd:
+    """A stand-in optimiser, w − rate · grad: the change of w gives the gradient.
+
+    Example: the rate is 0.5 and w changes from 1.0 to 0.9, so grad = 0.2.
+    """
 
     learning_rate = lr = 0.5
 
@@ -569,7 +609,7 @@ def _objects(arg: Argument) -> list[Spec]:
     if bare in ("ctx", "context"):
         return [Spec("made", value=lambda sizes: SavingContext())]
     if _found(r"optimi[sz]er|^optim$|^opt$", bare):
-        return [Spec("made", value=lambda sizes: Steps())]
+        return [Spec("made", value=lambda sizes: PlainSgd())]
     called = _found(rf"\b{re.escape(bare)}\(", arg.text)
     if called and _found(r"prime|deriv|grad|slope|^df$|^d_", bare):
         return [Spec("value", value=lambda x: 1 - np.tanh(x) ** 2)]

@@ -136,7 +136,7 @@ def rate_of(reading: Reading, arguments: Mapping[str, object], instance: object)
     held: dict[str, object] = {}
     for part in (*reversed(type(instance).__mro__), instance):
         held |= vars(part) if hasattr(part, "__dict__") else {}
-    if any(type(v).__name__ == "Steps" for v in held.values()):
+    if any(type(v).__name__ == "PlainSgd" for v in held.values()):
         return 0.5
     for name, value in held.items():
         if name.lower().lstrip("_") in {*RATES, "alpha"} and isinstance(value, int | float):

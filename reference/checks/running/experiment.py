@@ -33,7 +33,7 @@ from reference.checks.code import (
 from reference.checks.code.argument_spec import CONTAINERS, assembled, path_of
 from reference.checks.code.routine import CallTrace, call
 from reference.checks.code.vocabulary import DATA_NAMES, PREDICTION_NAMES
-from reference.checks.reading.choices import Steps
+from reference.checks.reading.choices import PlainSgd
 from reference.checks.running.arguments_and_claims import (
     collect,
     cotangent_of,
@@ -276,7 +276,7 @@ def _set_up(instance: object, sizes: Mapping[str, int]) -> None:
         for p in inspect.signature(method).parameters.values():
             low = p.name.lower()
             if "opt" in low:
-                given[p.name] = Steps()
+                given[p.name] = PlainSgd()
             elif "shape" in low:
                 given[p.name] = (sizes["D"],)
             elif p.default is p.empty:

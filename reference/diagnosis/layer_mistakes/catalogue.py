@@ -136,11 +136,11 @@ def line_of_step(problem: GraphProblem, answer: Answer, tensor: str) -> LayerLin
     if len(uses) != 1 or tensor in problem.cotangents:
         return None
     ((step, argument),) = uses
-    if not isinstance(step.record, LayerOperation):
+    if not isinstance(step.description, LayerOperation):
         return None
-    options = {**step.record.options, **step.options}
+    options = {**step.description.options, **step.options}
     arrays = step.arrays({**problem.arrays, **answer.values})
-    return LayerLine(step.record, argument, arrays, options, answer.gradients[step.name])
+    return LayerLine(step.description, argument, arrays, options, answer.gradients[step.name])
 
 
 def named(line: LayerLine, found: FloatArray) -> LayerMistake | None:
