@@ -111,6 +111,8 @@ def test_an_oracle_that_cannot_tell_whether_it_can_answer_is_skipped() -> None:
 def test_an_oracle_that_hangs_before_it_is_asked_is_named(
     impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Before it is asked, the worker loads the frameworks: a few times as long as it takes to start.
+    monkeypatch.setattr(timeouts, "TIMES_START", 10.0)
     process = CampaignWorker()
     try:
         with pytest.raises(InvalidInput, match=r"loading oracle='hostile_oracles:HangsWhenAsked'"):

@@ -26,6 +26,7 @@ FOLDER = Path(tempfile.mkdtemp())
 
 @pytest.fixture(scope="module", autouse=True)
 def _folder() -> Iterator[None]:
+    FOLDER.mkdir(exist_ok=True)  # other modules may run in between
     yield
     shutil.rmtree(FOLDER)
 
