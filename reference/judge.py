@@ -61,9 +61,10 @@ DOUBT = 2.0**-10
 """If an entry is outside *strict*, and the error bound of its certified value is more than this
 share of the allowed error, all rows are computed again in ball arithmetic (arb)."""
 
-RECOMPUTED = 2.0**6
-"""An error up to so many times what is allowed may come from a compiler that computed a cotangent
-twice (see recomputation.py); 4.5 was seen."""
+RECOMPUTED = 2.0**20
+"""An error of a cotangent up to so many times what is allowed may come from a compiler that
+computed the cotangent before it twice (see recomputation.py). Ill-conditioned numbers make it
+large: 3.6e5 was seen. An answer in float32 that has no digit right is beyond it."""
 
 MAX_LOST_SHARE = 2.0**-4
 """The hand-written side may lose digits under TEXTBOOK, but its error must stay below this share of
