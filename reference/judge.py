@@ -345,9 +345,11 @@ def _judgement(
     2. CRASHED
     3. CONVENTION, if answers took different slopes at a kink
     4. PRECISION, if digits were lost
-    5. UNSUPPORTED, if a side does not support the problem, and nothing was found at all
+    5. UNSUPPORTED, if a side does not support it, nothing was found, and no kink was met
     6. AGREE, if a side answered
     7. SKIPPED
+
+    VALUE is decided afterwards, by `another_function`.
     """
     judged = {name: a for name, a in answers.items() if name not in ADVISORY}
     findings = [f for f in findings if f.model != JOINED]

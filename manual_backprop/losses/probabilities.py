@@ -28,7 +28,7 @@ from manual_backprop.operation import COMPOSED, FloatArray, counterpart, loss
     elementwise=True,
 )
 class BinaryCrossEntropy:
-    """L = -(t log y + (1 - t) log(1 - y)) on a probability y, with 0 · log 0 = 0.
+    """L = -(t log y + (1 - t) log(1 - y)) on a probability y; a term of weight 0 counts as 0.
 
         ∂L/∂y = -t/y + (1 - t)/(1 - y) = (y - t)/(y (1 - y))
 
