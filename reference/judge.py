@@ -345,7 +345,7 @@ def _judgement(
     2. CRASHED
     3. CONVENTION, if answers took different slopes at a kink
     4. PRECISION, if digits were lost
-    5. UNSUPPORTED, if a side does not support it, nothing was found, and no kink was met
+    5. UNSUPPORTED, if a side does not support the problem, and nothing was found at all
     6. AGREE, if a side answered
     7. SKIPPED
 
@@ -356,7 +356,8 @@ def _judgement(
     crashed = tuple(name for name, a in judged.items() if a.status == "crashed")
     reasons = {name: a.reason for name, a in answers.items() if a.status != "ok"}
     unsupported = tuple(name for name, a in judged.items() if a.status == "unsupported")
-    if not findings and not crashed and not at_kinks:
+    slopes = tuple(differing_slopes(at_kinks))
+    if not findings and not crashed and not slopes:
         if unsupported:
             return Judgement("UNSUPPORTED", unsupported, reasons=reasons)
         if any(a.status == "ok" for a in judged.values()):
@@ -364,7 +365,6 @@ def _judgement(
         return Judgement("SKIPPED", tuple(reasons), reasons=reasons)
     place = {name: i for i, name in enumerate(back_from_the_loss(problem))}
     found = tuple(sorted(findings, key=lambda f: (place[f.tensor], -f.error)))
-    slopes = tuple(differing_slopes(at_kinks))
     wrong = _in_order(judged, {f.oracle for f in found if f.is_wrong})
     imprecise = _in_order(judged, {f.oracle for f in found if not f.is_wrong})
     if wrong and (subject in wrong or not crashed):

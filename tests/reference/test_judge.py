@@ -17,7 +17,7 @@ from manual_backprop.operation import FloatArray
 from reference.blocks.weigh import TensorFinding
 from reference.evidence import Evidence, gather
 from reference.judge import Judgement, another_function, judge, judge_all, operation_at
-from reference.oracles import Answer, crashed, load, skipped
+from reference.oracles import Answer, crashed, load, skipped, unsupported
 from reference.problems import Selection, draw
 from reports.records import encode
 
@@ -454,6 +454,15 @@ def test_what_is_left_out_or_not_finite_is_named(who: str, index: int) -> None:
         found = judge(problem, injected)
         assert found.kind == "DEVIATES"
         assert who in found.who
+
+
+def test_a_side_without_an_answer_is_named_at_a_kink_too() -> None:
+    """Where all that answered chose the same slope, nothing is found."""
+    problem, answers = on_the_kink_of_relu()
+    manual = answers["manual"]
+    same = {"manual": manual, "torch": replace(manual, oracle="torch")}
+    found = judge(problem, {**same, "jax": unsupported("jax", "no rule")})
+    assert found.verdict == "UNSUPPORTED(jax)"
 
 
 def test_an_advisory_oracle_makes_no_convention() -> None:

@@ -136,7 +136,7 @@ def test_sections_without_records_say_so() -> None:
     ("fields", "state", "words"),
     [
         ({}, "right", "right in all 10 problems."),
-        ({"problems": 1, "verdicts": {"AGREE": 1}}, "right", "right in all 1 network."),
+        ({"problems": 1, "verdicts": {"AGREE": 1}}, "right", "right in all 1 problem."),
         ({"verdicts": {"AGREE": 7, "DEVIATES(manual)": 3}}, "wrong", "wrong in 3 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(manual,torch)": 1}}, "wrong", "wrong in 1 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(jax)": 1}}, "right", "JAX deviates in 1."),
@@ -159,8 +159,7 @@ def test_sections_without_records_say_so() -> None:
         ),
         (
             {"verdicts": {"AGREE": 7, "VALUE(torch)": 2, "DEVIATES(torch)": 1}}, "open",
-            "PyTorch computes another value than the definition in 2: either we call the "
-            "framework's function incorrectly or it is wrong. PyTorch deviates in 1.",
+            "function incorrectly or it is wrong. PyTorch deviates in 1.",
         ),
         ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is wrong in 1 of 3"),
         ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),
