@@ -392,8 +392,8 @@ def test_an_unknown_target_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         ({"seed": -1}, "seed=-1: expected a whole number from 0 to"),
         ({"seed": 0.0}, "seed=0.0: expected a whole number"),
         ({"like": 3}, "like=3: expected the name of an operation"),
-        ({"like": "nope"}, "like='nope' is unknown; expected one of dense, "),
-        ({"like": ""}, "like='' is unknown; expected one of dense, "),
+        ({"like": "nope"}, "like='nope' is unknown; expected one of elu, "),
+        ({"like": ""}, "like='' is unknown; expected one of elu, "),
         ({"frameworks": ("tf",)}, "frameworks='tf': expected torch or jax"),
     ],
 )
