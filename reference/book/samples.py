@@ -7,13 +7,12 @@ slope by its `definition` among them. Nothing here names an operation.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from flint import arb
 
 from manual_backprop.operation import Activation, LayerOperation, Loss, Operation
-from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, Slopes, exact
+from reference.arithmetic.balls import Ball, DefinitionArithmetic, dual, exact
 from reference.arithmetic.point_derivative import constants
 from reference.book.evaluating import FormulaPoint, Value
 from reference.book.tokens import Vocabulary
@@ -115,11 +114,11 @@ def _numbers(operation: Activation) -> Iterator[FormulaPoint]:
     for setting in _settings(operation):
         for k, point in enumerate(_POINTS):
             m = DefinitionArithmetic()
-            x = m.variable(exact(point))
-            y = _dual(operation.definition(m, x, **constants(setting)), arb(0))
+            (x,) = m.variables([exact(point)])
+            y = operation.definition(m, x, **constants(setting))
             dy = exact(_COTANGENT[k % 4])
-            values = {**_letters(setting), "x": x, "y": y, "dy": dy, "dx": y.slope * dy}
-            yield FormulaPoint(m, values, {}, {}, {"x": None}, _spelled(setting, x=point))
+            values = {**_letters(setting), "x": x, "y": y, "dy": dy, "dx": _of(y, 0) * dy}
+            yield FormulaPoint(m, values, {}, {}, {"x": np.array(0)}, _spelled(setting, x=point))
 
 
 def _row_points() -> list[list[float]]:
@@ -153,14 +152,13 @@ def _elementwise_loss(operation: Loss) -> Iterator[FormulaPoint]:
         for k, point in enumerate(points):
             own = {name: (0.3, 2.5, 2.0**-24)[k % 3] for name in operation.arrays}
             m = DefinitionArithmetic()
-            y = m.variable(exact(point))
+            (y,) = m.variables([exact(point)])
             loss = operation.definition(m, y, t, **constants({**setting, **own}))
-            loss = _dual(loss, arb(0))
             dL = exact(_COTANGENT[k % 4])
             values = {**_letters({**setting, **own}), "y": y, "t": exact(t), "L": loss, "dL": dL,
-                      "dy": loss.slope * dL}  # fmt: skip
+                      "dy": _of(loss, 0) * dL}  # fmt: skip
             text = _spelled({**setting, **own}, y=point, t=t)
-            yield FormulaPoint(m, values, {}, {}, {"y": None}, text)
+            yield FormulaPoint(m, values, {}, {}, {"y": np.array(0)}, text)
 
 
 def _row_loss(operation: Loss) -> Iterator[FormulaPoint]:
@@ -180,7 +178,6 @@ def _row_loss(operation: Loss) -> Iterator[FormulaPoint]:
                 m = DefinitionArithmetic()
                 y = m.variables([exact(v) for v in row])
                 loss = operation.definition(m, y, target, **constants(setting), **given)
-                loss = _dual(loss, Slopes({}))
                 dL = exact(1.75)
                 hot = [float(k == label) for k in range(_CLASSES)] if kind == "labels" else soft
                 ones = [exact(1)] * _CLASSES
@@ -234,13 +231,9 @@ def _layer(operation: LayerOperation) -> Iterator[FormulaPoint]:
         yield FormulaPoint(m, values, sizes, {}, variables, "a batch of 3, 2 inputs, 4 outputs")
 
 
-def _dual(value: Value, no_slope: Ball | Slopes) -> Dual[Any]:
-    return value if isinstance(value, Dual) else Dual(exact(value), no_slope)
-
-
 def _of(value: Value, position: int) -> Ball:
-    """Return the slope of a function of a row by one of its inputs."""
-    return value.slope.by.get(int(position), arb(0)) if isinstance(value, Dual) else arb(0)
+    """Return the slope of a value by one of its inputs."""
+    return dual(value).slope.by.get(int(position), arb(0))
 
 
 def _objects(values: Sequence[Value]) -> Array:

@@ -11,7 +11,7 @@ ball stays wide.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -22,9 +22,9 @@ import numpy.typing as npt
 from flint import arb, arb_mat
 
 from manual_backprop.network import Layer, Problem
-from manual_backprop.operation import Activation, ByName, FloatArray, Loss, is_float
+from manual_backprop.operation import FloatArray, is_float
 from reference.arithmetic.balls import Ball, exact, precision
-from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
+from reference.arithmetic.point_derivative import PointDerivative, at_point, constants
 from reference.formats import format_of
 
 FIRST_BITS = 192
@@ -207,13 +207,12 @@ class NetworkWalk:
     # -- the steps ------------------------------------------------------------------------------
 
     def _activated(self, layer: Layer, z: list[Ball]) -> Rows:
-        operation, arguments = layer.operation, constants(layer.parameters)
-        rowwise = operation.rowwise
-        width = layer.width if rowwise else 1
-        rows = [
-            _derivatives(operation, rowwise, z[k : k + width], (), arguments)
-            for k in range(0, len(z), width)
-        ]
+        rowwise, arguments = layer.operation.rowwise, constants(layer.parameters)
+        width = layer.width
+        points: Sequence[Any] = (
+            [z[k : k + width] for k in range(0, len(z), width)] if rowwise else z
+        )
+        rows = [at_point(layer.operation.definition, at, (), arguments) for at in points]
         # One evaluation gives a whole row, with one list of decisions for all of its outputs.
         self.operations += [row[0] for row in rows]
         return self.rounded(rows, z, not rowwise)
@@ -240,7 +239,7 @@ class NetworkWalk:
             if none
             else CertifiedTensor((), [self.total(parts, divisor)])
         )
-        return self.summed([slope * scale for one, scale in pairs for slope in one.slope], n + 4)
+        return self.summed([slope * scale for one, scale in pairs for slope in one.slopes], n + 4)
 
     def _back(
         self, name: str, layer: Layer, below: arb_mat, weight: arb_mat, rows: Rows, da: list[Ball]
@@ -253,12 +252,12 @@ class NetworkWalk:
                 for k, row in enumerate(rows)
                 for d in self.product(
                     arb_mat(1, d_out, da[k * d_out : (k + 1) * d_out]),
-                    arb_mat([one.slope for one in row]),
+                    arb_mat([one.slopes for one in row]),
                     d_out + 2,
                 )
             ]
         else:
-            dz = self.summed([d * row[0].slope[0] for d, row in zip(da, rows, strict=True)], 1)
+            dz = self.summed([d * row[0].slopes[0] for d, row in zip(da, rows, strict=True)], 1)
         cotangent = arb_mat(n, d_out, dz)
         found = {
             "a": CertifiedTensor((n, d_out), da),
@@ -274,20 +273,6 @@ class NetworkWalk:
         return self.product(cotangent, weight.transpose(), d_out)
 
 
-def _derivatives(
-    operation: Activation | Loss,
-    by_row: bool,
-    x: list[Ball],
-    before: tuple[object, ...],
-    arguments: ByName,
-) -> list[PointDerivative]:
-    """Return the outputs of an operation at a row, or at one number, each with a list of slopes."""
-    if by_row:
-        return at_row(operation.definition, x, before, arguments)
-    one = at_number(operation.definition, x[0], before, arguments)
-    return [PointDerivative(one.value, [one.slope], one.decisions)]
-
-
 def losses_at(problem: Problem, prediction: list[Ball]) -> Rows:
     """Return the losses with their slopes, one for each number (elementwise) or row."""
     operation, width = problem.network.loss_operation, problem.network.widths[-1]
@@ -298,16 +283,12 @@ def losses_at(problem: Problem, prediction: list[Ball]) -> Rows:
         name: numbers(np.broadcast_to(v, (problem.batch, width)))
         for name, v in problem.arrays.items()
     }
-    step = 1 if elementwise else width
     found = []
-    for k in range(0, len(prediction), step):
+    for k in range(0, len(prediction), 1 if elementwise else width):
         at: Any = k if elementwise else slice(k, k + width)
         own = {name: v[at] for name, v in arrays.items()}
         before = (t[k // width] if labels else t[at],)
-        given = {**arguments, **own}
-        found.append(
-            _derivatives(operation, not elementwise, prediction[k : k + step], before, given)
-        )
+        found.append(at_point(operation.definition, prediction[at], before, {**arguments, **own}))
     return found
 
 

@@ -79,10 +79,10 @@ class _EnclosedWalk(NetworkWalk):
         known = _sizes(values)
         allowed = unit.value(known, np.repeat(largest, outputs)) + unit.result_rounding(known)
         values = _widened(values, unit.allow_overflow(allowed, known))
-        slopes = [slope for one in flat for slope in one.slope]
+        slopes = [slope for one in flat for slope in one.slopes]
         each = len(slopes) // len(rows)
         off = unit.slope(_sizes(slopes), np.repeat(across, each)) + np.repeat(lost, each)
-        wide, k = _widened(slopes, off), len(flat[0].slope)
+        wide, k = _widened(slopes, off), len(flat[0].slopes)
         made = [
             PointDerivative(value, wide[i * k : (i + 1) * k], one.decisions)
             for i, (one, value) in enumerate(zip(flat, values, strict=True))
