@@ -16,6 +16,7 @@ from reference.arithmetic.balls import Ball, DefinitionArithmetic, dual, exact
 from reference.arithmetic.point_derivative import constants
 from reference.book.evaluating import FormulaPoint, Value
 from reference.book.tokens import Vocabulary
+from reference.conventions.situations import settings
 from reference.formats import Array
 
 LETTERS: Mapping[str, str] = {
@@ -94,24 +95,12 @@ class Samples:
                 yield from _layer(self.operation)
 
 
-def _settings(operation: Operation) -> list[dict[str, float]]:
-    """Return the default parameters, and every parameter at its other choices."""
-    found = [operation.defaults()]
-    for name, parameter in operation.parameters.items():
-        found += [
-            {**operation.defaults(), name: choice}
-            for choice in parameter.choices
-            if choice != parameter.default
-        ]
-    return found
-
-
 def _letters(setting: Mapping[str, float]) -> dict[str, Value]:
     return {LETTERS.get(name, name): exact(value) for name, value in setting.items()}
 
 
 def _numbers(operation: Activation) -> Iterator[FormulaPoint]:
-    for setting in _settings(operation):
+    for setting in settings(operation):
         for k, point in enumerate(_POINTS):
             m = DefinitionArithmetic()
             (x,) = m.variables([exact(point)])
@@ -130,7 +119,7 @@ def _row_points() -> list[list[float]]:
 
 
 def _rows(operation: Activation) -> Iterator[FormulaPoint]:
-    for setting, row in product(_settings(operation), _row_points()):
+    for setting, row in product(settings(operation), _row_points()):
         m = DefinitionArithmetic()
         x = m.variables([exact(v) for v in row])
         y = operation.definition(m, x, **constants(setting))
@@ -148,7 +137,7 @@ def _elementwise_loss(operation: Loss) -> Iterator[FormulaPoint]:
         operation.predictions, _POINTS
     )
     targets = [t for kind in operation.targets for t in _TARGETS.get(kind, _UNIT)]
-    for setting, t in product(_settings(operation), targets):
+    for setting, t in product(settings(operation), targets):
         for k, point in enumerate(points):
             own = {name: (0.3, 2.5, 2.0**-24)[k % 3] for name in operation.arrays}
             m = DefinitionArithmetic()
@@ -162,7 +151,7 @@ def _elementwise_loss(operation: Loss) -> Iterator[FormulaPoint]:
 
 
 def _row_loss(operation: Loss) -> Iterator[FormulaPoint]:
-    for setting, row, kind in product(_settings(operation), _row_points(), operation.targets):
+    for setting, row, kind in product(settings(operation), _row_points(), operation.targets):
         if operation.predictions != "real":
             total = sum(np.exp(row))
             row = [float(np.exp(v) / total) for v in row]
