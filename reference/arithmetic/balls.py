@@ -19,6 +19,8 @@ from typing import final
 
 from flint import arb, ctx, fmpq
 
+from reference.arithmetic.smooth import SMOOTH
+
 Ball = arb
 
 
@@ -110,7 +112,7 @@ class Dual:
     def __mul__(self, other: "Dual | Ball | float") -> "Dual":
         if type(other) is Dual:
             if other is self:  # the ball of a square is not negative
-                return Dual(_square(self.value), self.slope * (2 * self.value))
+                return Dual(self.value**2, self.slope * (2 * self.value))
             slope = self.slope * other.value + other.slope * self.value
             return Dual(self.value * other.value, slope)
         return Dual(self.value * other, self.slope * other)
@@ -169,50 +171,19 @@ class DefinitionArithmetic:
         """Return an exact constant: "0.1" is 1/10, the float 0.1 is the float's value."""
         return exact(value)
 
-    def exp(self, x: Term | float) -> Term:
-        """Return e^x."""
-        if type(x) is not Dual:
-            return exact(x).exp()
-        y = x.value.exp()
-        return Dual(y, x.slope * y)
+    def __getattr__(self, name: str) -> Callable[[Term | float], Term]:
+        """Return a function of one number with its slope by the chain rule: exp, log, sqrt …."""
+        if name not in SMOOTH:
+            raise AttributeError(name)
+        value, slope = SMOOTH[name]
 
-    def log(self, x: Term | float) -> Term:
-        """Return the natural logarithm."""
-        return _chain(x, _log, lambda v, y: 1 / v)
+        def of(x: Term | float) -> Term:
+            if type(x) is not Dual:
+                return value(exact(x))
+            y = value(x.value)
+            return Dual(y, x.slope * slope(x.value, y))
 
-    def log1p(self, x: Term | float) -> Term:
-        """Return log(1 + x)."""
-        return _chain(x, lambda v: v.log1p(), lambda v, y: 1 / (1 + v))
-
-    def expm1(self, x: Term | float) -> Term:
-        """Return e^x - 1."""
-        return _chain(x, lambda v: v.expm1(), lambda v, y: v.exp())
-
-    def sqrt(self, x: Term | float) -> Term:
-        """Return the square root."""
-        return _chain(x, lambda v: v.sqrt(), lambda v, y: 1 / (2 * y))
-
-    def tanh(self, x: Term | float) -> Term:
-        """Return tanh x; its slope 1/cosh² x does not cancel where tanh is near 1."""
-        return _chain(x, lambda v: v.tanh(), lambda v, y: _square(v.sech()))
-
-    def erf(self, x: Term | float) -> Term:
-        """Return the error function."""
-        return _chain(x, lambda v: v.erf(), lambda v, y: 2 * (-_square(v)).exp() / arb.pi().sqrt())
-
-    def erfc(self, x: Term | float) -> Term:
-        """Return 1 - erf x, without the cancellation."""
-        return _chain(
-            x, lambda v: v.erfc(), lambda v, y: -2 * (-_square(v)).exp() / arb.pi().sqrt()
-        )
-
-    def sin(self, x: Term | float) -> Term:
-        """Return sin x."""
-        return _chain(x, lambda v: v.sin(), lambda v, y: v.cos())
-
-    def cos(self, x: Term | float) -> Term:
-        """Return cos x."""
-        return _chain(x, lambda v: v.cos(), lambda v, y: -v.sin())
+        return of
 
     def where(self, c: Term | float, a: Term | float, b: Term | float) -> Term:
         """Return a if c > 0 else b."""
@@ -281,19 +252,3 @@ class DefinitionArithmetic:
 def dual(value: Term | float) -> Dual:
     """Return `value` as a Dual; a constant has no slopes."""
     return value if type(value) is Dual else Dual(exact(value), Slopes({}))
-
-
-def _chain(x: Term | float, f: Callable[[Ball], Ball], slope: Callable[[Ball, Ball], Ball]) -> Term:
-    """Return f(x) with its slope by the chain rule; slope(x, f(x)) returns f'(x)."""
-    if type(x) is not Dual:
-        return f(exact(x))
-    y = f(x.value)
-    return Dual(y, x.slope * slope(x.value, y))
-
-
-def _log(value: Ball) -> Ball:
-    return arb.neg_inf() if value.is_zero() else value.log()
-
-
-def _square(value: Ball) -> Ball:
-    return value**2
