@@ -15,7 +15,7 @@ result stays narrow. Undefined results (log 0, 0/0) are the ball `nan`, unbounde
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import final
+from typing import NamedTuple, final
 
 from flint import arb, ctx, fmpq
 
@@ -133,17 +133,14 @@ class Dual:
 Term = Dual | Ball
 
 
-class Decision:
+class Decision(NamedTuple):
     """One decision of a definition: c in "c > 0", and the branch taken.
 
     `taken` is True for the first branch, False for the second, None if both were joined.
     """
 
-    __slots__ = ("taken", "value")
-
-    def __init__(self, value: Ball, taken: bool | None) -> None:
-        self.value = value
-        self.taken = taken
+    value: Ball
+    taken: bool | None
 
     @property
     def tie(self) -> bool:

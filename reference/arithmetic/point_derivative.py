@@ -1,7 +1,7 @@
 """One operation at one point: value and slopes of its `definition` over balls."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate
+from typing import Any, Concatenate, NamedTuple
 
 from flint import arb
 
@@ -20,15 +20,12 @@ def constants(arguments: ByName) -> ByName:
     return {name: exact(v) if isinstance(v, float) else v for name, v in arguments.items()}
 
 
-class PointDerivative:
+class PointDerivative(NamedTuple):
     """One output of an operation at one point: its value and slopes, and all decisions."""
 
-    __slots__ = ("decisions", "slopes", "value")
-
-    def __init__(self, value: Ball, slopes: list[Ball], decisions: list[Decision]) -> None:
-        self.value = value
-        self.slopes = slopes
-        self.decisions = decisions
+    value: Ball
+    slopes: list[Ball]
+    decisions: list[Decision]
 
 
 def at_point(
