@@ -195,7 +195,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
     entries: list[int] = []
     problems = [one.problem for one in drawn]
     judgements = judge_all(problems, answers, again=again, count=entries.append)
-    judgements = _settled(drawn, judgements, answers, judged)
+    judgements = _settled(drawn, judgements, answers, judged, again)
     coverage: dict[str, int] = {}
     outcomes, findings = [], []
     contradictions: list[str] = []
@@ -241,13 +241,14 @@ def _settled(
     judgements: Sequence[Judgement],
     answers: Mapping[str, list[Answer]],
     oracles: Mapping[str, Oracle],
+    again: Mapping[str, dict[int, Answer]] | None = None,
 ) -> list[Judgement]:
     """Return the judgements after two more questions about the frameworks that deviate.
 
     Does a framework deviate only because its compiler computed a cotangent twice
     (`recomputation.py`)? Does it compute another value than defined (VALUE, `translation.py`)?
     """
-    judgements = settle_recomputation(drawn, judgements, answers, oracles)
+    judgements = settle_recomputation(drawn, judgements, answers, oracles, again)
     return settle_values(drawn, judgements, oracles)
 
 
