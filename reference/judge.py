@@ -207,7 +207,8 @@ def judge_all(
     answers of an oracle to some of them, by place. `count` is called with how many numbers were
     compared. For problems with a direction the derivatives along the direction are judged.
     """
-    with_steps, final_only = _by_what_they_have(problems, answers, again or {})
+    again = again or {}
+    with_steps, final_only = _by_what_they_have(problems, answers, again)
     findings: list[list[TensorFinding]] = [[] for _ in problems]
     kink_slopes: dict[int, list[KinkSlope]] = {}
     chains, graphs = _apart(problems, with_steps)
@@ -229,10 +230,21 @@ def judge_all(
         framework = answer.oracle != subject
         findings[k] += judge_final_gradients(problem, answer, framework_models=framework)
     return [
-        _judgement(problem, {name: of_all[k] for name, of_all in answers.items()},
-                   findings[k], kink_slopes.get(k, []), subject)
+        _judgement(problem, _answers_to(k, answers, again), findings[k],
+                   kink_slopes.get(k, []), subject)
         for k, problem in enumerate(problems)
     ]  # fmt: skip
+
+
+def _answers_to(
+    k: int,
+    answers: Mapping[str, Sequence[Answer]],
+    again: Mapping[str, Mapping[int, Answer]],
+) -> dict[str, Answer]:
+    """Return each oracle's answer to one problem, or its second one if that is a crash."""
+    second = {name: few[k] for name, few in again.items() if k in few}
+    crashes = {name: answer for name, answer in second.items() if answer.status == "crashed"}
+    return {name: of_all[k] for name, of_all in answers.items()} | crashes
 
 
 _Numbered = list[tuple[int, Answer]]  # answers with the places of their problems

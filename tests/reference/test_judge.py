@@ -323,6 +323,14 @@ def test_an_oracle_that_fails_is_named() -> None:
     assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
 
 
+def test_an_oracle_that_fails_only_when_it_is_asked_again_is_named() -> None:
+    problem = problem_of()
+    answers = {name: [answer] for name, answer in answers_of(problem, "manual", "jax").items()}
+    again = {"jax": {0: crashed("jax", RuntimeError("out of memory"))}}
+    (found,) = judge_all([problem], answers, again=again)
+    assert found.verdict == "CRASHED(jax)" and "out of memory" in found.reasons["jax"]
+
+
 def test_alone_the_hand_written_gradient_is_still_judged() -> None:
     problem = problem_of()
     answers = answers_of(problem, "manual")
