@@ -320,8 +320,9 @@ class Summary:
         if self.wrong and self.crashes:  # else the judgement says so
             sentences.append(f"There is no verdict on {' and '.join(self._crashed())}.")
         if self.run.unsound:
+            wrong = self.run.unsound_problems or len(self.run.unsound)  # older reports do not count
             sentences.append(
-                f"The judge is wrong in {len(self.run.unsound)} of {self.run.audited:,} "
+                f"The judge is wrong in {wrong:,} of {self.run.audited:,} "
                 f"problems that were certified as a whole: {self.run.unsound[0]}."
             )
         for kind, verb, remark in (
@@ -329,9 +330,9 @@ class Summary:
              ": either we call the framework's function incorrectly or it is wrong"),
             ("DEVIATES", "deviates", ""),
         ):  # fmt: skip
-            sides = [name for name in NAMES if name.startswith(("torch", "jax"))]
-            met = [(name, self.count(kind, name)) for name in sides]
-            if parts := [f"{NAMES[name]} {verb} in {n:,}" for name, n in met if n]:
+            counts = {name: self.count(kind, name) for v in self.verdicts for name in who(v)}
+            others = [name for name in sides(counts) if counts[name] and name != "manual"]
+            if parts := [f"{NAMES.get(k, k)} {verb} in {counts[k]:,}" for k in others]:
                 sentences.append(f"{' and '.join(parts)}{remark}.")
         for oracle in self.absent():
             name = NAMES.get(oracle.name, oracle.name)
