@@ -76,18 +76,19 @@ _IN_ORDER = (
     Kind("SKIPPED", "–", "no side could answer; for example, none is installed"),
     Kind("AGREE", "✓", "all sides are right up to rounding"),
 )
-"""The kinds, the most serious first."""
+"""The kinds, the most serious first. The judge returns the first one that applies."""
 KINDS = {kind.name: kind for kind in _IN_ORDER if not kind.manual}
 
 
 def kind_of(verdict: str) -> Kind:
     """Return the kind of a spelled verdict: DEVIATES for "DEVIATES(torch)"."""
-    name = verdict.partition("(")[0].strip()
-    if name == "DEVIATES" and "manual" in who(verdict):
-        return MANUAL_WRONG
-    if name == "CRASHED" and "manual" in who(verdict):
-        return MANUAL_CRASHED
-    return KINDS.get(name, UNKNOWN)
+    return kind_named(verdict.partition("(")[0].strip(), manual="manual" in who(verdict))
+
+
+def kind_named(name: str, *, manual: bool) -> Kind:
+    """Return the kind of a name; `manual`: the verdict names the hand-written side."""
+    of_manual = {"DEVIATES": MANUAL_WRONG, "CRASHED": MANUAL_CRASHED} if manual else {}
+    return of_manual.get(name) or KINDS.get(name, UNKNOWN)
 
 
 def meaning(verdict: str) -> str:
