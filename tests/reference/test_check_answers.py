@@ -196,3 +196,14 @@ def test_a_local_variable_is_found_under_any_name(name: str, slope: str) -> None
     found = inside(LAYER.replace(SLOPE, slope).replace("dz", name)).parts[0]
     assert found.first_wrong == name
     assert bool(found.mistakes) == slope.startswith("np.where")
+
+
+@pytest.mark.parametrize("name", ["dz", "step"])
+@pytest.mark.parametrize("line", ["0 * {}", "({})[::-1]"])
+def test_a_local_variable_is_named_where_a_known_mistake_explains_what_follows(
+    name: str, line: str
+) -> None:
+    right = f"da * {SLOPE}"
+    source = LAYER.replace(right, line.format(right)).replace("dz @ W.T, ", "")
+    found = inside(source.replace("dz", name)).parts[0]
+    assert found.mistakes and found.first_wrong == name

@@ -332,7 +332,8 @@ def ratio(got: Array, base: Array) -> float | None:
 
 def text_of(path: Path) -> str:
     """Return a path as people write it: ("self", "W", "0") -> W[0]."""
-    parts = [p for p in path if p not in ("self", "step", "")]
+    named = [p for p in path if p]
+    parts = [p for p in named if p not in ("self", "step")] or named
     end = len(parts)
     while end and parts[end - 1].lstrip("-").isdigit():
         end -= 1
