@@ -13,7 +13,7 @@ from flint import arb, ctx
 from reference.arithmetic.evaluation import OTHER_UNITS, UNITS, Extended, _Primitives
 from reference.arithmetic.tape import _OVER_ARB
 
-FUNCTIONS = ("EXP", "EXPM1", "LOG", "LOG1P", "SQRT", "TANH", "SECH", "ERF", "ERFC")
+FUNCTIONS = ("EXP", "EXPM1", "LOG", "LOG1P", "SQRT", "TANH", "SECH2", "ERF", "ERFC")
 
 
 def points(count: int, name: str) -> np.ndarray:

@@ -1,10 +1,12 @@
 """Distances between two answers, tensor by tensor. The judge decides what is far."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple, TypeGuard
+from itertools import chain
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,107 +35,6 @@ class Distance:
     index: tuple[int, ...]
 
 
-class Distances(NamedTuple):
-    """How far two answers are apart, the loss first, then tensor by tensor as the left has them.
-
-    `difference` is the largest |left − right|, not finite where an entry of either is not and the
-    other has not the same; `scale` is the left tensor's largest finite magnitude.
-    """
-
-    tensors: list[str]
-    difference: list[float]
-    scale: list[float]
-
-
-def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distances]:
-    """Compare many pairs of answers at once: every tensor of one dtype in one sweep.
-
-    A tensor that the right answer lacks, or has in another shape or dtype, is infinitely far.
-    """
-    found: dict[int, Distances] = {}
-    sweeps: dict[np.dtype, _Sweep] = {}
-    for k, (left, right) in enumerate(zip(lefts, rights, strict=True)):
-        mine, other = compared(left), compared(right)
-        ours = [np.asarray(left.loss), *mine.values()]
-        theirs = [np.asarray(right.loss), *map(other.get, mine)]
-        dtype = ours[0].dtype
-        if _alike(theirs, ours):
-            if dtype not in sweeps:
-                sweeps[dtype] = _Sweep([], [], [], [])
-            sweeps[dtype].pairs.append(k)
-            sweeps[dtype].ours.extend(ours)
-            sweeps[dtype].theirs.extend(theirs)
-            sweeps[dtype].ends.append(len(sweeps[dtype].ours))
-        else:
-            each = [
-                distance(name, a, np.empty(0) if b is None else b)
-                for name, a, b in zip(("loss", *mine), ours, theirs, strict=True)
-            ]
-            differences = [one.difference for one in each]
-            scales = [largest_finite(a) for a in ours]
-            found[k] = Distances(["loss", *mine], differences, scales)
-    for sweep in sweeps.values():
-        differences, scales = sweep.distances()
-        for k, (start, end) in zip(sweep.pairs, pairwise([0, *sweep.ends]), strict=True):
-            names = ["loss", *compared(lefts[k])]
-            found[k] = Distances(names, differences[start:end], scales[start:end])
-    return [found[k] for k in range(len(lefts))]
-
-
-def _alike(theirs: list[FloatArray | None], ours: list[FloatArray]) -> TypeGuard[list[FloatArray]]:
-    """Return whether theirs are all there, of the shapes of ours and all of one dtype."""
-    there = [b for b in theirs if b is not None]
-    return [a.shape for a in ours] == [b.shape for b in there] and (
-        len({array.dtype for array in (*ours, *there)}) == 1
-    )
-
-
-def compared(answer: Answer) -> Mapping[str, FloatArray]:
-    """Return what distances are taken of: the gradients, at second order how these move."""
-    if answer.products:
-        return {f"product {name}": value for name, value in answer.products.items()}
-    return answer.gradients
-
-
-class _Sweep(NamedTuple):
-    """Tensors of one dtype from many pairs, one after another; a pair's end where its `ends` is."""
-
-    pairs: list[int]
-    ours: list[FloatArray]
-    theirs: list[FloatArray]
-    ends: list[int]
-
-    def distances(self) -> tuple[list[float], list[float]]:
-        """Return the largest difference in each tensor, and the tensor's largest magnitude."""
-        differences: list[float] = []
-        scales: list[float] = []
-        start = entries = 0
-        for stop, tensor in enumerate(self.ours, 1):
-            entries += tensor.size
-            if entries >= AT_ONCE or stop == len(self.ours):
-                difference, scale = _distances(self.ours[start:stop], self.theirs[start:stop])
-                differences += difference
-                scales += scale
-                start, entries = stop, 0
-        return differences, scales
-
-
-def _distances(ours: list[FloatArray], theirs: list[FloatArray]) -> tuple[list[float], list[float]]:
-    base, other = (np.concatenate(tensors, axis=None) for tensors in (ours, theirs))
-    starts = np.cumsum([0, *(a.size for a in ours[:-1])])
-    with np.errstate(all="ignore"):
-        magnitudes = np.abs(base)
-        scale = np.maximum.reduceat(magnitudes, starts)
-        if not np.isfinite(scale).all():  # an infinite scale would let anything pass
-            scale = np.maximum.reduceat(np.where(np.isfinite(magnitudes), magnitudes, 0), starts)
-        differences = np.subtract(base, other, out=magnitudes)
-        difference = np.maximum.reduceat(np.abs(differences, out=differences), starts)
-        if not np.isfinite(difference).all():
-            differences[(base == other) | (np.isnan(base) & np.isnan(other))] = 0
-            difference = np.maximum.reduceat(differences, starts)
-    return difference.tolist(), scale.tolist()
-
-
 class Farthest(NamedTuple):
     """The largest distance between two answers, on its tensor's scale: where, and between whom."""
 
@@ -143,22 +44,116 @@ class Farthest(NamedTuple):
 
 
 def farthest(answers: Mapping[str, Sequence[Answer]]) -> list[Farthest]:
-    """Return, for each problem, how far any answer is from the first; nothing is judged by it."""
-    pairs: list[tuple[int, Answer, Answer]] = []
+    """Return, for each problem, how far any answer is from the first; nothing is judged by it.
+
+    The scale of a tensor is its largest finite magnitude in the first answer. A tensor is
+    infinitely far if the other answer lacks it, or has it in another shape or dtype.
+    """
     found = [Farthest(0.0, "", "")] * len(next(iter(answers.values())))
-    for k in range(len(found)):
-        ok = [of_all[k] for of_all in answers.values() if of_all[k].status == "ok"]
-        pairs += [(k, ok[0], other) for other in ok[1:]]
-    far = distances([left for _, left, _ in pairs], [right for _, _, right in pairs])
-    for (k, left, right), those in zip(pairs, far, strict=True):
-        for name, difference, scale in zip(*those, strict=True):
-            if not difference:
-                scaled = 0.0
-            else:
-                scaled = difference / scale if scale and difference == difference else math.inf
-            if scaled > found[k].scaled or not found[k].between:
-                found[k] = Farthest(scaled, name, f"{left.oracle}, {right.oracle}")
+    alike: defaultdict[object, list[_Sides]] = defaultdict(list)
+    for k, given in enumerate(zip(*answers.values(), strict=True)):
+        ok = [answer for answer in given if answer.status == "ok"]
+        if len(ok) < 2:
+            continue
+        sides = _Sides.of(k, ok)
+        unlike = sides.first_unlike()
+        if unlike is None:
+            alike[len(ok), sides.tensors[0][0].dtype].append(sides)
+        else:
+            found[k] = sides.farthest(math.inf, *unlike)
+    for problems in alike.values():
+        for some in _at_once(problems):
+            scaled, start = _scaled_distances(some), 0
+            for one in some:
+                stop = start + len(one.names)
+                flat = [far for row in scaled for far in row[start:stop]]
+                most = max(flat)
+                side, tensor = divmod(flat.index(most), len(one.names))
+                found[one.number] = one.farthest(most, side + 1, tensor)
+                start = stop
     return found
+
+
+_MISSING = np.empty((0,) * 9)
+_shape_and_dtype, _size = attrgetter("shape", "dtype"), attrgetter("size")
+
+
+class _Sides(NamedTuple):
+    """The tensors of all answers to problem `number`, in the order of the first answer's names."""
+
+    number: int
+    oracles: list[str]
+    names: list[str]
+    tensors: list[list[FloatArray]]
+
+    @staticmethod
+    def of(number: int, answers: Sequence[Answer]) -> "_Sides":
+        """Collect the tensors of some answers; a missing one becomes `_MISSING`."""
+        given = [compared(answer) for answer in answers]
+        names = list(given[0])
+        tensors = [
+            [np.asarray(answer.loss), *[arrays.get(name, _MISSING) for name in names]]
+            for answer, arrays in zip(answers, given, strict=True)
+        ]
+        return _Sides(number, [answer.oracle for answer in answers], ["loss", *names], tensors)
+
+    def first_unlike(self) -> tuple[int, int] | None:
+        """Return the side and the place of the first tensor that is unlike the first side's."""
+        first, *others = (list(map(_shape_and_dtype, tensors)) for tensors in self.tensors)
+        for side, other in enumerate(others, 1):
+            if other != first:
+                pairs = enumerate(zip(first, other, strict=True))
+                return side, next(k for k, (a, b) in pairs if a != b)
+        return None
+
+    def farthest(self, scaled: float, side: int, tensor: int) -> Farthest:
+        """Return a distance of one tensor between the first side and another."""
+        return Farthest(scaled, self.names[tensor], f"{self.oracles[0]}, {self.oracles[side]}")
+
+
+def _at_once(problems: list[_Sides]) -> Iterator[list[_Sides]]:
+    """Yield the problems in groups of about `AT_ONCE` entries."""
+    some: list[_Sides] = []
+    entries = 0
+    for one in problems:
+        some.append(one)
+        entries += sum(map(_size, one.tensors[0]))
+        if entries >= AT_ONCE:
+            yield some
+            some, entries = [], 0
+    if some:
+        yield some
+
+
+def _scaled_distances(some: list[_Sides]) -> list[list[float]]:
+    """Return for each side but the first how far each tensor is, one problem after another."""
+    sides = [
+        list(chain.from_iterable(of)) for of in zip(*(one.tensors for one in some), strict=True)
+    ]
+    starts = np.cumsum([0, *map(_size, sides[0][:-1])])
+    first, *others = (np.concatenate(tensors, axis=None) for tensors in sides)
+    found = []
+    with np.errstate(all="ignore"):
+        magnitudes = np.abs(first)
+        scale = np.maximum.reduceat(magnitudes, starts)
+        if not np.isfinite(scale).all():  # an infinite scale would let anything pass
+            scale = np.maximum.reduceat(np.where(np.isfinite(magnitudes), magnitudes, 0), starts)
+        for other in others:
+            difference = np.abs(first - other)
+            far = np.maximum.reduceat(difference, starts)
+            if not np.isfinite(far).all():
+                difference[(first == other) | (np.isnan(first) & np.isnan(other))] = 0
+                far = np.maximum.reduceat(difference, starts)
+            scaled = np.where(far == 0, 0.0, far.astype(np.float64) / scale)
+            found.append(np.where(np.isnan(scaled), np.inf, scaled).tolist())
+    return found
+
+
+def compared(answer: Answer) -> Mapping[str, FloatArray]:
+    """Return what distances are taken of: the gradients, at second order how these move."""
+    if answer.products:
+        return {f"product {name}": value for name, value in answer.products.items()}
+    return answer.gradients
 
 
 def compare(left: Answer, right: Answer) -> list[Distance]:

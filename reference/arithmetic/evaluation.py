@@ -345,17 +345,16 @@ class _Primitives:
         return -a, ra
 
     def EXP(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = self.functions["EXP"](a)
-        radius = y * (_grown(ra) * SLACK + self.k["EXP"]) + self.tiny
-        self._far(ra, radius, lambda far: np.exp(a[far] + ra[far]))
+        y, radius = self._own("EXP", a)
+        radius += self._moved(ra, lambda: y, lambda far: np.exp(a[far] + ra[far]))
         radius[(a == 0) & (ra == 0)] = 0
         return y, radius
 
     def EXPM1(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = self.functions["EXPM1"](a)
-        steep = self.abs(y + 1) + 4 * self.u
-        radius = steep * (_grown(ra) * SLACK) + (self.k["EXPM1"] * self.abs(y) + self.tiny)
-        self._far(ra, radius, lambda far: np.exp(a[far] + ra[far]) + self.k["EXPM1"])
+        y, radius = self._own("EXPM1", a)
+        radius += self._moved(
+            ra, lambda: self.abs(y + 1) + 4 * self.u, lambda far: np.exp(a[far] + ra[far])
+        )
         return y, radius
 
     def LOG(self, a: Array, ra: Array) -> tuple[Array, Array]:
@@ -377,23 +376,39 @@ class _Primitives:
         return y, ra / y + 2 * self.u * y
 
     def TANH(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = self.functions["TANH"](a)
-        radius = ra + (self.k["TANH"] * self.abs(y) + self.tiny)
+        y, radius = self._own("TANH", a)
         # 1 - |tanh x| < 2 e^-2|x|, here and there
-        self._far(ra, radius, lambda far: 4 * self._falling(a[far], ra[far]) ** 2 + self.k["TANH"])
+        radius += self._moved(ra, lambda: 1.0, lambda far: 4 * self._falling(a[far], ra[far]) ** 2)
         return y, radius
 
-    def SECH(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = self.functions["SECH"](a)
-        radius = y * (_grown(ra) * SLACK + self.k["SECH"]) + self.tiny
-        self._far(ra, radius, lambda far: 2 * self._falling(a[far], ra[far]))  # sech x < 2 e^-|x|
+    def SECH2(self, a: Array, ra: Array) -> tuple[Array, Array]:
+        """sech² x = 1/cosh² x, the slope of tanh."""
+        y, radius = self._own("SECH2", a)
+        # sech² x < 4 e^-2|x|
+        radius += self._moved(
+            2 * ra, lambda: y, lambda far: 4 * self._falling(a[far], ra[far]) ** 2
+        )
         return y, radius
 
-    def _far(self, ra: Array, radius: Array, bound: Callable[[Array], Array]) -> None:
-        """Replace the radii of results where an input's is above 1: there no slope bounds them."""
-        far = np.flatnonzero(ra > 1)
+    def _own(self, name: str, a: Array) -> tuple[Array, Array]:
+        """Return a library function's result, and its error if the input is exact."""
+        y = self.functions[name](a)
+        return y, self.k[name] * self.abs(y) + self.tiny
+
+    def _moved(
+        self, ra: Array, steep: Callable[[], Array | float], bound: Callable[[Array], Array]
+    ) -> Array | float:
+        """Return how far f(a) moves within a ± ra: steep (e^ra - 1), which is below ra + ra² to 1.
+
+        Where ra > 1 it is `bound`.
+        """
+        if not ra.any():
+            return 0.0
+        moved: Array = steep() * ((ra + ra * ra) * SLACK)
+        far = np.flatnonzero(~(ra <= 1))
         if len(far):
-            radius[far] = np.fmin(bound(far) * SLACK + self.tiny, np.inf)
+            moved[far] = np.fmin(bound(far) * SLACK + self.tiny, np.inf)
+        return moved
 
     def _falling(self, a: Array, ra: Array) -> Array:
         """Return the largest e^-|x| within a ± ra."""
@@ -401,14 +416,14 @@ class _Primitives:
         return falling
 
     def ERF(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = self.functions["ERF"](a)
-        return y, 1.2 * ra + (self.k["ERF"] * self.abs(y) + self.tiny)
+        y, own = self._own("ERF", a)
+        return y, 1.2 * ra + own
 
     def ERFC(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        y = self.functions["ERFC"](a)
+        y, own = self._own("ERFC", a)
         near = np.maximum(self.abs(a) - ra, 0)
         steep = 1.2 * np.exp(-near * near) * (1 + 64 * self.u * (1 + near * near))
-        return y, steep * ra + (self.k["ERFC"] * self.abs(y) + self.tiny)
+        return y, steep * ra + own
 
     def MAX(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
         sure, first = self.abs(a - b) > (ra + rb) * SLACK, a > b
@@ -442,15 +457,6 @@ class _Primitives:
             zero, half + np.maximum(ra, rb) + 4 * self.u * (self.abs(a) + self.abs(b)), radius
         )
         return mid, radius, zero & (half > ra + rb)
-
-
-def _grown(radius: Array) -> Array:
-    """Return a bound of e^r - 1: r + r² up to 1, nothing beyond."""
-    if not radius.any():
-        return radius
-    grown: Array = radius + radius * radius
-    grown[~(radius <= 1)] = np.inf
-    return grown
 
 
 _FAR = 2.0

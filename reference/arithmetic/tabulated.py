@@ -22,7 +22,7 @@ from reference.arithmetic.split import two_sum
 
 Array = np.ndarray
 
-UNITS = {"EXP": 1.25, "EXPM1": 1.25, "TANH": 1.25, "SECH": 1.25, "LOG1P": 2.25}
+UNITS = {"EXP": 1.25, "EXPM1": 1.25, "TANH": 1.25, "SECH2": 1.25, "LOG1P": 2.25}
 """How many units of 2^-53 each function may be off by."""
 
 _STEPS = 128.0
@@ -30,8 +30,8 @@ _END = 64
 
 
 LIBRARY: dict[str, Callable[[Array], Array]] = {
-    "EXP": np.exp, "EXPM1": np.expm1, "TANH": np.tanh, "SECH": lambda x: 1 / np.cosh(x),
-    "LOG1P": np.log1p,
+    "EXP": np.exp, "EXPM1": np.expm1, "TANH": np.tanh,
+    "SECH2": lambda x: 1 / np.cosh(x) ** 2, "LOG1P": np.log1p,
 }  # fmt: skip
 """The same functions of NumPy, for any floating type."""
 
@@ -137,19 +137,21 @@ def tanh(x: Array) -> Array:
     return _added(high, r, low)
 
 
-def sech(x: Array) -> Array:
-    """Return s - s w/(1 + w), with s = 1/cosh c and 1 + w = cosh r + tanh c · sinh r."""
+def sech2(x: Array) -> Array:
+    """Return s - s w (2 + w)/(1 + w)², with s = 1/cosh² c and 1 + w = cosh r + tanh c · sinh r."""
     r, place = _parts(x)
-    high, low = _read("SECH", place)
+    high, low = _read("SECH2", place)
     square = r * r
     w = _polynomial(square, 1.0, 1 / 6, 1 / 120)
     w *= r
     w *= _read("TANH", place)[0]
-    even = _polynomial(square, 1 / 2, 1 / 24)
+    even = _polynomial(square, 1 / 2, 1 / 24, 1 / 720)
     even *= square
     w += even
     lost = high * w
+    lost *= w + 2
     w += 1
+    w *= w
     lost /= w
     low -= lost
     low += high
@@ -169,5 +171,5 @@ def log1p(x: Array) -> Array:
 
 
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
-    "EXP": exp, "EXPM1": expm1, "TANH": tanh, "SECH": sech, "LOG1P": log1p,
+    "EXP": exp, "EXPM1": expm1, "TANH": tanh, "SECH2": sech2, "LOG1P": log1p,
 }  # fmt: skip

@@ -3,7 +3,7 @@
 (`balls/` has another tape: the operations of one run of a user's code.)
 
 Example: the tape of f(x) = x · tanh(x) has the nodes x, tanh(x), x · tanh(x), and for the slope
-sech(x), sech²(x), x · sech²(x), tanh(x) + x · sech²(x).
+sech²(x), x · sech²(x), tanh(x) + x · sech²(x).
 
 The same primitive of the same operands is one node (value numbering). Slopes are derived from the
 nodes, symbolically, and are nodes themselves. A tape is evaluated with arb at any precision
@@ -34,7 +34,7 @@ from reference.arithmetic.balls import Ball, exact, precision
 
 OPCODES = (
     *("INPUT", "CONST", "PI", "ADD", "SUB", "MUL", "DIV", "NEG", "EXP", "LOG", "LOG1P", "EXPM1"),
-    *("SQRT", "TANH", "SECH", "ERF", "ERFC", "SIN", "COS", "WHERE", "PICK", "MAX", "MIN", "ABS"),
+    *("SQRT", "TANH", "SECH2", "ERF", "ERFC", "SIN", "COS", "WHERE", "PICK", "MAX", "MIN", "ABS"),
     "SHIFT",
 )
 CODE = {name: code for code, name in enumerate(OPCODES)}
@@ -321,10 +321,9 @@ class Tracer:
             case "EXPM1":
                 return f("EXP", x)
             case "TANH":
-                sech = f("SECH", x)
-                return f("MUL", sech, sech)
-            case "SECH":
-                return f("NEG", f("MUL", y, f("TANH", x)))
+                return f("SECH2", x)
+            case "SECH2":
+                return f("MUL", self.constant(-2), f("MUL", y, f("TANH", x)))
             case "ERF" | "ERFC":
                 bell = f("EXP", f("NEG", f("MUL", x, x)))
                 factor = f(
@@ -584,7 +583,7 @@ _OVER_ARB: Mapping[str, Callable[..., Ball]] = {
     "EXPM1": lambda a: a.expm1(),
     "SQRT": lambda a: a.sqrt(),
     "TANH": lambda a: a.tanh(),
-    "SECH": lambda a: a.sech(),
+    "SECH2": lambda a: a.sech() ** 2,
     "ERF": lambda a: a.erf(),
     "ERFC": lambda a: a.erfc(),
     "SIN": lambda a: a.sin(),

@@ -5,7 +5,7 @@ A *chunk* is one layer, or the loss, of one answer. Its number is the index into
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,76 +32,74 @@ class Malformed(NamedTuple):
     reason: str
 
 
-@dataclass
-class _Parts:
-    """The tensors of the operations of one tape, as they are collected, chunk by chunk."""
-
-    chunks: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    arrays: defaultdict[str, list[Array]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, chunk: int, columns: int, **arrays: Array) -> None:
-        """Add the arrays of one chunk, (columns, …) or flat."""
-        self.chunks.append(chunk)
-        self.sizes.append(columns)
-        for name, array in arrays.items():
-            self.arrays[name].append(array)
+_Part = tuple[Any, ...]
+"""Some tensors of one chunk: its number, how many columns it has, then the arrays."""
 
 
 class _Collected:
-    """The columns of one dtype and width, tape by tape."""
+    """The columns of one dtype and width, tape by tape; `names` are those of the arrays."""
 
-    def __init__(self, dtype: np.dtype[Any], width: int, elementwise: bool) -> None:
+    def __init__(
+        self, dtype: np.dtype[Any], width: int, elementwise: bool, names: Sequence[str]
+    ) -> None:
         self.dtype, self.width, self.elementwise = dtype, width, elementwise
-        self.tapes: dict[Tape, _Parts] = {}
-
-    def parts(self, tape: Tape) -> _Parts:
-        """Return the tensors that are collected for one tape."""
-        found = self.tapes.get(tape)
-        if found is None:
-            found = self.tapes[tape] = _Parts()
-        return found
+        self.tapes: defaultdict[Tape, list[_Part]] = defaultdict(list)
+        self._place = {name: k for k, name in enumerate(("chunk", "size", *names))}
 
     @property
     def empty(self) -> bool:
         """Whether nothing was collected: all answers are malformed."""
-        return not any(parts.chunks for parts in self.tapes.values())
+        return not any(self.tapes.values())
+
+    def _all(self, name: str) -> list[Any]:
+        """Return one array (or the number, or the size) of every chunk, tape by tape."""
+        k = self._place[name]
+        return [part[k] for parts in self.tapes.values() for part in parts]
 
     def array(self, name: str) -> Array:
         """Return one array of all columns, (K, M), in float64 at least."""
-        given = [array for parts in self.tapes.values() for array in parts.arrays[name]]
+        given = self._all(name)
         number = np.promote_types(given[0].dtype, np.float64)
         if self.elementwise or given[0].ndim == 1:
             return np.concatenate(given, axis=None)[None].astype(number)
         return np.ascontiguousarray(np.concatenate(given).T, number)
 
-    def columns(self, variables: str, rest: str = "") -> Columns:
-        """Return the columns; `variables` and `rest` name the arrays that are their inputs."""
+    def columns(self, variables: str, rest: str = "", row: str = "") -> Columns:
+        """Return the columns.
+
+        `variables` and `rest` name the arrays that are their inputs, `row` the numbers of their
+        rows; without it they are counted from 0 in each chunk.
+        """
         taken = self.array(variables)
         inputs = np.zeros((max(tape.inputs for tape in self.tapes), taken.shape[1]), taken.dtype)
         inputs[: self.width] = taken
-        counts = [sum(parts.sizes) for parts in self.tapes.values()]
+        counts = [sum(part[1] for part in parts) for parts in self.tapes.values()]
         start = 0
         for parts, count in zip(self.tapes.values(), counts, strict=True):
-            if parts.arrays[rest]:
-                more = np.concatenate(parts.arrays[rest]).T
-                inputs[self.width : self.width + len(more), start : start + count] = more
+            if rest and (more := [part[self._place[rest]] for part in parts])[0] is not None:
+                of_tape = np.concatenate(more).T
+                inputs[self.width : self.width + len(of_tape), start : start + count] = of_tape
             start += count
-        sizes = np.array([n for parts in self.tapes.values() for n in parts.sizes])
-        chunks = np.array([chunk for parts in self.tapes.values() for chunk in parts.chunks])
-        rows = [row for parts in self.tapes.values() for row in parts.arrays["row"]]
-        within = np.arange(start) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        sizes, chunks = np.array(self._all("size")), np.array(self._all("chunk"))
+        if row:
+            rows = np.concatenate(self._all(row))
+        else:
+            rows = np.arange(start) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         return Columns(
             list(self.tapes), np.repeat(np.arange(len(counts)), counts), self.dtype, self.width,
-            inputs, np.repeat(chunks, sizes), np.concatenate(rows) if rows else within,
-            self.elementwise,
+            inputs, np.repeat(chunks, sizes), rows, self.elementwise,
         )  # fmt: skip
 
 
 class Gathered:
-    """Every tensor of every answer to a block of problems."""
+    """Every tensor of every answer to a block of problems.
+
+    `of_activations` and `of_losses` are the names of the tensors that are collected of each.
+    """
 
     order = 1
+    of_activations: tuple[str, ...] = ("z", "a", "da", "dz")
+    of_losses: tuple[str, ...] = ("y", "da")
 
     def __init__(self, problems: Sequence[Problem], answers: Sequence[tuple[int, Answer]]) -> None:
         """Collect answers, each given with the index of its problem."""
@@ -134,7 +132,7 @@ class Gathered:
     def losses(self, *names: str) -> Iterator[tuple[Columns, list[Array]]]:
         """Yield the columns of losses of one dtype and width, and some tensors there."""
         for found in _filled(self._losses):
-            yield found.columns("y", "given"), [found.array(name) for name in names]
+            yield found.columns("y", "given", "row"), [found.array(name) for name in names]
 
     def _plan(self, problem: Problem) -> "AnswerLayout":
         """Return where the tensors of answers to a problem are collected."""
@@ -146,50 +144,46 @@ class Gathered:
             width = layer.width if operation.rowwise else None
             tape = activation_tape(operation, layer.parameters, width, self.order)
             size = (dtype, *map(padded, (problem.batch, d_in, layer.width)))
-            parts = _collected(self._activations, dtype, width).parts(tape)
+            kind = _collected(self._activations, dtype, width, self.of_activations)
             columns = problem.batch if width else problem.batch * layer.width
             weight = problem.parameters[f"layers.{i}.weight"]
             bias = problem.parameters[f"layers.{i}.bias"] if layer.bias else None
-            layers.append(_LayerSlots(self.dense[size], parts, columns, weight, bias))
+            layers.append(_LayerSlots(self.dense[size], kind.tapes[tape], columns, weight, bias))
             d_in = layer.width
         loss = LossPlan(problem, self.order)
         width = None if loss.elementwise else d_in
-        kind = _collected(self._losses, dtype, width)
-        expected = expected_tensors(problem, self.order)
-        return AnswerLayout(
-            problem,
-            dtype,
-            [(kind.parts(tape), at, scale, given) for tape, at, scale, given in loss.groups],
-            layers,
-            loss,
-            expected,
-            [shape for *_, shape in expected[1:]],
-        )
+        names = ("row", "scale", "given", *self.of_losses)
+        kind = _collected(self._losses, dtype, width, names)
+        losses = [(kind.tapes[tape], at, scale, given) for tape, at, scale, given in loss.groups]
+        return AnswerLayout(problem, dtype, losses, layers, loss, self.order)
 
     def _add(self, number: int, plan: "AnswerLayout", tensors: list[Any]) -> None:
         """Collect one answer's tensors, given in the order of `expected_tensors`."""
-        chunks, of_parameters = self.chunks, iter(tensors[1 + 4 * len(plan.layers) :])
-        a, da = plan.problem.x, tensors[-1]
+        chunks, count = self.chunks, 2 * len(plan.layers)
+        values, gradients = tensors[1 : count + 1], tensors[count + 1 :]
+        of_parameters = iter(gradients[count:])
+        a, da = plan.problem.x, gradients[-1]
         for i, (dense, parts, columns, weight, bias) in enumerate(plan.layers):
             below, dbelow = a, da
-            z, dz, a, da = tensors[1 + 4 * i : 5 + 4 * i]
+            z, a = values[2 * i : 2 * i + 2]
+            dz, da = gradients[2 * i : 2 * i + 2]
             dweight = next(of_parameters)
             dbias = None if bias is None else next(of_parameters)
             dense.append(
                 DenseTensors(number, i, below, weight, bias, z, dz, dweight, dbias, dbelow)
             )
-            parts.add(len(chunks), columns, z=z, a=a, da=da, dz=dz)
+            parts.append((len(chunks), columns, z, a, da, dz))
             chunks.append((number, i))
-        self.add_loss(number, plan, y=a, da=da)
+        self.add_loss(number, plan, a, da)
 
-    def add_loss(self, number: int, plan: "AnswerLayout", **tensors: Array) -> None:
+    def add_loss(self, number: int, plan: "AnswerLayout", *tensors: Array) -> None:
         """Collect the rows of a loss, or its entries if it is elementwise."""
         if plan.loss.elementwise:
-            tensors = {name: tensor.ravel() for name, tensor in tensors.items()}
+            tensors = tuple(tensor.ravel() for tensor in tensors)
+        chunk = len(self.chunks)
         for parts, rows, scale, given in plan.losses:
-            of_rows = {name: tensor[rows] for name, tensor in tensors.items()}
-            more = {} if given is None else {"given": given}
-            parts.add(len(self.chunks), len(rows), row=rows, scale=scale, **of_rows, **more)
+            of_rows = [tensor[rows] for tensor in tensors]
+            parts.append((chunk, len(rows), rows, scale, given, *of_rows))
         self.chunks.append((number, -1))
 
 
@@ -198,10 +192,10 @@ def _filled(groups: dict[Any, _Collected]) -> list[_Collected]:
 
 
 def _collected(
-    groups: dict[Any, _Collected], dtype: np.dtype[Any], width: int | None
+    groups: dict[Any, _Collected], dtype: np.dtype[Any], width: int | None, names: Sequence[str]
 ) -> _Collected:
     if (dtype, width) not in groups:
-        groups[dtype, width] = _Collected(dtype, width or 1, width is None)
+        groups[dtype, width] = _Collected(dtype, width or 1, width is None, names)
     return groups[dtype, width]
 
 
@@ -209,38 +203,55 @@ class _LayerSlots(NamedTuple):
     """Where one layer's tensors are collected, how many columns it has, and its parameters."""
 
     dense: list[DenseTensors]
-    parts: _Parts
+    parts: list[_Part]
     columns: int
     weight: Any
     bias: Any
 
 
-class AnswerLayout(NamedTuple):
+class AnswerLayout:
     """Where the tensors of a problem's answers are collected, and their names and shapes."""
 
-    problem: Problem
-    dtype: np.dtype[Any]
-    losses: list[tuple[_Parts, Array, Array, Array | None]]
-    layers: list[_LayerSlots]
-    loss: "LossPlan"
-    expected: list[tuple[str, str, tuple[int, ...]]]
-    shapes: list[tuple[int, ...]]  # of what is expected after the loss
+    def __init__(
+        self,
+        problem: Problem,
+        dtype: np.dtype[Any],
+        losses: list[tuple[list[_Part], Array, Array, Array | None]],
+        layers: list[_LayerSlots],
+        loss: "LossPlan",
+        order: int,
+    ) -> None:
+        self.problem, self.dtype, self.losses = problem, dtype, losses
+        self.layers, self.loss = layers, loss
+        self.expected = expected_tensors(problem, order)
+        self._shapes = [shape for *_, shape in self.expected[1:]]
+        names = [name for _, name, _ in self.expected[1:]]
+        values = 2 * len(layers)
+        gradients = len(names) // order - values
+        self._parts = [("values", itemgetter(*names[:values])),
+                       ("gradients", itemgetter(*names[values : values + gradients]))]  # fmt: skip
+        if order == 2:
+            self._parts += [("tangents", self._parts[0][1]), ("products", self._parts[1][1])]
 
     def tensors(self, answer: Answer) -> list[Any]:
         """Return the tensors of an answer in the expected order, None for a missing one."""
-        kinds = {
-            "forward": answer.values, "gradient": answer.gradients,
-            "tangent": answer.tangents, "product": answer.products,
-        }  # fmt: skip
-        return [answer.loss, *(kinds[kind].get(name) for kind, name, _ in self.expected[1:])]
+        found = [answer.loss]
+        try:
+            for kind, get in self._parts:
+                found += get(getattr(answer, kind))
+        except KeyError:
+            kinds = {"forward": answer.values, "gradient": answer.gradients,
+                     "tangent": answer.tangents, "product": answer.products}  # fmt: skip
+            return [answer.loss, *(kinds[kind].get(name) for kind, name, _ in self.expected[1:])]
+        return found
 
     def fits(self, tensors: list[Any]) -> bool:
         """Return whether every tensor is an array of the shape and dtype that is expected."""
         loss, *arrays = tensors
         return (
             set(map(type, arrays)) == {np.ndarray}
-            and [array.shape for array in arrays] == self.shapes
-            and {array.dtype for array in arrays} == {self.dtype}
+            and list(map(_shape_of, arrays)) == self._shapes
+            and set(map(_dtype_of, arrays)) == {self.dtype}
             and not mismatch(loss, self.dtype, self.expected[0][2])
         )
 
@@ -250,6 +261,9 @@ class AnswerLayout(NamedTuple):
             if reason := mismatch(value, self.dtype, shape):
                 named = name if kind in ("loss", "gradient") else f"{kind} {name}"
                 yield Malformed(number, named, reason)
+
+
+_shape_of, _dtype_of = attrgetter("shape"), attrgetter("dtype")
 
 
 class LossPlan:
@@ -265,9 +279,9 @@ class LossPlan:
         self.elementwise = operation.elementwise
         divisor = 1 if network.reduction == "none" else exact_divisor(problem)
         with np.errstate(all="ignore"):
-            whole = np.asarray(1.0 if problem.weights is None else problem.weights, Extended)
             over = Extended(divisor.denominator) / Extended(divisor.numerator)
-            scale = np.broadcast_to(whole * over, (n,)).astype(wide(problem.dtype))
+            scale = np.full(n, over) if problem.weights is None else problem.weights * over
+            scale = scale.astype(wide(problem.dtype))
         self.divisor, self.scale, self.order = float(divisor), scale, order
         self.groups: list[tuple[Tape, Array, Array, Array | None]] = []
         (self._by_entries if operation.elementwise else self._by_rows)(problem)
@@ -330,7 +344,8 @@ def mismatch(value: object, dtype: np.dtype[Any], shape: tuple[int, ...]) -> str
 def expected_tensors(problem: Problem, order: int = 1) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return (kind, name, shape) of every tensor of a complete answer, the loss first.
 
-    At order 2 the tangents of the values and the products of the cotangents follow, in that order.
+    First the values of the steps, then the cotangents. At order 2 the tangents of the values and
+    the products of the cotangents follow, in that order.
     """
     if order == 2:
         still = expected_tensors(problem)
@@ -341,9 +356,9 @@ def expected_tensors(problem: Problem, order: int = 1) -> list[tuple[str, str, t
     found: list[tuple[str, str, tuple[int, ...]]] = [
         ("loss", "loss", each if network.reduction == "none" else ())
     ]
-    for i, layer in enumerate(network.layers):
-        z, a, shape = f"layers.{i}.z", f"layers.{i}.a", (n, layer.width)
-        found += (("forward", z, shape), ("gradient", z, shape))
-        found += (("forward", a, shape), ("gradient", a, shape))
+    of_steps = [(f"layers.{i}.{part}", (n, layer.width))
+                for i, layer in enumerate(network.layers) for part in "za"]  # fmt: skip
+    found += [("forward", name, shape) for name, shape in of_steps]
+    found += [("gradient", name, shape) for name, shape in of_steps]
     found += [("gradient", name, shape) for name, shape in network.parameter_shapes().items()]
     return [*found, ("gradient", "x", problem.x.shape)]

@@ -161,7 +161,7 @@ class _Propagation:
 
         That of an exponential is relative to 1, not to its value, because slopes are taken from
         rounded results: s (1 - s) of a sigmoid, p (1 - p) of a softmax. The same holds for
-        1 - tanh², which here is the square of 1/cosh.
+        1 - tanh², which here is SECH2: tanh² may be off by twice what tanh may.
         """
         u = self.unit.u
         if name in ("ADD", "SUB", "SHIFT"):  # no underflow
@@ -169,9 +169,8 @@ class _Propagation:
         if name in ("MUL", "DIV", "SQRT"):
             return np.asarray(u * size + self.unit.floor)
         own = self.function * (u * (np.maximum(size, 1) if name == "EXP" else size))
-        if name == "SECH":
-            lost = self.function * u
-            own = np.maximum(own, np.minimum(lost / size, np.sqrt(lost)))
+        if name == "SECH2":
+            own = np.maximum(own, 2 * self.function * u)
         return np.asarray(own + self.function * self.unit.floor)
 
 
@@ -216,7 +215,7 @@ _VALUES: dict[str, Callable[..., Array]] = {
     "EXPM1": np.expm1,
     "SQRT": np.sqrt,
     "TANH": np.tanh,
-    "SECH": lambda a: 1 / np.cosh(a),
+    "SECH2": lambda a: 1 / np.cosh(a) ** 2,
     "ERF": _erf,
     "ERFC": lambda a: 1 - _erf(a),
     "SIN": np.sin,
@@ -233,7 +232,7 @@ _SLOPES: dict[str, Callable[..., tuple[Array | float, ...]]] = {
     "EXPM1": lambda y, a: (y + 1,),
     "SQRT": lambda y, a: (0.5 / y,),
     "TANH": lambda y, a: (1 - y * y,),
-    "SECH": lambda y, a: (y,),
+    "SECH2": lambda y, a: (2 * y,),
     "ERF": lambda y, a: (_BELL * np.exp(-a * a),),
     "ERFC": lambda y, a: (_BELL * np.exp(-a * a),),
     "SIN": lambda y, a: (1.0,),

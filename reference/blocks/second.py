@@ -46,18 +46,24 @@ class _SecondGathered(Gathered):
     """The tensors of second order of every answer to a block of problems."""
 
     order = 2
+    of_activations = ("z", "tz", "ta", "da", "tda", "tdz")
+    of_losses = ("y", "ty", "tda")
 
     def _add(self, number: int, plan: AnswerLayout, tensors: list[Any]) -> None:
         """Collect one answer's tensors, given in the order of `expected_tensors`."""
         assert isinstance(plan.problem, DirectedProblem)
-        direction, count = plan.problem.direction, len(tensors) // 2
-        still, moves = tensors[1 : count + 1], tensors[count + 1 :]
-        of_parameters = iter(moves[4 * len(plan.layers) :])
-        a, ta, tda = plan.problem.x, direction["x"], moves[-1]
+        direction, count = plan.problem.direction, 2 * len(plan.layers)
+        tensors = tensors[1:]
+        of_order = len(tensors) // 2
+        values, gradients = tensors[:count], tensors[count:of_order]
+        tangents, products = tensors[of_order : of_order + count], tensors[of_order + count :]
+        of_parameters = iter(products[count:])
+        a, ta, tda = plan.problem.x, direction["x"], products[-1]
         for i, (dense, parts, columns, weight, bias) in enumerate(plan.layers):
             below, tbelow, tdbelow = a, ta, tda
-            z, dz, a, da = still[4 * i : 4 * i + 4]
-            tz, tdz, ta, tda = moves[4 * i : 4 * i + 4]
+            step = slice(2 * i, 2 * i + 2)
+            (z, a), (dz, da) = values[step], gradients[step]
+            (tz, ta), (tdz, tda) = tangents[step], products[step]
             moved = DenseTensors(
                 number, i, tbelow, direction[f"layers.{i}.weight"],
                 None if bias is None else direction[f"layers.{i}.bias"], tz, tdz,
@@ -65,9 +71,9 @@ class _SecondGathered(Gathered):
                 (below, weight, dz),
             )  # fmt: skip
             dense.append(moved)
-            parts.add(len(self.chunks), columns, z=z, tz=tz, ta=ta, da=da, tda=tda, tdz=tdz)
+            parts.append((len(self.chunks), columns, z, tz, ta, da, tda, tdz))
             self.chunks.append((number, i))
-        self.add_loss(number, plan, y=a, ty=ta, tda=tda)
+        self.add_loss(number, plan, a, ta, tda)
 
 
 class TangentCheck(SlopeCheck):

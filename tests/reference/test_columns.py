@@ -123,7 +123,7 @@ def test_an_error_in_the_evaluation_is_found(broken: str, monkeypatch: pytest.Mo
 
 
 @given(
-    name=st.sampled_from(["EXP", "EXPM1", "TANH", "SECH"]),
+    name=st.sampled_from(["EXP", "EXPM1", "TANH", "SECH2"]),
     middle=st.floats(-1e30, 1e30) | st.floats(-50, 50),
     radius=st.floats(0, 1e30) | st.floats(0, 50),
     share=st.floats(-1, 1),

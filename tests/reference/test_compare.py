@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from reference import compare as compare_module
-from reference.compare import compare, distance, distances, largest_finite, ulps_between
+from reference.compare import compare, distance, farthest, largest_finite, ulps_between
 from reference.oracles import Answer
 
 floats = st.floats(width=64, allow_nan=False)
@@ -66,9 +66,9 @@ def test_one_tensor_of_another_dtype_is_infinitely_far_on_either_side(who: str) 
     plain = Answer("a", np.float32(1), {n: np.ones(2, np.float32) for n in ("w", "b")})
     odd = replace(plain, gradients={**plain.gradients, "w": np.ones(2)})
     pair = (odd, plain) if who == "left" else (plain, odd)
-    same, found = distances([plain, pair[0]], [plain, pair[1]])
-    assert same.difference == [0, 0, 0]
-    assert found.tensors == ["loss", "w", "b"] and found.difference == [0, math.inf, 0]
+    same, found = farthest({"a": [plain, pair[0]], "b": [plain, pair[1]]})
+    assert same == (0, "loss", "a, a")
+    assert found == (math.inf, "w", "a, a")
 
 
 def test_loss_comes_first_and_every_tensor_follows() -> None:
@@ -128,19 +128,32 @@ def pairs_of_answers(draw: st.DrawFn) -> tuple[Answer, Answer]:
 
 @given(st.lists(pairs_of_answers(), max_size=5), st.integers(1, 40))
 @np.errstate(all="ignore")
-def test_a_sweep_over_many_pairs_says_what_each_tensor_by_itself_does(
+def test_of_many_problems_the_farthest_is_what_each_tensor_by_itself_says(
     pairs: list[tuple[Answer, Answer]], at_once: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reference.compare.AT_ONCE", at_once)
-        found = distances([left for left, _ in pairs], [right for _, right in pairs])
+        found = farthest({"a": [left for left, _ in pairs], "b": [right for _, right in pairs]})
     assert len(found) == len(pairs)
     for (left, right), together in zip(pairs, found, strict=True):
-        assert together.tensors == ["loss", *left.gradients]
-        for name, difference, scale in zip(*together, strict=True):
-            a = np.asarray(left.loss if name == "loss" else left.gradients[name])
-            b = right.loss if name == "loss" else right.gradients.get(name, np.empty(0))
-            alone = distance(name, a, b).difference
-            # NaN beside a number is infinitely far; the sweep says NaN of it.
-            assert difference == alone or (math.isnan(difference) and alone == math.inf)
-            assert scale == largest_finite(a)
+        alone = {}
+        for name, a in {"loss": np.asarray(left.loss), **left.gradients}.items():
+            b = np.asarray(right.loss) if name == "loss" else right.gradients.get(name, np.empty(0))
+            far = distance(name, a, b).difference
+            scale = largest_finite(a)
+            alone[name] = far / scale if far and scale else math.inf if far else 0.0
+        assert together.scaled == max(alone.values())
+        assert alone[together.tensor] == together.scaled
+        assert together.between == "a, b"
+
+
+def test_of_three_sides_the_farthest_from_the_first_is_named() -> None:
+    def side(name: str, off: float) -> Answer:
+        return Answer(name, np.float64(1), {"w": np.array([2.0, 4.0 + off])})
+
+    skipped = Answer("jax", status="skipped", reason="not installed")
+    given = {"manual": side("manual", 0), "torch": side("torch", 1), "jax": side("jax", -2)}
+    assert farthest({name: [one] for name, one in given.items()}) == [(0.5, "w", "manual, jax")]
+    (found,) = farthest({**{name: [one] for name, one in given.items()}, "jax": [skipped]})
+    assert found == (0.25, "w", "manual, torch")
+    assert farthest({"manual": [given["manual"]], "jax": [skipped]}) == [(0, "", "")]
