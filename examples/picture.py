@@ -1,7 +1,7 @@
 """The pictures of the README and of docs: `python examples/picture.py REPORT BOOK CHECK FOLDER`.
 
-The first three are folders that `manual-backprop report`, `book` and `check` have written. Each page
-is opened from its file with the network off, as a reader opens it. So the pictures are made again:
+The first three are folders that `manual-backprop report`, `book` and `check` have written. Each
+page is opened from its file with the network off, as a reader opens it. To make all pictures again:
 
     manual-backprop report --out report
     manual-backprop book --out book

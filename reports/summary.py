@@ -280,6 +280,11 @@ class Summary:
         return "open" if undecided or self.run.unfinished or self.run.unsound else "right"
 
     @property
+    def unsound(self) -> int:
+        """Audited problems in which the judge is wrong; older reports only list them."""
+        return self.run.unsound_problems or len(self.run.unsound)
+
+    @property
     def headline(self) -> str:
         """The verdict on the hand-written side in one sentence, then what limits or adds to it."""
         return " ".join([self._judgement(), *self._reservations()])
@@ -321,9 +326,8 @@ class Summary:
         if self.wrong and self.crashes:  # else the judgement says so
             sentences.append(f"There is no verdict on {' and '.join(self._crashed())}.")
         if self.run.unsound:
-            wrong = self.run.unsound_problems or len(self.run.unsound)  # older reports do not count
             sentences.append(
-                f"The judge is wrong in {wrong:,} of {self.run.audited:,} "
+                f"The judge is wrong in {self.unsound:,} of {self.run.audited:,} "
                 f"problems that were certified as a whole: {self.run.unsound[0]}."
             )
         for kind, verb, remark in (
