@@ -67,6 +67,14 @@ class ColumnValues:
     tied: npt.NDArray[np.bool_]
     near: npt.NDArray[np.bool_]
 
+    def astype(self, dtype: np.dtype) -> "ColumnValues":
+        """Return the same numbers in a type that holds them."""
+        value, value_radius, slope, slope_radius = (
+            array.astype(dtype)
+            for array in (self.value, self.value_radius, self.slope, self.slope_radius)
+        )
+        return ColumnValues(value, value_radius, slope, slope_radius, self.tied, self.near)
+
 
 def wide(dtype: np.dtype) -> np.dtype:
     """Return the floating type in which problems of a dtype are certified."""
@@ -185,8 +193,9 @@ class _Evaluation:
             for number, node in chunk.table.node_of_input.items():
                 at = self.start[chunk.nodes + node] + chunk.before
                 self.mid[at : at + n] = chunk.inputs[number]
-            reach = _NEAR * np.abs(chunk.inputs).max(axis=0)
-            self.reach[chunk.column : chunk.column + n] = reach
+            if chunk.table.decides:
+                reach = _NEAR * np.abs(chunk.inputs).max(axis=0)
+                self.reach[chunk.column : chunk.column + n] = reach
         if len(constants):
             sizes = self.sizes[constants]
             held = [table.constants_in(self.dtype) for table in tables]

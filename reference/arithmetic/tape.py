@@ -499,6 +499,11 @@ class Table:
     ]  # (long double, radius) of each constant node, in order
     _constants: dict[np.dtype, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
+    @cached_property
+    def decides(self) -> bool:
+        """Whether it has a decision c > 0, WHERE or PICK."""
+        return bool(np.isin(self.code, (CODE["WHERE"], CODE["PICK"])).any())
+
     def constants_in(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
         """Return the constants rounded to a floating type, and the error of each."""
         if dtype not in self._constants:

@@ -61,7 +61,7 @@ class _Collected:
         given = self._all(name)
         number = np.promote_types(given[0].dtype, np.float64)
         if self.elementwise or given[0].ndim == 1:
-            return np.concatenate(given, axis=None)[None].astype(number)
+            return np.concatenate(given, axis=None, dtype=number)[None]
         return np.ascontiguousarray(np.concatenate(given).T, number)
 
     def columns(self, variables: str, rest: str = "", row: str = "") -> Columns:

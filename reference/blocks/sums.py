@@ -72,6 +72,11 @@ class SumCheck:
     _units: int
 
     @cached_property
+    def full(self) -> bool:
+        """Whether nothing is padding."""
+        return bool(self.inside.all())
+
+    @cached_property
     def magnitude(self) -> Array:
         """Σ|terms| of each sum, rounded up."""
         with np.errstate(all="ignore"):
@@ -152,8 +157,9 @@ class SumCheck:
                 magnitude += np.abs(self.plus)[:, None]
             total -= self.given
             magnitude *= share[:, None, None]
-            np.abs(total, out=total)
-            found = (total <= magnitude) | ~self.inside
+            found = np.abs(total, out=total) <= magnitude
+        if not self.full:
+            found |= ~self.inside
         return np.asarray(found.all(axis=(1, 2)))
 
     def _right_by_split_products(self, unit: RoundingUnit) -> npt.NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from reference.blocks.columns import (
     ValueCheck,
     conditioning,
     evaluate_columns,
+    losses_in_float64,
     surely_right,
     undecided_in_float64,
 )
@@ -195,16 +196,18 @@ class Weighing:
         ]
         activations = [job for job in jobs if len(job[0].tape)]
         losses = list(self.gathered.losses("scale", "da"))
-        evaluate_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
+        open_losses = [self._open_losses(*job) for job in losses]
+        evaluate_columns([*(job[0] for job in activations), *(job[1] for job in open_losses)])
         rest: list[tuple[Check, Array, str]] = []
         for columns, tensors in activations:
             columns, (a, da, dz) = self._not_surely_right(columns, columns.widened(tensors))
             rest += self._strict(ValueCheck(columns, a), "forward {}.a")
             rest += self._strict(SlopeCheck(columns, dz, da), "{}.z")
-        for columns, tensors in losses:
+        for (every, _), (which, columns, tensors) in zip(losses, open_losses, strict=True):
             scale, da = columns.widened(tensors)
-            assert columns.found is not None
-            ValueCheck(columns, columns.found.value).settled(self._units(columns.dtype)[0])
+            self._settle(columns)
+            if columns is not every:
+                every.put(which, columns)
             unit = np.finfo(scale.dtype).eps
             roundings = self.batches[self.answer_of[columns.chunk]] + 4
             check = SlopeCheck(columns, da, scale, 4 * unit * np.abs(scale), roundings)
@@ -213,6 +216,22 @@ class Weighing:
         scaled = [(columns, scale) for columns, (scale, _) in losses]
         for dtype in dict.fromkeys(columns.dtype for columns, _ in scaled):
             self._losses(dtype, [job for job in scaled if job[0].dtype == dtype])
+
+    def _open_losses(
+        self, columns: Columns, tensors: list[Array]
+    ) -> tuple[npt.NDArray[np.intp], Columns, list[Array]]:
+        """Return which losses are not evaluated yet, or not well enough, and these columns."""
+        if not columns.elementwise or columns.dtype != np.float64:
+            return np.arange(len(columns.tape)), columns, tensors
+        unit = self._units(columns.dtype)[0]
+        open_ = losses_in_float64(columns, unit, *columns.widened(tensors))
+        self.weighed.entries += len(columns.tape) - len(open_)
+        return open_, columns.take(open_), [tensor[:, open_] for tensor in tensors]
+
+    def _settle(self, columns: Columns) -> None:
+        """Let arb evaluate the losses whose error bound is not below what *strict* allows."""
+        assert columns.found is not None
+        ValueCheck(columns, columns.found.value).settled(self._units(columns.dtype)[0])
 
     def _undecided_in_float64(self, columns: Columns, tensors: list[Array]) -> _WithTensors:
         """Return the columns that a quick evaluation in float64 does not show to be right."""
@@ -368,9 +387,12 @@ class Weighing:
         for columns, scale in jobs:
             which = np.flatnonzero(np.isin(self.answer_of[columns.chunk], numbers))
             if len(which):
-                chosen.append((columns.take(which), scale[:, which]))
+                part = columns.take(which)
+                chosen.append((part.at(part.inputs), scale[:, which]))
         flushed = [(columns.flushed(units[0].tiny), scale) for columns, scale in chosen]
-        evaluate_columns([job[0] for job in flushed])
+        evaluate_columns([job[0] for job in (*chosen, *flushed)])
+        for columns, _ in chosen:
+            self._settle(columns)
         plain, small = (self._loss_checks(dtype, made) for made in (chosen, flushed))
         for check, other in zip(plain, small, strict=True):
             self._loss(check, other, units)

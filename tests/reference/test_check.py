@@ -413,7 +413,23 @@ def test_a_name_explains_and_does_not_decide() -> None:
     assert inside(source, like="tanh").ok
     result = inside(source, like="sigmoid")
     assert result.ok
-    assert any("is another function than sigmoid: it is tanh" in r for r in result.parts[0].remarks)
+    named = "computes the operation tanh, not the operation sigmoid"
+    assert any(named in remark for remark in result.parts[0].remarks)
+
+
+def test_a_gelu_of_another_formula_is_not_said_to_be_gelu_and_not_to_be() -> None:
+    formula = "np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)"
+    slope = "np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)"
+    result = inside(
+        f"import numpy as np\ndef gelu(x):\n    return 0.5 * x * (1 + np.tanh({formula}))\n"
+        f"def gelu_backward(x, dy):\n    t = np.tanh({formula})\n"
+        f"    return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t**2) * {slope})\n",
+        like="gelu",
+    )
+    assert result.ok and result.parts[0].remarks == (
+        "your function gelu computes the operation gelu_tanh, not the operation gelu; the gradient "
+        "is judged by your own forward",
+    )
 
 
 def test_single_objects_are_found_with_their_partners() -> None:
