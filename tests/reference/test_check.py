@@ -573,3 +573,30 @@ def test_another_order_of_gradients_is_said() -> None:
     assert text in " ".join(str(inside(source)).split())
     usual = source.replace("dout.sum(axis=0), x.T @ dout", "x.T @ dout, dout.sum(axis=0)")
     assert "come back in the order" not in str(inside(usual))
+
+
+def test_gradients_without_names_are_compared_at_their_places_beside_one_with_a_name() -> None:
+    """The bias gradient has the name of the argument; the other two are not dropped for it."""
+    source = textwrap.dedent(
+        """
+        import numpy as np
+
+        def forward(x, W, b):
+            return np.tanh(x @ W + b)
+
+        def backward(x, W, b, dy):
+            y = np.tanh(x @ W + b)
+            dz = dy * (1 - y * y)
+            p = dz @ W.T
+            q = x.T @ dz
+            b = dz.sum(0)
+            return p, q, b
+        """
+    )
+    (part,) = inside(source).parts
+    assert part.verdict == "right" and part.missing == ()
+    for wrong in ("p = 2 * dz @ W.T", "q = x.T @ dz + 1", "b = dz.mean(0)"):
+        right = next(line for line in source.splitlines() if f"    {wrong[0]} = " in line).strip()
+        assert inside(source.replace(right, wrong)).parts[0].verdict == "wrong", wrong
+    (beside,) = inside(source.replace("return p, q, b", "return y, q, b")).parts
+    assert beside.verdict == "right"  # the output is not taken for the gradient of x
