@@ -108,3 +108,159 @@ def test_a_gradient_of_zeros_fits_every_factor(source: str, seed: int) -> None:
 def test_another_factor_of_one_weight_is_wrong(source: str, right: str, wrong: str) -> None:
     assert source.count(right) == 1
     assert inside(source.replace(right, wrong), problems=10, seed=3).exit_code == 1
+
+
+CLASS_WITH_A_LOSS = """
+import numpy as np
+
+class Net:
+    def __init__(self, n_in, n_out):
+        self.W = np.random.randn(n_in, n_out)
+        self.b = np.zeros(n_out)
+
+    def forward(self, X):
+        self.X = X
+        z = X @ self.W + self.b
+        e = np.exp(z - z.max(1, keepdims=True))
+        self.p = e / e.sum(1, keepdims=True)
+        return self.p
+
+    def loss(self, X, y):
+        p = self.forward(X)
+        return -np.log(p[np.arange(len(y)), y]).mean()
+
+    def backward(self, y):
+        N = len(y)
+        dz = self.p.copy()
+        dz[np.arange(N), y] -= 1
+        dz /= N
+        self.dW = self.X.T @ dz
+        self.db = dz.sum(0)
+"""
+
+COST_BESIDE = """
+import numpy as np
+
+def forward_propagation(X, parameters):
+    A = 1 / (1 + np.exp(-(parameters["W"] @ X + parameters["b"])))
+    return A, {"A": A}
+
+def compute_cost(A, Y):
+    m = Y.shape[1]
+    return -np.sum(Y * np.log(A) + (1 - Y) * np.log(1 - A)) / m
+
+def backward_propagation(parameters, cache, X, Y):
+    m = X.shape[1]
+    dZ = cache["A"] - Y
+    return {"dW": dZ @ X.T / m, "db": dZ.sum(axis=1, keepdims=True) / m}
+"""
+
+REGRESSION = """
+import numpy as np
+
+class LogisticRegression:
+    def __init__(self, n):
+        self.w = np.zeros(n)
+        self.b = 0.0
+
+    def predict(self, X):
+        return 1 / (1 + np.exp(-(X @ self.w + self.b)))
+
+    def gradient(self, X, y):
+        e = self.predict(X) - y
+        return X.T @ e / len(y), e.mean()
+
+    def loss(self, X, y):
+        p = self.predict(X)
+        return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+"""
+
+MEAN_IN_THE_STEP = """
+    def step(self, rate, N):
+        self.W -= rate / N * self.dW
+        self.b -= rate / N * self.db
+"""
+
+MEAN_IN_THE_LOOP = """
+def train(net, X, y):
+    for _ in range(100):
+        net.forward(X)
+        net.backward(y)
+        net.W -= 0.1 * net.dW / len(X)
+        net.b -= 0.1 * net.db / len(X)
+"""
+
+METRIC = """
+import numpy as np
+
+def mse(y_true, y_pred):
+    return np.mean((y_true - y_pred) ** 2)
+
+class LinearRegression:
+    def __init__(self, n_features):
+        self.w = np.zeros(n_features)
+        self.b = 0.0
+
+    def predict(self, X):
+        return X @ self.w + self.b
+
+    def gradient(self, X, y):
+        e = self.predict(X) - y
+        return X.T @ e / len(y), e.mean()
+"""
+
+
+@pytest.mark.parametrize("source", [CLASS_WITH_A_LOSS, COST_BESIDE, REGRESSION])
+def test_a_gradient_of_the_file_s_own_loss_is_right(source: str) -> None:
+    found = inside(source, problems=6)
+    assert found.exit_code == 0 and not found.parts[0].remarks, str(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "right", "wrong", "said"),
+    [
+        (CLASS_WITH_A_LOSS, "        dz /= N\n", "", "mean_left_out"),
+        (CLASS_WITH_A_LOSS, "dz /= N", "dz /= self.X.shape[1]", "by N, the gradients by D"),
+        (CLASS_WITH_A_LOSS, "dz /= N", "dz /= 2 * N", "½ times"),
+        (COST_BESIDE, "dZ = cache", "dZ = m * cache", ""),
+        (COST_BESIDE, "m = X.shape[1]", "m = X.shape[0]", "by N, the gradients by D"),
+        (COST_BESIDE, "m = X.shape[1]", "m = 1", "mean_left_out"),
+        (REGRESSION, "e / len(y), e.mean()", "e, e.sum()", "mean_left_out"),
+        (REGRESSION, "e / len(y), e.mean()", "e / X.shape[1], e.sum() / X.shape[1]", "by D"),
+    ],
+)
+def test_a_file_s_own_loss_judges_its_gradient(
+    source: str, right: str, wrong: str, said: str
+) -> None:
+    assert source.count(right) == 1
+    found = inside(source.replace(right, wrong), problems=6)
+    assert found.exit_code == 1, str(found)
+    assert said in " ".join(str(found).split())
+
+
+@pytest.mark.parametrize("later", [MEAN_IN_THE_STEP, MEAN_IN_THE_LOOP])
+def test_a_mean_that_is_taken_after_the_backward_is_accepted_with_a_remark(later: str) -> None:
+    """loss() is a mean over N; the backward gives sums, and the step divides them."""
+    source = CLASS_WITH_A_LOSS.replace("        dz /= N\n", "") + later
+    found = inside(source, problems=6)
+    assert found.exit_code == 0, str(found)
+    assert "those of loss() times a factor" in " ".join(str(found).split())
+    wrong = source.replace("dz[np.arange(N), y] -= 1", "dz[np.arange(N), y] -= 2")
+    assert inside(wrong, problems=6).exit_code == 1
+
+
+def test_an_error_that_is_printed_is_no_loss_to_judge_by() -> None:
+    found = inside(METRIC, problems=6)
+    assert found.exit_code == 0, str(found)
+    assert "those of mse() times a factor" in " ".join(str(found).split())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "spelled"), [("e / len(y), e.mean()", "1/N"), ("e * 2 / len(y), 2 * e.mean()", "2/N")]
+)
+def test_the_factor_of_a_guessed_loss_is_spelled_by_sizes_that_vary(
+    wrong: str, spelled: str
+) -> None:
+    source = REGRESSION.partition("    def loss")[0].replace("e / len(y), e.mean()", wrong)
+    found = " ".join(str(inside(source, problems=6)).split())
+    assert f"times {spelled}, certified" in found

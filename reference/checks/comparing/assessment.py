@@ -91,6 +91,13 @@ class Assessment:
         return all(r.telling for r in self.rows) and not self.dead
 
     @property
+    def common_factor(self) -> float | None:
+        """The one factor with which all claims are the truth, None where there is none."""
+        factors = [r.factor for r in self.rows if r.telling]
+        first = factors[0] if factors else None
+        return first if first is not None and all(r.fits(first) for r in self.rows) else None
+
+    @property
     def rank(self) -> tuple[float, float, float, float]:
         """How well it fits: more claims right, its own loss before a guessed one."""
         right = sum(r.right for r in self.rows)

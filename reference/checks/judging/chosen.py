@@ -32,6 +32,10 @@ class Chosen:
     differences: bool = False
     narrow: bool = False
     """Whether it is right with one output, and off by a common factor with several."""
+    binding: bool = False
+    """Whether its objective is a loss that stands beside the forward, and that it has to be of."""
+    multiple: str = ""
+    """A loss of the file whose gradients these are times a factor, where that is allowed."""
 
 
 def loss_is_written(unit: Unit, chosen: list[Chosen]) -> bool:

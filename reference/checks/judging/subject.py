@@ -175,6 +175,11 @@ class ReadingSubject(Subject):
                 "read with one output; with several, all gradients would be off by one factor: "
                 "the loss and its gradient divide by different numbers"
             )
+        if self.chosen.multiple:
+            found.append(
+                f"its gradients are those of {self.chosen.multiple} times a factor: the two divide "
+                "by different numbers"
+            )
         other, factors = self.chosen.other, [r.factor for r in self.chosen.first.rows]
         if other is None or None not in factors:  # off by a factor: the mistake says by which
             return found
