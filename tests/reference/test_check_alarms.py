@@ -1,5 +1,9 @@
 """No false alarm and no false RIGHT where a loss is not written beside a gradient."""
 
+import json
+import re
+
+import numpy as np
 import pytest
 from targetsources import inside
 
@@ -264,3 +268,45 @@ def test_the_factor_of_a_guessed_loss_is_spelled_by_sizes_that_vary(
     source = REGRESSION.partition("    def loss")[0].replace("e / len(y), e.mean()", wrong)
     found = " ".join(str(inside(source, problems=6)).split())
     assert f"times {spelled}, certified" in found
+
+
+SQUARE_LAYER = """
+import numpy as np
+
+def forward(X, W1, b1, W2, b2):
+    z1 = X @ W1 + b1
+    h1 = np.maximum(z1, 0)
+    out = np.tanh(h1 @ W2 + b2)
+    return out, (X, z1, h1, W2, out)
+
+def backward(dout, cache):
+    X, z1, h1, W2, out = cache
+    dz2 = dout * (1 - out**2)
+    dz1 = (dz2 @ W2) * (z1 > 0)
+    return {"W1": X.T @ dz1, "b1": dz1.sum(0), "W2": h1.T @ dz2, "b2": dz2.sum(0)}
+"""
+
+KINKED = {
+    "transposed": (SQUARE_LAYER, "", ""),
+    "in the slope": (SQUARE_LAYER.replace("dz2 @ W2)", "dz2 @ W2.T)"), "1 - out**2", "1 - out"),
+    "absolute value": (
+        SQUARE_LAYER.replace("dz2 @ W2)", "dz2 @ W2.T)").replace("np.maximum(z1, 0)", "abs(z1)"),
+        "(z1 > 0)",
+        "np.sign(z1) * (z1 > 0)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_smallest_problem_is_not_at_a_kink(name: str, seed: int) -> None:
+    """A weight of 1 x 1 is its own transpose: there it would be wrong at z1 = 0 alone."""
+    source, right, wrong = KINKED[name]
+    (part,) = inside(source.replace(right, wrong), problems=6, seed=seed).parts
+    assert part.verdict == "wrong"
+    given = {
+        key: np.array(json.loads(value))
+        for key, value in re.findall(r"(\w+) = (\[.*?\])(?=, \w+ = |$)", part.smallest)
+    }
+    assert name != "transposed" or given["W2"].shape != (1, 1)
+    assert np.all(given["X"] @ given["W1"] + given["b1"] != 0), part.smallest

@@ -41,6 +41,8 @@ class ProblemCase:
     """How many numbers the tape held: what it cost."""
     outcome: RunOutcome | None = None
     """Of a small problem of NumPy code: the run on plain floats."""
+    at_a_kink: bool = False
+    """Of the same: whether its forward has no derivative there, max(0, z) at z = 0."""
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,7 @@ class ReadingSubject(Subject):
         if found.objective.kind == "implicit" and self.spelling not in found.spellings:
             found.rows = []
         found.rows = [replace(r, got=_plain(r, plain)) for r in found.rows]
-        return ProblemCase(index, found, outcome=plain)
+        return ProblemCase(index, found, outcome=plain, at_a_kink=session.at_a_kink)
 
 
 def _plain(row: Row, outcome: RunOutcome) -> np.ndarray:
