@@ -116,16 +116,17 @@ def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
     """Return the letters' numbers for one problem.
 
     `style` says which: "distinct" (they differ from one another, so that a transposed weight
-    shows), "two" (2 everywhere: for code that names each entry), "image" sizes always fit a
-    3 x 3 kernel with stride 2 and padding 1, "pool" ones a 2 x 2 window.
+    shows), "two" (2 everywhere: for code that names each entry), "rows" (the same, but samples),
+    "image" sizes always fit a 3 x 3 kernel with stride 2 and padding 1, "pool" ones a 2 x 2 window.
     """
     return dict(_sizes(seed, index, style))
 
 
 @lru_cache(maxsize=4096)
 def _sizes(seed: int, index: int, style: str) -> dict[str, int]:
-    if style == "two":
-        return dict.fromkeys([*POOLS, "K", "Y", "X"], 2)
+    if style in ("two", "rows"):
+        twos = dict.fromkeys([*POOLS, "K", "Y", "X"], 2)
+        return twos | {"N": 3 + index % 3} if style == "rows" else twos
     rng = np.random.default_rng([seed, index, 77])
     while True:
         sizes = {k: int(v[0] if index == 0 else rng.choice(v)) for k, v in POOLS.items()}

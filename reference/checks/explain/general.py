@@ -103,11 +103,15 @@ def _nearly(
     text = min(fits or (), key=len, default=None)
     if text is None:
         return None
-    upside = f"1/({text})" if "·" in text else text[2:] if text.startswith("1/") else f"1/{text}"
+    loss, (above, _, below) = text_of(objective.output), text.partition("/")
+    if below and above != "1":
+        how = f"the loss is divided by {above}, the gradients by {below}."
+    else:
+        upside = f"1/({text})" if "·" in text else below or f"1/{text}"
+        how = f"the factor {upside} is left out."
     words = Words(
         "constant_factor",
-        f"The gradients are {text} times those of the loss that is computed, "
-        f"{text_of(objective.output)}: the factor {upside} is left out.",
+        f"The gradients are {text} times those of the loss that is computed, {loss}: {how}",
         f"{text} · right",
         "right",
     )
@@ -115,11 +119,14 @@ def _nearly(
 
 
 def _factors(sizes: Mapping[str, int]) -> dict[str, float]:
-    """Return what a loss is often divided by or multiplied with: N, 1/N, N·D, 2."""
+    """Return what a loss is often divided by or multiplied with: N, 1/N, N·D, N/D, 2."""
     letters = [k for k in ("N", "D", "C", "H", "T") if k in sizes]
     found = {"2": 2.0, "½": 0.5, **{k: float(sizes[k]) for k in letters}}
     found |= {f"N·{k}": float(sizes["N"] * sizes[k]) for k in letters if k != "N"}
-    return found | {f"1/{k}": 1 / v for k, v in found.items() if k not in ("2", "½")}
+    found |= {f"1/{k}": 1 / v for k, v in found.items() if k not in ("2", "½")}
+    other = [k for k in letters if k != "N"]
+    found |= {f"N/{k}": sizes["N"] / sizes[k] for k in other}
+    return found | {f"{k}/N": sizes[k] / sizes["N"] for k in other}
 
 
 def _is_nearly(row: Row, factor: float) -> bool:
