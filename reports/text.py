@@ -48,7 +48,8 @@ def render_text(
         rest = len(summary.findings) - FINDINGS_SHOWN
         if rest > 0:
             lines.append(f"  … and {rest:,} more in the page and in records.jsonl")
-    lines += ["", f"Run again: {one_line(shlex.join([*shlex.split(run.command), *options]))}"]
+    again = " ".join([run.command, *map(shlex.quote, options)])
+    lines += ["", f"Run again: {one_line(again)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -189,6 +189,11 @@ def test_the_headline_says_how_it_stands(fields: dict[str, Any], state: str, wor
         assert words.partition("(")[0].strip() in render(summary).replace("\\", "")
 
 
+def test_the_text_repeats_the_folder_in_the_command() -> None:
+    text = render_text(Summary([run(command="report 'x")]), options=["--out", "a b"])
+    assert text.endswith("Run again: report 'x --out 'a b'\n")
+
+
 def test_the_page_counts_all_problems_in_which_the_judge_is_wrong() -> None:
     summary = Summary([run(unsound=("0:7 jax x",), unsound_problems=1234, audited=5678)])
     assert "1,234 outside, which are errors of the judge" in render_html(summary)
