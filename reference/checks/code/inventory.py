@@ -193,7 +193,7 @@ def _is_function(thing: object) -> bool:
 def _framework_unit(
     name: str, kind: Kind, thing: Any, target: Target, backward: object = None
 ) -> Unit:
-    """Return a unit of a kind of its own; `backward` is the function by hand inside of it."""
+    """Return a unit that is not NumPy functions; `backward` is the function by hand in it."""
     routine = routine_of(name, backward or thing, target) or Routine(name, thing)
     return Unit(name, kind, routine, thing=thing)
 

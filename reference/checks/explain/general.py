@@ -1,7 +1,6 @@
-"""What is searched, and what is wrong with a reading as a whole.
+"""Chooses the readings, losses and problems that are searched, and finds what concerns all of them.
 
-The reading and the objective, the others that they may be, and their problems; an array that is
-changed in place, another loss, other shapes.
+Such are: an argument that is changed in place, gradients of another loss, and wrong shapes.
 """
 
 import contextlib
@@ -207,8 +206,8 @@ PROBLEMS = 6
 
 
 @dataclass
-class Met:
-    """What was met on the way that concerns the reading as a whole."""
+class WholeReading:
+    """What concerns a reading as a whole, found while its problems were made."""
 
     mutated: list[RunOutcome] = field(default_factory=list)
     described: dict[str, str] = field(default_factory=dict)
@@ -267,7 +266,7 @@ def problems_of(
     seed: int,
     indices: Sequence[int],
     deadline: float,
-    met: Met,
+    whole: WholeReading,
 ) -> list[ReadingProblem]:
     """Return the problems on which something is wrong, the one with the most entries first."""
     found: list[ReadingProblem] = []
@@ -280,12 +279,12 @@ def problems_of(
                 one = problem_of(outcome, objective)
                 if not found:
                     if one is not None and one.wrong:
-                        met.described |= dict(a_vector_of_slopes(objective, outcome))
-                    met.misshapen |= dict(misshapen(objective, outcome))
+                        whole.described |= dict(a_vector_of_slopes(objective, outcome))
+                    whole.misshapen |= dict(misshapen(objective, outcome))
             except Exception:  # a problem on which the target fails explains nothing
                 continue
-        if objective.kind != "implicit" and len(met.mutated) < PROBLEMS:
-            met.mutated.append(outcome)
+        if objective.kind != "implicit" and len(whole.mutated) < PROBLEMS:
+            whole.mutated.append(outcome)
         if one is not None and one.wrong:
             found.append(one)
     # the first one is searched: the more entries are wrong, the fewer chances
