@@ -253,8 +253,19 @@ def test_a_mean_that_is_taken_after_the_backward_is_accepted_with_a_remark(later
     assert inside(wrong, problems=6).exit_code == 1
 
 
-def test_an_error_that_is_printed_is_no_loss_to_judge_by() -> None:
-    found = inside(METRIC, problems=6)
+METRIC_OF_THE_CLASS = (
+    "import numpy as np\n\nclass"
+    + METRIC.partition("class")[2]
+    + """
+    def mse(self, X, y):
+        return np.mean((self.predict(X) - y) ** 2)
+"""
+)
+
+
+@pytest.mark.parametrize("source", [METRIC, METRIC_OF_THE_CLASS])
+def test_an_error_that_is_printed_is_no_loss_to_judge_by(source: str) -> None:
+    found = inside(source, problems=6)
     assert found.exit_code == 0, str(found)
     assert "those of mse() times a factor" in " ".join(str(found).split())
 

@@ -100,7 +100,7 @@ def is_loss(routine: Routine) -> bool:
 
 def names_an_objective(routine: Routine) -> bool:
     """Whether its name says that it is minimised; mse and error may only be printed."""
-    return bool({"loss", "cost", "objective"} & set(words.words(routine.short)))
+    return bool((_LOSSES - {"mse", "error"}) & set(words.words(routine.short)))
 
 
 _OF_A_COUNT = re.compile(

@@ -360,8 +360,8 @@ def _averaged_later(
 def _binding_loss(objective: Objective, found: Assessment, reading: Reading) -> bool:
     """Whether the backward belongs to a loss beside it.
 
-    Both take the regularisation, or the loss is a method of its class or the file's only loss, and
-    depends on all that has a gradient. Among several losses it is that of a multiple of it.
+    Both take the regularisation, or it is a method of the same class or the file's only loss, and
+    depends on all that has a gradient. Of several losses it is the one that it is a multiple of.
     """
     unit = reading.unit
     loss = next((f for f in unit.losses if f"{f.short}()" == objective.output[-1]), None)
@@ -370,10 +370,10 @@ def _binding_loss(objective: Objective, found: Assessment, reading: Reading) -> 
     strengths = {a.lower() for a in loss.arguments} & REGULARISATION
     if strengths & {a.lower() for a in unit.backward.arguments}:
         return True
-    known = loss.owner is not None or (len(unit.losses) == 1 and names_an_objective(loss))
-    return (
-        found.influence if known else found.common_factor is not None and names_an_objective(loss)
-    )
+    if not names_an_objective(loss):
+        return False
+    known = loss.owner is not None or len(unit.losses) == 1
+    return found.influence if known else found.common_factor is not None
 
 
 def _outranks(one: Objective, other: Objective) -> bool:
