@@ -3,6 +3,118 @@
 import pytest
 from targetsources import inside
 
+from reference.checks.results import Result
+
+JAX = """
+import jax
+import jax.numpy as jnp
+
+@jax.custom_vjp
+def op(ARGUMENTS):
+    return VALUE
+
+def fwd(ARGUMENTS):
+    return VALUE, (NAMES,)
+
+def bwd(kept, dy):
+    NAMES, = kept
+    return GRADIENTS
+
+op.defvjp(fwd, bwd)
+"""
+
+TORCH = """
+import torch
+
+class Op(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, ARGUMENTS):
+        ctx.kept = NAMES,
+        return VALUE
+
+    @staticmethod
+    def backward(ctx, dy):
+        NAMES, = ctx.kept
+        return GRADIENTS
+"""
+
+
+def _answer(form: str, arguments: str, value: str, gradients: str) -> Result:
+    names = ", ".join(a.partition("=")[0] for a in arguments.split(", "))
+    source = form.replace("ARGUMENTS", arguments).replace("NAMES", names)
+    return inside(source.replace("VALUE", value).replace("GRADIENTS", gradients), problems=4)
+
+
+PRELU = ("jnp.where(x > 0, x, a * x)", "jnp.where(x > 0, dy, a * dy)")
+RIGHT, WRONG = "jnp.sum(jnp.where(x > 0, 0, dy * x))", "jnp.sum(dy * x)"
+
+
+@pytest.mark.parametrize("argument", ["a", "c", "alpha", "w", "a=0.25"])
+def test_the_gradient_of_a_number_is_compared_whatever_its_name(argument: str) -> None:
+    value, dx, right, wrong = (
+        text.replace("a *", f"{argument.partition('=')[0]} *") for text in (*PRELU, RIGHT, WRONG)
+    )
+    found = _answer(JAX, f"x, {argument}", value, f"{dx}, {wrong}")
+    assert found.exit_code == 1, found
+    assert [t.right for t in found.parts[0].tensors] == [4, 0]
+    found = _answer(JAX, f"x, {argument}", value, f"{dx}, {right}")
+    assert found.exit_code == 0, found
+    assert len(found.parts[0].tensors) == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "arguments", "value", "dx", "right", "wrong"),
+    [
+        (JAX, "x, s", "x * s", "dy * s", "jnp.sum(dy * x)", "jnp.mean(dy * x)"),
+        (TORCH, "x, s", "x * s", "dy * s", "(dy * x).sum()", "(dy * x).mean()"),
+        (JAX, "x, mask", "x * mask", "dy * mask", "dy * x", "dy * mask"),
+        (TORCH, "x, mask", "x * mask", "dy * mask", "dy * x", "dy * mask"),
+        (TORCH, "x, a=0.25", "x * a", "dy * a", "(dy * x).sum()", "(2 * dy * x).sum()"),
+    ],
+)
+def test_no_gradient_that_comes_back_is_dropped(
+    form: str, arguments: str, value: str, dx: str, right: str, wrong: str
+) -> None:
+    assert _answer(form, arguments, value, f"{dx}, {wrong}").exit_code == 1
+    assert _answer(form, arguments, value, f"{dx}, {right}").exit_code == 0
+
+
+@pytest.mark.parametrize("form", [JAX, TORCH])
+@pytest.mark.parametrize("argument", ["a", "mask", "a=0.25"])
+def test_none_for_a_number_or_a_mask_is_no_mistake(form: str, argument: str) -> None:
+    name = argument.partition("=")[0]
+    assert _answer(form, f"x, {argument}", f"x * {name}", f"dy * {name}, None").exit_code == 0
+
+
+def test_zeros_for_targets_are_no_mistake() -> None:
+    value = "-jnp.sum(y * jax.nn.log_softmax(logits))"
+    dx = "dy * (jax.nn.softmax(logits) - y)"
+    assert _answer(JAX, "logits, y", value, f"{dx}, jnp.zeros_like(y)").exit_code == 0
+
+
+def test_a_gradient_that_could_not_be_compared_is_not_called_right() -> None:
+    found = _answer(JAX, "x, a", "x * float(a)", "dy * float(a), jnp.sum(dy)")
+    assert found.exit_code == 2
+    assert "da was not compared: a was drawn as a fixed number" in " ".join(str(found).split())
+
+
+def test_a_backward_that_always_raises_is_failed_with_the_whole_message() -> None:
+    shapes = 'shapes = {"x": "N D", "a": "1"}\n'
+    found = _answer(shapes + JAX, "x, a", "x * a", "dy * a, jnp.sum(dy * x)")
+    assert found.exit_code == 1
+    assert "type float64[] corresponding to an input of type float64[1]" in " ".join(
+        str(found).split()
+    )
+    assert "def forward" not in str(found)
+
+
+def test_a_backward_that_raises_differently_with_every_shape_is_not_checked() -> None:
+    found = _answer(JAX, "x, w", "x @ w", "dy @ w.T, dy.T @ x")
+    assert found.exit_code == 2
+    text = " ".join(str(found).split())
+    assert "so the shapes do not match, and other errors with other shapes" in text
+    assert "def forward" not in text
+
 
 # -- windows ------------------------------------------------------------------------------------
 
