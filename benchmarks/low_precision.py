@@ -38,7 +38,7 @@ from reference.judge import ACCUMULATED, STRICT, judge_all
 from reference.oracles import Answer, load
 from reference.oracles.counterparts import Framework, resolve
 from reference.oracles.manual import Manual
-from reference.oracles.torch_graph import as_array, as_tensor
+from reference.oracles.torch_tensors import as_array, as_tensor
 from reference.problems import AnyProblem, Selection, draw, draw_any, in_dtype
 from reference.rounding import RoundingUnit
 from reference.trials.sensitivity import deep, inject

@@ -1,7 +1,12 @@
-"""The README's pictures: `python examples/picture.py REPORT BOOK FOLDER`.
+"""The pictures of the README and of docs: `python examples/picture.py REPORT BOOK CHECK FOLDER`.
 
-REPORT and BOOK are folders that `manual-backprop report` and `manual-backprop book` made. Each
-page is opened from its file with the network off, as a reader opens it.
+The first three are folders that `manual-backprop report`, `book` and `check` have written. Each
+page is opened from its file with the network off, as a reader opens it. To make all pictures again:
+
+    manual-backprop report --out report
+    manual-backprop book --out book
+    manual-backprop check examples/check/homework.py --report check
+    python examples/picture.py report book check docs/pictures
 """
 
 import io
@@ -37,6 +42,7 @@ PICTURES = (
     Picture("phone", "report/index.html", width=390, height=1180, scheme="dark"),
     Picture("book", "book/book.html"),
     Picture("chapter", "book/book.html", "activation-gelu", height=1100),
+    Picture("check", "check/index.html", height=1260),
 )
 
 
@@ -54,9 +60,10 @@ def shoot(page: Page, picture: Picture) -> bytes:
     return out.getvalue()
 
 
-def main(report: str, book: str, folder: str) -> None:
+def main(report: str, book: str, check: str, folder: str) -> None:
     """Make every picture."""
-    roots = {"report": Path(report).resolve(), "book": Path(book).resolve()}
+    folders = {"report": report, "book": book, "check": check}
+    roots = {name: Path(path).resolve() for name, path in folders.items()}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for picture in PICTURES:
@@ -74,6 +81,6 @@ def main(report: str, book: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 5:
         sys.exit(__doc__)
     main(*sys.argv[1:])

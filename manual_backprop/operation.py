@@ -139,6 +139,11 @@ class Formulas:
 class Operation(Formulas):
     """What every operation has: its formulas, the textbook definition and the counterparts.
 
+    Some methods do not call NumPy, but take the functions that they need as their first argument
+    (the types are in `arithmetic.py`): `definition(m, …)` those of an arithmetic (`Math`: floats,
+    balls or formulas), `composition(xp, …)` those of a framework (`Backend`). `draw` of a layer's
+    `sample` and `edge` makes random choices (`RandomSource`).
+
     `second` returns the directional derivative of the result of `backward`, where the arguments
     change and the cotangent is constant. One step of a Hessian-vector product is the sum of two
     parts: `backward`, applied to the derivative of the cotangent, and the result of `second`.

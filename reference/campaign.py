@@ -53,7 +53,7 @@ LONG_RUN = 16
 block each problem needs less time."""
 
 MAX_CONTRADICTIONS = 20
-"""How many addresses are kept of problems for which the judge and the enclosure disagree."""
+"""How many of the gradients are listed about which the judge and the enclosure disagree."""
 
 AUDIT = 1 / 100
 """The share of dense networks (only at order 1) whose final gradients are also compared with the
@@ -195,7 +195,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
     entries: list[int] = []
     problems = [one.problem for one in drawn]
     judgements = judge_all(problems, answers, again=again, count=entries.append)
-    judgements = _settled(drawn, judgements, answers, judged)
+    judgements = _settled(drawn, judgements, answers, judged, again)
     coverage: dict[str, int] = {}
     outcomes, findings = [], []
     contradictions: list[str] = []
@@ -241,13 +241,14 @@ def _settled(
     judgements: Sequence[Judgement],
     answers: Mapping[str, list[Answer]],
     oracles: Mapping[str, Oracle],
+    again: Mapping[str, dict[int, Answer]] | None = None,
 ) -> list[Judgement]:
     """Return the judgements after two more questions about the frameworks that deviate.
 
     Does a framework deviate only because its compiler computed a cotangent twice
     (`recomputation.py`)? Does it compute another value than defined (VALUE, `translation.py`)?
     """
-    judgements = settle_recomputation(drawn, judgements, answers, oracles)
+    judgements = settle_recomputation(drawn, judgements, answers, oracles, again)
     return settle_values(drawn, judgements, oracles)
 
 
@@ -342,7 +343,7 @@ class RunStatistics:
     """The result of a run, merged from its blocks in any order, in bounded memory."""
 
     def __init__(self) -> None:
-        self.problems = self.audited = self.entries = 0
+        self.problems = self.audited = self.contradicted = self.entries = 0
         self.contradictions: list[str] = []
         self.verdicts: dict[str, int] = {}
         # Packed, because a finding as objects takes five times the memory.
@@ -354,6 +355,7 @@ class RunStatistics:
         """Count one block."""
         self.problems += result.stop - result.start
         self.audited += result.audited
+        self.contradicted += len({one.partition(" ")[0] for one in result.contradictions})
         self.contradictions = sorted([*self.contradictions, *result.contradictions])[
             :MAX_CONTRADICTIONS
         ]

@@ -25,6 +25,7 @@ from reference.oracles import ORACLES, Answer
 from reference.oracles.enclosure import enclose
 from reference.problems import AnyProblem, DirectedProblem
 from reference.rounding import Rounding, RoundingUnit
+from reports.summary import kind_named
 
 P = TypeVar("P", Problem, GraphProblem)
 
@@ -207,7 +208,8 @@ def judge_all(
     answers of an oracle to some of them, by place. `count` is called with how many numbers were
     compared. For problems with a direction the derivatives along the direction are judged.
     """
-    with_steps, final_only = _by_what_they_have(problems, answers, again or {})
+    again = again or {}
+    with_steps, final_only = _by_what_they_have(problems, answers, again)
     findings: list[list[TensorFinding]] = [[] for _ in problems]
     kink_slopes: dict[int, list[KinkSlope]] = {}
     chains, graphs = _apart(problems, with_steps)
@@ -229,10 +231,21 @@ def judge_all(
         framework = answer.oracle != subject
         findings[k] += judge_final_gradients(problem, answer, framework_models=framework)
     return [
-        _judgement(problem, {name: of_all[k] for name, of_all in answers.items()},
-                   findings[k], kink_slopes.get(k, []), subject)
+        _judgement(problem, _answers_to(k, answers, again), findings[k],
+                   kink_slopes.get(k, []), subject)
         for k, problem in enumerate(problems)
     ]  # fmt: skip
+
+
+def _answers_to(
+    k: int,
+    answers: Mapping[str, Sequence[Answer]],
+    again: Mapping[str, Mapping[int, Answer]],
+) -> dict[str, Answer]:
+    """Return each oracle's answer to one problem, or its second one if that is a crash."""
+    second = {name: few[k] for name, few in again.items() if k in few}
+    crashes = {name: answer for name, answer in second.items() if answer.status == "crashed"}
+    return {name: of_all[k] for name, of_all in answers.items()} | crashes
 
 
 _Numbered = list[tuple[int, Answer]]  # answers with the places of their problems
@@ -339,15 +352,7 @@ def _judgement(
     at_kinks: Sequence[KinkSlope],
     subject: str,
 ) -> Judgement:
-    """Return the judgement: the first of these verdicts that applies.
-
-    1. DEVIATES, if the subject is wrong, or if others are wrong and no side crashed
-    2. CRASHED
-    3. CONVENTION, if answers took different slopes at a kink
-    4. PRECISION, if digits were lost
-    5. UNSUPPORTED, if a side does not support the problem, and nothing was found at all
-    6. AGREE, if a side answered
-    7. SKIPPED
+    """Return the judgement: of the verdicts that apply, the most serious (`reports.summary.KINDS`).
 
     VALUE is decided afterwards, by `another_function`.
     """
@@ -357,23 +362,20 @@ def _judgement(
     reasons = {name: a.reason for name, a in answers.items() if a.status != "ok"}
     unsupported = tuple(name for name, a in judged.items() if a.status == "unsupported")
     slopes = tuple(differing_slopes(at_kinks))
-    if not findings and not crashed and not slopes:
-        if unsupported:
-            return Judgement("UNSUPPORTED", unsupported, reasons=reasons)
-        if any(a.status == "ok" for a in judged.values()):
-            return Judgement("AGREE", reasons=reasons)
-        return Judgement("SKIPPED", tuple(reasons), reasons=reasons)
-    place = {name: i for i, name in enumerate(back_from_the_loss(problem))}
+    place = {name: i for i, name in enumerate(back_from_the_loss(problem))} if findings else {}
     found = tuple(sorted(findings, key=lambda f: (place[f.tensor], -f.error)))
-    wrong = _in_order(judged, {f.oracle for f in found if f.is_wrong})
-    imprecise = _in_order(judged, {f.oracle for f in found if not f.is_wrong})
-    if wrong and (subject in wrong or not crashed):
-        return Judgement("DEVIATES", wrong, found, slopes, reasons)
-    if crashed:
-        return Judgement("CRASHED", crashed, found, slopes, reasons)
-    if slopes:
-        return Judgement("CONVENTION", (), found, slopes, reasons)
-    return Judgement("PRECISION" if imprecise else "AGREE", imprecise, found, slopes, reasons)
+    applies = {
+        "DEVIATES": _in_order(judged, {f.oracle for f in found if f.is_wrong}),
+        "CRASHED": crashed,
+        "PRECISION": _in_order(judged, {f.oracle for f in found if not f.is_wrong}),
+        "UNSUPPORTED": unsupported,
+    }
+    verdicts = [(kind, who) for kind, who in applies.items() if who]
+    verdicts += [("CONVENTION", ())] if slopes else []
+    answered = any(a.status == "ok" for a in judged.values())
+    verdicts.append(("AGREE", ()) if answered else ("SKIPPED", tuple(reasons)))
+    kind, who = max(verdicts, key=lambda v: kind_named(v[0], manual=subject in v[1]).weight)
+    return Judgement(kind, who, found, slopes, reasons)
 
 
 def _in_order(names: Iterable[str], some: Container[str]) -> tuple[str, ...]:

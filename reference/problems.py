@@ -65,10 +65,10 @@ class DirectedGraph(GraphProblem):
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A chain of dense layers and where it came from."""
+class _Addressed:
+    """A problem and where it came from."""
 
-    problem: Problem
+    problem: "AnyProblem"
     seed: int
     index: int
     cell: ProblemCell
@@ -80,18 +80,17 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class DrawnGraph:
+class Drawn(_Addressed):
+    """A chain of dense layers and where it came from."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class DrawnGraph(_Addressed):
     """A graph and where it came from."""
 
     problem: GraphProblem
-    seed: int
-    index: int
-    cell: ProblemCell
-
-    @property
-    def at(self) -> str:
-        """The address that draws it again."""
-        return address(self.seed, self.index)
 
 
 AnyDrawn = Drawn | DrawnGraph

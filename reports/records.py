@@ -65,6 +65,7 @@ class Run(Record, frozen=True, tag="run"):
     entries: int = 0  # gradient entries compared
     audited: int = 0  # problems whose final gradients were judged as a whole, too
     unsound: tuple[str, ...] = ()  # what that judgement excludes and the steps admit: our error
+    unsound_problems: int = 0  # in how many of the audited problems; `unsound` has the first few
     unfinished: int = 0  # problems asked for and not reached (Ctrl-C): the run can be resumed
     environment: dict[str, str] = {}
 

@@ -76,18 +76,19 @@ _IN_ORDER = (
     Kind("SKIPPED", "–", "no side could answer; for example, none is installed"),
     Kind("AGREE", "✓", "all sides are right up to rounding"),
 )
-"""The kinds, the most serious first."""
+"""The kinds, the most serious first. The judge returns the first one that applies."""
 KINDS = {kind.name: kind for kind in _IN_ORDER if not kind.manual}
 
 
 def kind_of(verdict: str) -> Kind:
     """Return the kind of a spelled verdict: DEVIATES for "DEVIATES(torch)"."""
-    name = verdict.partition("(")[0].strip()
-    if name == "DEVIATES" and "manual" in who(verdict):
-        return MANUAL_WRONG
-    if name == "CRASHED" and "manual" in who(verdict):
-        return MANUAL_CRASHED
-    return KINDS.get(name, UNKNOWN)
+    return kind_named(verdict.partition("(")[0].strip(), manual="manual" in who(verdict))
+
+
+def kind_named(name: str, *, manual: bool) -> Kind:
+    """Return the kind of a name; `manual`: the verdict names the hand-written side."""
+    of_manual = {"DEVIATES": MANUAL_WRONG, "CRASHED": MANUAL_CRASHED} if manual else {}
+    return of_manual.get(name) or KINDS.get(name, UNKNOWN)
 
 
 def meaning(verdict: str) -> str:
@@ -279,6 +280,11 @@ class Summary:
         return "open" if undecided or self.run.unfinished or self.run.unsound else "right"
 
     @property
+    def unsound(self) -> int:
+        """Audited problems in which the judge is wrong; older reports only list them."""
+        return self.run.unsound_problems or len(self.run.unsound)
+
+    @property
     def headline(self) -> str:
         """The verdict on the hand-written side in one sentence, then what limits or adds to it."""
         return " ".join([self._judgement(), *self._reservations()])
@@ -321,7 +327,7 @@ class Summary:
             sentences.append(f"There is no verdict on {' and '.join(self._crashed())}.")
         if self.run.unsound:
             sentences.append(
-                f"The judge is wrong in {len(self.run.unsound)} of {self.run.audited:,} "
+                f"The judge is wrong in {self.unsound:,} of {self.run.audited:,} "
                 f"problems that were certified as a whole: {self.run.unsound[0]}."
             )
         for kind, verb, remark in (
@@ -329,9 +335,9 @@ class Summary:
              ": either we call the framework's function incorrectly or it is wrong"),
             ("DEVIATES", "deviates", ""),
         ):  # fmt: skip
-            sides = [name for name in NAMES if name.startswith(("torch", "jax"))]
-            met = [(name, self.count(kind, name)) for name in sides]
-            if parts := [f"{NAMES[name]} {verb} in {n:,}" for name, n in met if n]:
+            counts = {name: self.count(kind, name) for v in self.verdicts for name in who(v)}
+            others = [name for name in sides(counts) if counts[name] and name != "manual"]
+            if parts := [f"{NAMES.get(k, k)} {verb} in {counts[k]:,}" for k in others]:
                 sentences.append(f"{' and '.join(parts)}{remark}.")
         for oracle in self.absent():
             name = NAMES.get(oracle.name, oracle.name)

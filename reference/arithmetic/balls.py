@@ -12,12 +12,14 @@ result stays narrow. Undefined results (log 0, 0/0) are the ball `nan`, unbounde
 `[+/- inf]`; no exception is raised.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Generic, Protocol, Self, TypeVar, final
+from typing import NamedTuple, final
 
 from flint import arb, ctx, fmpq
+
+from reference.arithmetic.smooth import SMOOTH
 
 Ball = arb
 
@@ -42,23 +44,8 @@ def exact(value: float | str | Fraction | Ball) -> Ball:
     return arb(value)
 
 
-class Slope(Protocol):
-    """The slope of a function of one number (a ball), or the slopes by the inputs of a row."""
-
-    def __add__(self, other: Self, /) -> Self: ...
-    def __sub__(self, other: Self, /) -> Self: ...
-    def __neg__(self) -> Self: ...
-    def __mul__(self, factor: Ball | float, /) -> Self: ...
-    def __truediv__(self, divisor: Ball | float, /) -> Self: ...
-    def is_zero(self) -> bool:
-        """Return whether it is certainly 0."""
-
-    def union(self, other: Self, /) -> Self:
-        """Return the smallest interval that contains both."""
-
-
 class Slopes:
-    """The slopes of one number by the inputs of a row; an input that is not named has slope 0."""
+    """The slopes of a number by the inputs of an operation; one that is not named has slope 0."""
 
     __slots__ = ("by",)
 
@@ -94,73 +81,66 @@ class Slopes:
         return Slopes({i: self.by.get(i, zero).union(other.by.get(i, zero)) for i in names})
 
 
-S = TypeVar("S", bound=Slope)
-
-
 @final
-class Dual(Generic[S]):
-    """A value and its slope: one ball for a function of one number, `Slopes` for one of a row."""
+class Dual:
+    """A value and its slopes."""
 
     __slots__ = ("slope", "value")
 
-    def __init__(self, value: Ball, slope: S) -> None:
+    def __init__(self, value: Ball, slope: Slopes) -> None:
         self.value = value
         self.slope = slope
 
-    def __add__(self, other: "Dual[S] | Ball | float") -> "Dual[S]":
+    def __add__(self, other: "Dual | Ball | float") -> "Dual":
         if type(other) is Dual:
             return Dual(self.value + other.value, self.slope + other.slope)
         return Dual(self.value + other, self.slope)
 
     __radd__ = __add__
 
-    def __sub__(self, other: "Dual[S] | Ball | float") -> "Dual[S]":
+    def __sub__(self, other: "Dual | Ball | float") -> "Dual":
         if type(other) is Dual:
             return Dual(self.value - other.value, self.slope - other.slope)
         return Dual(self.value - other, self.slope)
 
-    def __rsub__(self, other: Ball | float) -> "Dual[S]":
+    def __rsub__(self, other: Ball | float) -> "Dual":
         return Dual(other - self.value, -self.slope)
 
-    def __neg__(self) -> "Dual[S]":
+    def __neg__(self) -> "Dual":
         return Dual(-self.value, -self.slope)
 
-    def __mul__(self, other: "Dual[S] | Ball | float") -> "Dual[S]":
+    def __mul__(self, other: "Dual | Ball | float") -> "Dual":
         if type(other) is Dual:
             if other is self:  # the ball of a square is not negative
-                return Dual(_square(self.value), self.slope * (2 * self.value))
+                return Dual(self.value**2, self.slope * (2 * self.value))
             slope = self.slope * other.value + other.slope * self.value
             return Dual(self.value * other.value, slope)
         return Dual(self.value * other, self.slope * other)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: "Dual[S] | Ball | float") -> "Dual[S]":
+    def __truediv__(self, other: "Dual | Ball | float") -> "Dual":
         if type(other) is Dual:
             quotient = self.value / other.value
             return Dual(quotient, (self.slope - other.slope * quotient) / other.value)
         return Dual(self.value / other, self.slope / other)
 
-    def __rtruediv__(self, other: Ball | float) -> "Dual[S]":
+    def __rtruediv__(self, other: Ball | float) -> "Dual":
         quotient = other / self.value
         return Dual(quotient, self.slope * (-quotient / self.value))
 
 
-Term = Dual[Slope] | Ball
+Term = Dual | Ball
 
 
-class Decision:
-    """One decision of a definition: value and slope of c in "c > 0", and the branch taken.
+class Decision(NamedTuple):
+    """One decision of a definition: c in "c > 0", and the branch taken.
 
     `taken` is True for the first branch, False for the second, None if both were joined.
     """
 
-    __slots__ = ("slope", "taken", "value")
-
-    def __init__(self, value: Ball, slope: Slope, taken: bool | None) -> None:
-        self.value = value
-        self.slope = slope
-        self.taken = taken
+    value: Ball
+    taken: bool | None
 
     @property
     def tie(self) -> bool:
@@ -172,15 +152,12 @@ class DefinitionArithmetic:
     """The functions that a definition uses, over balls. One object evaluates one definition once.
 
     `decisions` has every decision in the order of the definition's steps, which is the same at
-    every point. `joined` has positions of decisions whose branches are joined as if undecided,
-    `forced` has a branch by position.
+    every point. `forced` has a branch by position.
     """
 
-    def __init__(self, joined: Collection[int] = (), forced: dict[int, bool] | None = None) -> None:
+    def __init__(self, forced: dict[int, bool] | None = None) -> None:
         self.decisions: list[Decision] = []
-        self._joined = joined
         self._forced = forced or {}
-        self._no_slope: Slope = arb(0)
 
     @property
     def pi(self) -> Ball:
@@ -191,50 +168,19 @@ class DefinitionArithmetic:
         """Return an exact constant: "0.1" is 1/10, the float 0.1 is the float's value."""
         return exact(value)
 
-    def exp(self, x: Term | float) -> Term:
-        """Return e^x."""
-        if type(x) is not Dual:
-            return exact(x).exp()
-        y = x.value.exp()
-        return Dual(y, x.slope * y)
+    def __getattr__(self, name: str) -> Callable[[Term | float], Term]:
+        """Return a function of one number with its slope by the chain rule: exp, log, sqrt …."""
+        if name not in SMOOTH:
+            raise AttributeError(name)
+        value, slope = SMOOTH[name]
 
-    def log(self, x: Term | float) -> Term:
-        """Return the natural logarithm."""
-        return _chain(x, _log, lambda v, y: 1 / v)
+        def of(x: Term | float) -> Term:
+            if type(x) is not Dual:
+                return value(exact(x))
+            y = value(x.value)
+            return Dual(y, x.slope * slope(x.value, y))
 
-    def log1p(self, x: Term | float) -> Term:
-        """Return log(1 + x)."""
-        return _chain(x, lambda v: v.log1p(), lambda v, y: 1 / (1 + v))
-
-    def expm1(self, x: Term | float) -> Term:
-        """Return e^x - 1."""
-        return _chain(x, lambda v: v.expm1(), lambda v, y: v.exp())
-
-    def sqrt(self, x: Term | float) -> Term:
-        """Return the square root."""
-        return _chain(x, lambda v: v.sqrt(), lambda v, y: 1 / (2 * y))
-
-    def tanh(self, x: Term | float) -> Term:
-        """Return tanh x; its slope 1/cosh² x does not cancel where tanh is near 1."""
-        return _chain(x, lambda v: v.tanh(), lambda v, y: _square(v.sech()))
-
-    def erf(self, x: Term | float) -> Term:
-        """Return the error function."""
-        return _chain(x, lambda v: v.erf(), lambda v, y: 2 * (-_square(v)).exp() / arb.pi().sqrt())
-
-    def erfc(self, x: Term | float) -> Term:
-        """Return 1 - erf x, without the cancellation."""
-        return _chain(
-            x, lambda v: v.erfc(), lambda v, y: -2 * (-_square(v)).exp() / arb.pi().sqrt()
-        )
-
-    def sin(self, x: Term | float) -> Term:
-        """Return sin x."""
-        return _chain(x, lambda v: v.sin(), lambda v, y: v.cos())
-
-    def cos(self, x: Term | float) -> Term:
-        """Return cos x."""
-        return _chain(x, lambda v: v.cos(), lambda v, y: -v.sin())
+        return of
 
     def where(self, c: Term | float, a: Term | float, b: Term | float) -> Term:
         """Return a if c > 0 else b."""
@@ -244,7 +190,7 @@ class DefinitionArithmetic:
         """Return a/(a + r), which moves by (r da - a dr)/(a + r)²."""
         if type(part) is not Dual and type(rest) is not Dual:
             return part / (part + rest)
-        a, r = self._dual(part), self._dual(rest)
+        a, r = dual(part), dual(rest)
         total = a.value + r.value
         slope = a.slope * (r.value / total) - r.slope * (a.value / total)
         return Dual(a.value / total, slope / total)
@@ -273,56 +219,33 @@ class DefinitionArithmetic:
         value: Callable[[Ball, Ball], Ball] | None,
     ) -> Term:
         """Return the branch that the sign of c chooses, or both joined if it is undecided."""
-        position = len(self.decisions)
-        c = self._dual(c)
-        taken = self._decide(c, position)
-        self.decisions.append(Decision(c.value, c.slope, taken))
+        c = dual(c)
+        taken = self._decide(c)
+        self.decisions.append(Decision(c.value, taken))
         if taken is not None:
             return a if taken else b  # type: ignore[return-value]  # a float stays what it is
-        a, b = self._dual(a), self._dual(b)
-        if c.value.is_zero() and position not in self._joined:
+        a, b = dual(a), dual(b)
+        if c.value.is_zero():
             joined = b.value
         else:
             joined = value(a.value, b.value) if value else a.value.union(b.value)
         return Dual(joined, a.slope.union(b.slope))
 
-    def _decide(self, c: Dual[Slope], position: int) -> bool | None:
-        if position in self._forced:
+    def _decide(self, c: Dual) -> bool | None:
+        if (position := len(self.decisions)) in self._forced:
             return self._forced[position]
-        if position in self._joined:
-            return None
         if c.value > 0:
             return True
         if c.value < 0 or (c.value.is_zero() and c.slope.is_zero()):  # constant 0 is not a kink
             return False
         return None
 
-    def _dual(self, value: Term | float) -> Dual[Slope]:
-        """Return `value` as a Dual; a constant has slope 0."""
-        return value if type(value) is Dual else Dual(exact(value), self._no_slope)
-
-    def variable(self, value: Ball) -> Dual[Ball]:
-        """Return the input of a function of one number."""
-        return Dual(value, arb(1))
-
-    def variables(self, values: Sequence[Ball]) -> list[Dual[Slopes]]:
-        """Return the inputs of a function of a row."""
-        self._no_slope = Slopes({})
+    def variables(self, values: Sequence[Ball]) -> list[Dual]:
+        """Return the inputs of a function."""
         one = arb(1)
         return [Dual(value, Slopes({i: one})) for i, value in enumerate(values)]
 
 
-def _chain(x: Term | float, f: Callable[[Ball], Ball], slope: Callable[[Ball, Ball], Ball]) -> Term:
-    """Return f(x) with its slope by the chain rule; slope(x, f(x)) returns f'(x)."""
-    if type(x) is not Dual:
-        return f(exact(x))
-    y = f(x.value)
-    return Dual(y, x.slope * slope(x.value, y))
-
-
-def _log(value: Ball) -> Ball:
-    return arb.neg_inf() if value.is_zero() else value.log()
-
-
-def _square(value: Ball) -> Ball:
-    return value**2
+def dual(value: Term | float) -> Dual:
+    """Return `value` as a Dual; a constant has no slopes."""
+    return value if type(value) is Dual else Dual(exact(value), Slopes({}))

@@ -1,21 +1,13 @@
 """One operation at one point: value and slopes of its `definition` over balls."""
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Concatenate
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, NamedTuple
 
 from flint import arb
 
 from manual_backprop.arithmetic import Math
 from manual_backprop.operation import ByName
-from reference.arithmetic.balls import (
-    Ball,
-    Decision,
-    DefinitionArithmetic,
-    Dual,
-    Slopes,
-    Term,
-    exact,
-)
+from reference.arithmetic.balls import Ball, Decision, DefinitionArithmetic, Term, dual, exact
 
 Definition = Callable[Concatenate[Math[Term], ...], Any]
 
@@ -28,55 +20,30 @@ def constants(arguments: ByName) -> ByName:
     return {name: exact(v) if isinstance(v, float) else v for name, v in arguments.items()}
 
 
-class PointDerivative:
-    """Value, slopes and decisions of one operation at one point.
+class PointDerivative(NamedTuple):
+    """One output of an operation at one point: its value and slopes, and all decisions."""
 
-    `slope` is a ball, or for a row a list with the slope by each of its numbers.
-    """
-
-    __slots__ = ("decisions", "slope", "value")
-
-    def __init__(self, value: Ball, slope: Any, decisions: list[Decision]) -> None:
-        self.value = value
-        self.slope = slope
-        self.decisions = decisions
+    value: Ball
+    slopes: list[Ball]
+    decisions: list[Decision]
 
 
-def at_number(
+def at_point(
     definition: Definition,
-    x: Ball,
+    x: Ball | Sequence[Ball],
     before: Sequence[object] = (),
     arguments: ByName | None = None,
-    joined: Collection[int] = (),
-    forced: dict[int, bool] | None = None,
-) -> PointDerivative:
-    """Return value and slope of a function of one number; `before` has the targets of a loss.
-
-    `joined`, `forced`: see `DefinitionArithmetic`.
-    """
-    m = DefinitionArithmetic(joined, forced)
-    y = definition(m, m.variable(x), *before, **(arguments or {}))
-    if type(y) is not Dual:  # the definition did not use x
-        y = Dual(exact(y), arb(0))
-    return PointDerivative(y.value, y.slope, m.decisions)
-
-
-def at_row(
-    definition: Definition,
-    row: Sequence[Ball],
-    before: Sequence[object] = (),
-    arguments: ByName | None = None,
-    joined: Collection[int] = (),
     forced: dict[int, bool] | None = None,
 ) -> list[PointDerivative]:
-    """Return value and slopes for each output of a function of a row (a loss has one output)."""
-    m = DefinitionArithmetic(joined, forced)
-    y = definition(m, m.variables(row), *before, **(arguments or {}))
-    zero = arb(0)
-    found = []
-    for y_i in y if isinstance(y, list) else [y]:
-        if type(y_i) is not Dual:
-            y_i = Dual(exact(y_i), Slopes({}))
+    """Return each output of a function of a number or of a row x, with its slope by each number.
+
+    `before` has the targets of a loss. `forced`: see `DefinitionArithmetic`.
+    """
+    m = DefinitionArithmetic(forced)
+    row = m.variables([x] if isinstance(x, arb) else x)
+    y = definition(m, row[0] if isinstance(x, arb) else row, *before, **(arguments or {}))
+    zero, found = arb(0), []
+    for y_i in map(dual, y if isinstance(y, list) else [y]):
         slopes = [y_i.slope.by.get(j, zero) for j in range(len(row))]
         found.append(PointDerivative(y_i.value, slopes, m.decisions))
     return found

@@ -27,7 +27,7 @@ from manual_backprop.articles.system import (
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import ByName
 from reference.arithmetic import balls
-from reference.arithmetic.point_derivative import constants
+from reference.arithmetic.point_derivative import at_point, constants
 from reference.oracles.counterparts import Framework, Resolved, namespace, resolve
 from reference.oracles.jax_x64 import double_precision
 
@@ -69,7 +69,6 @@ class BallArithmetic(SlopeArithmetic):
 
     def __init__(self) -> None:
         self._m = balls.DefinitionArithmetic()
-        self._m.variables([])  # a constant has no slopes, by name
 
     def _each(self, f: Callable[..., object], x: np.ndarray) -> np.ndarray:
         found: np.ndarray = np.frompyfunc(f, 1, 1)(x)
@@ -117,10 +116,8 @@ class BallArithmetic(SlopeArithmetic):
         operation = ACTIVATIONS[name]
         definition, parameters = operation.definition, operation.defaults()
 
-        def slope(value: arb) -> balls.Slope:
-            m = balls.DefinitionArithmetic()
-            y = definition(m, m.variable(value), **parameters)
-            return y.slope if isinstance(y, balls.Dual) else arb(0)
+        def slope(value: arb) -> balls.Ball:
+            return at_point(definition, value, (), parameters)[0].slopes[0]
 
         return self._each(slope, x)
 
@@ -165,7 +162,9 @@ class Certified:
             outputs = np.asarray(value, dtype=object)
             size = int(np.prod(shapes[by]))
             rows = [
-                _slope(entry, first[by] + i) for entry in outputs.reshape(-1) for i in range(size)
+                balls.dual(entry).slope.by.get(first[by] + i, arb(0))
+                for entry in outputs.reshape(-1)
+                for i in range(size)
             ]
             return _array(rows, outputs.shape + shapes[by])
 
@@ -226,12 +225,6 @@ def _array(entries: Sequence[object], shape: tuple[int, ...]) -> np.ndarray:
 
 def _values(value: np.ndarray) -> np.ndarray:
     return _objects(value, lambda e: e.value if isinstance(e, balls.Dual) else e)
-
-
-def _slope(entry: object, index: int) -> object:
-    if not isinstance(entry, balls.Dual):
-        return arb(0)
-    return entry.slope.by.get(index, arb(0))
 
 
 def _memoised(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, exact
+from reference.arithmetic.balls import Ball, DefinitionArithmetic, dual, exact
 from reference.book.functions import FUNCTIONS, Undecided
 from reference.formats import Array
 from reports.notation import (
@@ -49,15 +49,15 @@ class Unclear(Exception):
 class FormulaPoint:
     """One point: what every name stands for there, how far indices run, which label is given.
 
-    `variables` maps an input to the positions of its entries among the slopes, None for a
-    function of one number. `definitions` are the docstring's own: their indices and their tree.
+    `variables` maps an input to the positions of its entries among the slopes. `definitions` are
+    the docstring's own: their indices and their tree.
     """
 
     m: DefinitionArithmetic
     values: dict[str, Value]
     sizes: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
-    variables: Mapping[str, Array | None] = field(default_factory=dict)
+    variables: Mapping[str, Array] = field(default_factory=dict)
     where: str = ""
     definitions: dict[str, tuple[tuple[str, ...], Node]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -208,7 +208,7 @@ def _plain(value: Value) -> Ball:
         if value.shape:
             raise Unclear("compares a whole row or matrix")
         value = value[()]
-    return value.value if isinstance(value, Dual) else exact(value)
+    return dual(value).value
 
 
 def _compare(sign: str, a: Ball, b: Ball) -> bool:
@@ -237,12 +237,7 @@ def _slope(sample: FormulaPoint, value: Value, by: str, places: tuple[int, ...])
         for at in np.ndindex(value.shape):
             found[at] = _slope(sample, value[at], by, places)
         return found
-    if not isinstance(value, Dual):
-        return arb(0)
-    positions = sample.variables[by]
-    if positions is None:
-        return value.slope
-    return value.slope.by.get(int(positions[places]), arb(0))
+    return dual(value).slope.by.get(int(sample.variables[by][places]), arb(0))
 
 
 # One function for each kind of tree.

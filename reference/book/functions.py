@@ -1,20 +1,16 @@
 """The functions that a formula may use, over balls that carry their slopes."""
 
 from collections.abc import Callable
-from typing import Any
 
-from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, exact
-
-Value = Ball | Dual[Any]
-"""A ball or a Dual."""
+from reference.arithmetic.balls import DefinitionArithmetic, Term, dual, exact
 
 
 class Undecided(Exception):
     """The formula says nothing at this sample: a condition is open, or a label is not there."""
 
 
-def _sign(m: DefinitionArithmetic, x: Value) -> Value:
-    ball = x.value if isinstance(x, Dual) else exact(x)
+def _sign(m: DefinitionArithmetic, x: Term) -> Term:
+    ball = dual(x).value
     if ball > 0:
         return exact(1)
     if ball < 0:
@@ -24,7 +20,7 @@ def _sign(m: DefinitionArithmetic, x: Value) -> Value:
     raise Undecided("a sign is open")
 
 
-FUNCTIONS: dict[str, Callable[..., Value]] = {
+FUNCTIONS: dict[str, Callable[..., Term]] = {
     "exp": lambda m, x: m.exp(x),
     "log": lambda m, x: m.log(x),
     "log1p": lambda m, x: m.log1p(x),

@@ -11,7 +11,7 @@ import numpy as np
 
 from manual_backprop.operation import Activation, LayerOperation, Loss
 from reference.arithmetic.balls import exact, precision
-from reference.arithmetic.point_derivative import at_number, constants
+from reference.arithmetic.point_derivative import at_point, constants
 from reference.conventions.pointwise import Batch, PointAnswers, ask
 from reference.conventions.uses import by_framework, by_hand, draw, problem_of, truth
 from reference.drawing.regimes import kinks, one_sided
@@ -79,15 +79,18 @@ def _kink_row(
     before = () if target is None else (exact(target),)
     arguments = constants(operation.defaults())
     with precision(192):
-        decisions = at_number(operation.definition, exact(at), before, arguments).decisions
+        at_kink, *beside = (
+            at_point(operation.definition, exact(at) + by, before, arguments)[0]
+            for by in (0, -(2.0**-60), 2.0**-60)
+        )
+        decisions = at_kink.decisions
         ties = [i for i, d in enumerate(decisions) if d.tie or abs(d.value) < 2.0**-40]
         slopes = [
-            local.slope
+            local.slopes[0]
             for i in ties
             for local in one_sided(operation.definition, exact(at), i, before, arguments)
         ]
-        below = at_number(operation.definition, exact(at) - 2.0**-60, before, arguments).slope
-        above = at_number(operation.definition, exact(at) + 2.0**-60, before, arguments).slope
+        below, above = (local.slopes[0] for local in beside)
     low = min(float(s.lower()) for s in [*slopes, below, above])
     high = max(float(s.upper()) for s in [*slopes, below, above])
     answers = {name: float(one.slopes[n, 0]) for name, one in replies.items()}

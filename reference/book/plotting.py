@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from manual_backprop.operation import Activation, Loss, Operation
 from reference.arithmetic.balls import Ball, exact, precision
-from reference.arithmetic.point_derivative import at_number, at_row, constants
+from reference.arithmetic.point_derivative import at_point, constants
 from reference.drawing.regimes import kinks
 from reports.book import Curve, Plot
 
@@ -88,8 +88,8 @@ def _of_number(
     operation: Operation, before: tuple[object, ...], arguments: Mapping[str, Ball]
 ) -> Function:
     def function(x: Ball) -> tuple[float, float]:
-        local = at_number(operation.definition, x, before, arguments)
-        return float(local.value.mid()), float(local.slope.mid())
+        local = at_point(operation.definition, x, before, arguments)[0]
+        return float(local.value.mid()), float(local.slopes[0].mid())
 
     return function
 
@@ -113,8 +113,8 @@ def _of_row(
 
     def function(x: Ball) -> tuple[float, float]:
         row = [x, *(exact(v) for v in rest)]
-        local = at_row(operation.definition, row, before, arguments)[0]
-        return float(local.value.mid()), float(local.slope[0].mid())
+        local = at_point(operation.definition, row, before, arguments)[0]
+        return float(local.value.mid()), float(local.slopes[0].mid())
 
     first = "output 1 by input 1; " if isinstance(operation, Activation) else ""
     return function, f"{first}{note}"

@@ -7,16 +7,16 @@ slope by its `definition` among them. Nothing here names an operation.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from flint import arb
 
 from manual_backprop.operation import Activation, LayerOperation, Loss, Operation
-from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, Slopes, exact
+from reference.arithmetic.balls import Ball, DefinitionArithmetic, dual, exact
 from reference.arithmetic.point_derivative import constants
 from reference.book.evaluating import FormulaPoint, Value
 from reference.book.tokens import Vocabulary
+from reference.conventions.situations import settings
 from reference.formats import Array
 
 LETTERS: Mapping[str, str] = {
@@ -95,31 +95,19 @@ class Samples:
                 yield from _layer(self.operation)
 
 
-def _settings(operation: Operation) -> list[dict[str, float]]:
-    """Return the default parameters, and every parameter at its other choices."""
-    found = [operation.defaults()]
-    for name, parameter in operation.parameters.items():
-        found += [
-            {**operation.defaults(), name: choice}
-            for choice in parameter.choices
-            if choice != parameter.default
-        ]
-    return found
-
-
 def _letters(setting: Mapping[str, float]) -> dict[str, Value]:
     return {LETTERS.get(name, name): exact(value) for name, value in setting.items()}
 
 
 def _numbers(operation: Activation) -> Iterator[FormulaPoint]:
-    for setting in _settings(operation):
+    for setting in settings(operation):
         for k, point in enumerate(_POINTS):
             m = DefinitionArithmetic()
-            x = m.variable(exact(point))
-            y = _dual(operation.definition(m, x, **constants(setting)), arb(0))
+            (x,) = m.variables([exact(point)])
+            y = operation.definition(m, x, **constants(setting))
             dy = exact(_COTANGENT[k % 4])
-            values = {**_letters(setting), "x": x, "y": y, "dy": dy, "dx": y.slope * dy}
-            yield FormulaPoint(m, values, {}, {}, {"x": None}, _spelled(setting, x=point))
+            values = {**_letters(setting), "x": x, "y": y, "dy": dy, "dx": _of(y, 0) * dy}
+            yield FormulaPoint(m, values, {}, {}, {"x": np.array(0)}, _spelled(setting, x=point))
 
 
 def _row_points() -> list[list[float]]:
@@ -131,7 +119,7 @@ def _row_points() -> list[list[float]]:
 
 
 def _rows(operation: Activation) -> Iterator[FormulaPoint]:
-    for setting, row in product(_settings(operation), _row_points()):
+    for setting, row in product(settings(operation), _row_points()):
         m = DefinitionArithmetic()
         x = m.variables([exact(v) for v in row])
         y = operation.definition(m, x, **constants(setting))
@@ -149,22 +137,21 @@ def _elementwise_loss(operation: Loss) -> Iterator[FormulaPoint]:
         operation.predictions, _POINTS
     )
     targets = [t for kind in operation.targets for t in _TARGETS.get(kind, _UNIT)]
-    for setting, t in product(_settings(operation), targets):
+    for setting, t in product(settings(operation), targets):
         for k, point in enumerate(points):
             own = {name: (0.3, 2.5, 2.0**-24)[k % 3] for name in operation.arrays}
             m = DefinitionArithmetic()
-            y = m.variable(exact(point))
+            (y,) = m.variables([exact(point)])
             loss = operation.definition(m, y, t, **constants({**setting, **own}))
-            loss = _dual(loss, arb(0))
             dL = exact(_COTANGENT[k % 4])
             values = {**_letters({**setting, **own}), "y": y, "t": exact(t), "L": loss, "dL": dL,
-                      "dy": loss.slope * dL}  # fmt: skip
+                      "dy": _of(loss, 0) * dL}  # fmt: skip
             text = _spelled({**setting, **own}, y=point, t=t)
-            yield FormulaPoint(m, values, {}, {}, {"y": None}, text)
+            yield FormulaPoint(m, values, {}, {}, {"y": np.array(0)}, text)
 
 
 def _row_loss(operation: Loss) -> Iterator[FormulaPoint]:
-    for setting, row, kind in product(_settings(operation), _row_points(), operation.targets):
+    for setting, row, kind in product(settings(operation), _row_points(), operation.targets):
         if operation.predictions != "real":
             total = sum(np.exp(row))
             row = [float(np.exp(v) / total) for v in row]
@@ -180,7 +167,6 @@ def _row_loss(operation: Loss) -> Iterator[FormulaPoint]:
                 m = DefinitionArithmetic()
                 y = m.variables([exact(v) for v in row])
                 loss = operation.definition(m, y, target, **constants(setting), **given)
-                loss = _dual(loss, Slopes({}))
                 dL = exact(1.75)
                 hot = [float(k == label) for k in range(_CLASSES)] if kind == "labels" else soft
                 ones = [exact(1)] * _CLASSES
@@ -234,13 +220,9 @@ def _layer(operation: LayerOperation) -> Iterator[FormulaPoint]:
         yield FormulaPoint(m, values, sizes, {}, variables, "a batch of 3, 2 inputs, 4 outputs")
 
 
-def _dual(value: Value, no_slope: Ball | Slopes) -> Dual[Any]:
-    return value if isinstance(value, Dual) else Dual(exact(value), no_slope)
-
-
 def _of(value: Value, position: int) -> Ball:
-    """Return the slope of a function of a row by one of its inputs."""
-    return value.slope.by.get(int(position), arb(0)) if isinstance(value, Dual) else arb(0)
+    """Return the slope of a value by one of its inputs."""
+    return dual(value).slope.by.get(int(position), arb(0))
 
 
 def _objects(values: Sequence[Value]) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 
 from manual_backprop.operation import Activation, FloatArray, Loss
 from reference.arithmetic.balls import Ball, exact, precision
-from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
+from reference.arithmetic.tape import Tape
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
 from reference.formats import Array
 from reference.oracles.counterparts import resolve
@@ -24,7 +24,7 @@ DIRECTION = (0.5, 2.0, -1.0, 0.75)
 """The tangents of a row's inputs, at order 2."""
 
 IMPLEMENTATIONS = ("manual", "torch", "jax")
-_BITS = 256
+_NEGLIGIBLE = exact(1) / 2**1100
 _MAX_BITS = 2048
 
 
@@ -189,106 +189,83 @@ def prove(batch: Batch, *, limits: bool = False) -> list[Point]:
 
     `limits`: at infinite inputs return the limits; otherwise they are undefined there.
     """
-    width = batch.x.shape[-1]
-    points = []
-    for n, row in enumerate(batch.x.tolist()):
-        if batch.by_row:
-            points.append(_decided(batch, row, n, None, limits))
-        else:
-            points += [_decided(batch, [row[j]], n, j, limits) for j in range(width)]
-    return points
+    return [_decided(batch, *place, limits) for place in _places(batch)]
 
 
 def prove_second(batch: Batch, points: Sequence[Point]) -> list[Point]:
     """Return the points with the certified derivatives of their slopes."""
-    entries = [None] if batch.by_row else range(batch.x.shape[-1])
-    places = [(n, j) for n in range(len(batch.x)) for j in entries]
     return [
         replace(point, seconds=_seconds(batch, *place))
-        for place, point in zip(places, points, strict=True)
+        for place, point in zip(_places(batch), points, strict=True)
     ]
 
 
+def _places(batch: Batch) -> list[tuple[int, int | None]]:
+    """Return row and entry of each point; the entry is None if a point is a row."""
+    entries = [None] if batch.by_row else range(batch.x.shape[-1])
+    return [(n, j) for n in range(len(batch.x)) for j in entries]
+
+
 def _seconds(batch: Batch, n: int, j: int | None) -> list[Ball]:
-    operation, at = batch.operation, slice(None) if j is None else slice(j, j + 1)
-    width = batch.x.shape[-1] if j is None else None
-    x = batch.x[n, at].tolist()
-    if isinstance(operation, Activation):
-        tape, given = activation_tape(operation, batch.arguments, width, 2), x
-    else:
-        assert batch.targets is not None
-        t = batch.targets[n]
-        labels = np.ndim(t) == 0
-        row = [] if labels else t[at].tolist()
-        bends = j is not None and "real" in operation.targets
-        key = int(t) if labels else (None,) if bends else pattern_of(row)
-        free = [] if labels else [v for v, k in zip(row, key, strict=True) if k is None]  # type: ignore[arg-type]
-        arrays = [np.broadcast_to(a, batch.x.shape)[n, at] for a in batch.arrays.values()]
-        tape = loss_tape(operation, batch.arguments, width, key, tuple(batch.arrays), 2)
-        given = [*x, *free, *(v for a in arrays for v in a.tolist())]
-    made = tape.evaluate_with_arb([exact(v) for v in given], exact(1) / 2**1100)
+    x = _own(batch, n, j)
+    tape, rest = _tape(batch, n, j, 2)
+    made = tape.evaluate_with_arb([*map(exact, x), *rest], _NEGLIGIBLE)
     inputs = len(x)
     outputs = len(made.values) // (1 + inputs)  # the slopes stand behind them
     dy = np.resize(COTANGENT, outputs) if outputs > 1 else [1.0]
     tx = [1.0] if j is not None else np.resize(DIRECTION, inputs)
     pairs = [exact(float(d) * float(v)) for d in dy for v in tx]
-    weighted = list(zip(pairs, made.slopes[outputs:], strict=True))
     with precision(_MAX_BITS):
-        return [sum((p * row[k] for p, row in weighted), exact(0)) for k in range(inputs)]
+        return _weighted(pairs, made.slopes[outputs:])
 
 
-def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) -> Point:
+def _own(batch: Batch, n: int, j: int | None) -> list[float]:
+    """Return the entry, or the row, of a point."""
+    row: list[float] = batch.x[n].tolist()
+    return row if j is None else [row[j]]
+
+
+def _tape(batch: Batch, n: int, j: int | None, order: int) -> tuple[Tape, list[Ball]]:
+    """Return the tape of a point, and its inputs besides x: a loss's targets and arrays."""
+    operation, at = batch.operation, slice(None) if j is None else slice(j, j + 1)
+    width = batch.x.shape[-1] if j is None else None
+    if isinstance(operation, Activation):
+        return activation_tape(operation, batch.arguments, width, order), []
+    assert batch.targets is not None
+    t = batch.targets[n]
+    labels = np.ndim(t) == 0
+    row = [] if labels else t[at].tolist()
+    bends = j is not None and "real" in operation.targets
+    key = int(t) if labels else (None,) if bends else pattern_of(row)
+    free = [] if labels else [v for v, k in zip(row, key, strict=True) if k is None]  # type: ignore[arg-type]
+    arrays = [np.broadcast_to(a, batch.x.shape)[n, at] for a in batch.arrays.values()]
+    tape = loss_tape(operation, batch.arguments, width, key, tuple(batch.arrays), order)
+    return tape, [exact(v) for v in (*free, *(v for a in arrays for v in a.tolist()))]
+
+
+def _decided(batch: Batch, n: int, j: int | None, limits: bool) -> Point:
     """Evaluate one point, at a precision that decides it."""
+    x = _own(batch, n, j)
     if not all(np.isfinite(x)):
         return _limit(batch, x, n, j) if limits else _undefined(batch, x)
-    bits = _BITS
-    while True:
-        with precision(bits):
-            point = _at(batch, [exact(v) for v in x], n, j)
-            thin = all(
-                b.rel_accuracy_bits() >= 104 or b.rad() < 2.0**-1100
-                for b in (*point.values, *point.slopes)
-            )
-        # A ball that stays wide at the highest precision is an interval of slopes at a kink.
-        if thin or bits >= _MAX_BITS:
-            return point
-        bits *= 8
+    tape, rest = _tape(batch, n, j, 1)
+    made = tape.evaluate_with_arb([*map(exact, x), *rest], _NEGLIGIBLE)
+    with precision(_MAX_BITS):
+        slopes = _weighted(_cotangents(len(made.values)), made.slopes)
+    beside = [] if batch.targets is None or batch.targets.dtype.kind in "iu" else [batch.targets[n]]
+    beside += [np.broadcast_to(array, batch.x.shape)[n] for array in batch.arrays.values()]
+    largest = max(float(np.abs(part).max()) for part in (x, *beside))
+    return Point(made.values, slopes, largest)
 
 
-def _at(batch: Batch, x: list[Ball], n: int, j: int | None) -> Point:
-    operation, arguments = batch.operation, dict(constants(batch.arguments))
-    before: tuple[object, ...] = ()
-    inputs = [abs(float(b.mid())) for b in x]
-    if isinstance(operation, Loss):
-        assert batch.targets is not None
-        labels = np.issubdtype(batch.targets.dtype, np.integer)
-        for name, array in batch.arrays.items():
-            per_class = operation.arrays[name] == "classes"
-            values = array if per_class else array[n]
-            arguments[name] = (
-                [exact(v) for v in values.tolist()] if j is None else exact(float(values[j]))
-            )
-            inputs.append(float(np.abs(values).max()))
-        t = batch.targets[n].tolist()
-        if labels:
-            before = (t,)
-        else:
-            before = ([exact(v) for v in t],) if j is None else (exact(t[j]),)
-            inputs.append(float(np.abs(batch.targets[n]).max()))
-    found: list[PointDerivative]
-    if j is None:
-        found = at_row(operation.definition, x, before, arguments)
-    else:
-        found = [at_number(operation.definition, x[0], before, arguments)]
-    values = [local.value for local in found]
-    if j is not None:
-        return Point(values, [found[0].slope], max(inputs))
-    weights = np.resize(COTANGENT, len(found)) if len(found) > 1 else [1.0]
-    slopes = []
-    for k in range(len(x)):
-        terms = [local.slope[k] * float(w) for local, w in zip(found, weights, strict=True)]
-        slopes.append(sum(terms[1:], terms[0]))
-    return Point(values, slopes, max(inputs))
+def _cotangents(outputs: int) -> list[Ball]:
+    return [exact(float(w)) for w in np.resize(COTANGENT, outputs)] if outputs > 1 else [exact(1)]
+
+
+def _weighted(weights: Sequence[Ball], rows: Sequence[Sequence[Ball]]) -> list[Ball]:
+    """Return Σ weight · slope for each input."""
+    weighted = list(zip(weights, rows, strict=True))
+    return [sum((w * row[k] for w, row in weighted), exact(0)) for k in range(len(rows[0]))]
 
 
 def _undefined(batch: Batch, x: Sequence[float]) -> Point:
@@ -308,11 +285,15 @@ def _limit(batch: Batch, x: list[float], n: int, j: int | None) -> Point:
         [exact(v) if np.isfinite(v) else exact(int(np.sign(v)) * 2**e) for v in x]
         for e in (1100, 2200)
     )
+    tape, rest = _tape(batch, n, j, 1)
     with precision(4096):
-        first, second = _at(batch, near, n, j), _at(batch, far, n, j)
-        values = [_limit_of(p, q) for p, q in zip(first.values, second.values, strict=True)]
-        slopes = [_limit_of(p, q) for p, q in zip(first.slopes, second.slopes, strict=True)]
-    return Point(values, slopes, 1.0)
+        first, second = (tape.balls([*row, *rest]) for row in (near, far))
+        values = [_limit_of(first[k], second[k]) for k in tape.values]
+        slopes = [
+            _weighted(_cotangents(len(values)), [[balls[k] for k in row] for row in tape.slopes])
+            for balls in (first, second)
+        ]
+        return Point(values, [_limit_of(p, q) for p, q in zip(*slopes, strict=True)], 1.0)
 
 
 def _limit_of(first: Ball, second: Ball) -> Ball:

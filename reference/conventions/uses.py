@@ -1,19 +1,21 @@
 """One layer by itself, with random arrays: by hand, by the frameworks, and to 60 digits.
 
-`truth` evaluates `definition` over `rows` in ball arithmetic and multiplies the Jacobian of each
-row by the cotangents of its outputs. It shares no derivation with the layer's `backward`.
+`truth` evaluates the tape of `definition` for each row in ball arithmetic, and multiplies the
+row's Jacobian by the cotangents of its outputs. It shares no derivation with the `backward`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from flint import arb
 
 from manual_backprop.graph import Graph, GraphProblem, Step
-from manual_backprop.operation import LayerOperation, Rows
-from reference.arithmetic.balls import Ball, DefinitionArithmetic, Dual, Slopes, exact, precision
+from manual_backprop.operation import LayerOperation
+from reference.arithmetic.balls import Ball, exact, precision
+from reference.blocks.steps import StepPlan, plan_of
 from reference.drawing.builder import Stream
 from reference.formats import Array
 from reference.oracles import Oracle, load
@@ -166,15 +168,28 @@ def _oracle(name: str) -> Oracle:
 
 def truth(operation: LayerOperation, given: LayerUse) -> UseTruth:
     """Return value and cotangents by the definition, to 60 digits."""
-    y_shape = given.dy.shape
-    rows = _rows(operation, given, y_shape)
-    total = {"y": [arb(0)] * given.dy.size}
-    total |= {name: [arb(0)] * given.arrays[name].size for name in given.floats}
-    size = {name: np.zeros(len(entries)) for name, entries in total.items()}
+    (step,) = problem_of(operation, given).graph.steps
+    plan = plan_of(step, given.arrays, given.dy.shape)
+    shapes = {"y": given.dy.shape, **{name: given.arrays[name].shape for name in given.floats}}
+    total = {name: np.full(prod(shape), arb(0)) for name, shape in shapes.items()}
+    size = {name: np.zeros(prod(shape)) for name, shape in shapes.items()}
+    names = [plan.arguments[k] for k in plan.owner]
+    of, by = plan.row.of.tolist(), plan.row.by.tolist()
     with precision(BITS):
-        for row in range(len(rows.output)):
-            _add_row(operation, given, rows, row, total, size)
-        shapes = {"y": y_shape, **{name: given.arrays[name].shape for name in given.floats}}
+        for inputs, entries, outputs in zip(
+            _inputs(plan, given), plan.index, plan.output, strict=True
+        ):
+            found = plan.row.tape.outputs([exact(v) for v in inputs])
+            values, slopes = found[: plan.row.values], found[plan.row.values :]
+            reach = np.zeros(len(values))
+            for slope, j, i in zip(slopes, of, by, strict=True):
+                if (at := entries[i]) >= 0:
+                    dy = exact(float(given.dy.flat[outputs[j]]))
+                    total[names[i]][at] += slope * dy
+                    size[names[i]][at] += abs(float(slope.mid()) * float(dy))
+                    reach[j] += abs(float(slope.mid()) * inputs[i])
+            total["y"][outputs] = values
+            size["y"][outputs] = np.maximum(reach, [abs(float(v.mid())) for v in values])
         ends = {
             name: np.array([_ends(entry) for entry in entries], np.longdouble).reshape(-1, 2)
             for name, entries in total.items()
@@ -188,74 +203,14 @@ def truth(operation: LayerOperation, given: LayerUse) -> UseTruth:
     )
 
 
-def _add_row(
-    operation: LayerOperation,
-    given: LayerUse,
-    rows: Rows,
-    row: int,
-    total: Mapping[str, list[Ball]],
-    size: Mapping[str, Array],
-) -> None:
-    """Add one row to the totals: its value, and dy times its Jacobian."""
-    m = DefinitionArithmetic()
-    places = [
-        (name, int(at)) for name in given.floats if name in rows.inputs
-        for at in rows.inputs[name][row].ravel() if at >= 0
-    ]  # fmt: skip
-    variables = iter(m.variables([exact(float(given.arrays[n].flat[at])) for n, at in places]))
-    arguments = {
-        name: _nested(index[row], given.arrays[name], variables if name in given.floats else None)
-        for name, index in sorted(rows.inputs.items(), key=lambda item: _order(given, item[0]))
-    }
-    numbers = {name: _exactly(array[row].tolist()) for name, array in rows.numbers.items()}
-    options = {
-        name: exact(option) if type(option) is float else option
-        for name, option in given.options.items()
-    }
-    ordered = [arguments.get(name) for name in operation.arguments]
-    found = operation.definition(m, *ordered, **numbers, **options)
-    outputs = np.atleast_1d(rows.output[row]).ravel().tolist()
-    found = found if isinstance(found, list) else [found]
-    for place, entry in zip(outputs, found, strict=True):
-        entry = entry if type(entry) is Dual else Dual(exact(entry), Slopes({}))
-        total["y"][place] = entry.value
-        terms = (places[i] + (slope,) for i, slope in entry.slope.by.items())
-        parts = (abs(float(s.mid()) * float(given.arrays[n].flat[at])) for n, at, s in terms)
-        size["y"][place] = max(abs(float(entry.value.mid())), sum(parts))
-        dy = exact(float(given.dy.flat[place]))
-        for i, slope in entry.slope.by.items():
-            name, at = places[i]
-            total[name][at] = total[name][at] + slope * dy
-            size[name][at] += abs(float(slope.mid()) * float(dy.mid()))
-
-
-def _order(given: LayerUse, name: str) -> int:
-    return given.floats.index(name) if name in given.floats else len(given.floats)
-
-
-def _nested(index: Array, array: Array, variables: Iterator[Dual[Slopes]] | None) -> object:
-    """Return the row's numbers in the shape of its indices; −1 is a zero."""
-    if np.ndim(index):
-        return [_nested(part, array, variables) for part in index]
-    if index < 0:
-        return Dual(arb(0), Slopes({}))
-    return exact(array.flat[index].item()) if variables is None else next(variables)
-
-
-def _exactly(numbers: Any) -> object:
-    return [_exactly(n) for n in numbers] if isinstance(numbers, list) else exact(numbers)
-
-
-def _rows(operation: LayerOperation, given: LayerUse, shape: tuple[int, ...]) -> Rows:
-    """Return the layer's rows; for an elementwise layer all arrays are broadcast to the value."""
-    if operation.rows is not None:
-        ordered = [given.arrays.get(name) for name in operation.arguments]
-        return operation.rows(*ordered, **given.options)
-    inputs = {
-        name: np.broadcast_to(np.arange(array.size).reshape(array.shape), shape).ravel()
-        for name, array in given.arrays.items()
-    }
-    return Rows(inputs, np.arange(given.dy.size)[:, None])
+def _inputs(plan: StepPlan, given: LayerUse) -> list[list[float]]:
+    """Return the inputs of the tape for each row."""
+    parts = [
+        np.append(given.arrays[argument].astype(float), 0)[plan.index[:, plan.owner == k]]
+        for k, argument in enumerate(plan.arguments)
+    ]
+    rows: list[list[float]] = np.concatenate([*parts, plan.numbers], axis=1).tolist()
+    return rows
 
 
 def _ends(ball: Ball) -> tuple[np.longdouble, np.longdouble]:

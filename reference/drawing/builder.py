@@ -11,7 +11,7 @@ import numpy.typing as npt
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
-from manual_backprop.operation import Domain, FloatArray, Loss, Operation
+from manual_backprop.operation import Domain, FloatArray, Loss, Operation, TargetKind
 from reference.formats import Array, format_of
 
 _T = TypeVar("_T")
@@ -156,10 +156,10 @@ class ProblemBuilder:
         rows = self.stream.normal(self.batch, self.widths[0])
         self.x = np.rint(2 * rows) / 2 if lattice else rows * x
 
-    def draw_targets(self) -> Array:
-        """Return targets of a kind that the loss takes."""
+    def draw_targets(self, kind: TargetKind | None = None, *, one_hot: bool = True) -> Array:
+        """Return targets of a kind that the loss takes; `one_hot`: rows may hold exact zeros."""
         stream, shape = self.stream, (self.batch, self.widths[-1])
-        match stream.choice(self.loss.targets):
+        match kind or stream.choice(self.loss.targets):
             case "real":
                 targets = stream.normal(*shape)
                 if self.where.regime == "lattice":
@@ -179,7 +179,7 @@ class ProblemBuilder:
                 return labels
             case _:
                 targets = quantised(np.exp(stream.normal(*shape)))
-                if stream.chance(1, 4):  # one-hot rows hold exact zeros
+                if one_hot and stream.chance(1, 4):
                     targets = (targets == targets.max(axis=1, keepdims=True)).astype(np.float64)
                 targets /= targets.sum(axis=1, keepdims=True)
         return targets.astype(self.dtype)

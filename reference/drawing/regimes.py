@@ -14,7 +14,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import InvalidInput, Operation
 from reference.arithmetic.balls import Ball, exact, precision
-from reference.arithmetic.point_derivative import Definition, PointDerivative, at_number, constants
+from reference.arithmetic.point_derivative import Definition, PointDerivative, at_point, constants
 from reference.drawing.builder import ProblemBuilder
 from reference.formats import format_of
 
@@ -63,7 +63,7 @@ def find(
     arguments = constants(parameters)
 
     def signs(x: float) -> list[int]:
-        decisions = at_number(definition, _ball(x), before, arguments).decisions
+        decisions = at_point(definition, _ball(x), before, arguments)[0].decisions
         return [1 if d.value > 0 else -1 if d.value < 0 else 0 for d in decisions]
 
     points = sorted({*_POINTS, *_near(parameters, before)})
@@ -87,7 +87,7 @@ def one_sided(
 ) -> tuple[PointDerivative, PointDerivative]:
     """Return the operation at x with one decision taken each way: first negative, then positive."""
     below, above = (
-        at_number(definition, x, before, arguments, forced={decision: taken})
+        at_point(definition, x, before, arguments, forced={decision: taken})[0]
         for taken in (False, True)
     )
     return below, above
@@ -103,7 +103,7 @@ def _is_kink(
     """Say whether the two branches differ at x, beyond what one float of x can make them differ."""
     below, above = one_sided(definition, _ball(x), decision, before, arguments)
     spacing = float(np.spacing(abs(x)))
-    pairs = ((below.value, above.value), (below.slope, above.slope))
+    pairs = ((below.value, above.value), (below.slopes[0], above.slopes[0]))
     return any(not p.overlaps(q) and abs(float(p - q)) > 8 * spacing for p, q in pairs)
 
 

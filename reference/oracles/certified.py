@@ -11,7 +11,7 @@ ball stays wide.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from flint import arb, arb_mat
 
-from manual_backprop.network import Problem
-from manual_backprop.operation import Activation, FloatArray
+from manual_backprop.network import Layer, Problem
+from manual_backprop.operation import FloatArray, is_float
 from reference.arithmetic.balls import Ball, exact, precision
-from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
+from reference.arithmetic.point_derivative import PointDerivative, at_point, constants
 from reference.formats import format_of
 
 FIRST_BITS = 192
@@ -81,9 +81,8 @@ class CertifiedTensor:
         return np.fromiter(values, dtype, len(self.balls)).reshape(self.shape)
 
 
-LayerDerivatives = list[Any]
-"""The derivatives of an activation at a batch: a PointDerivative for each number, or for operations
-on rows a list of them for each row, one for each output."""
+Rows = list[list[PointDerivative]]
+"""An operation at a batch: of each row, or of each number, a PointDerivative for each output."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,8 @@ def certify(problem: Problem) -> Certificate:
     bits, previous = FIRST_BITS, None
     while True:
         with precision(bits):
-            run = _sweep(problem, bits)
+            walk = NetworkWalk(problem)
+            run = Certificate(bits, walk.tensors, walk.operations)
             state = _state(run, previous, negligible)
         if state == "decided" or bits >= MAX_BITS:
             return run
@@ -150,125 +150,146 @@ def _narrow(ball: Ball, negligible: Ball) -> bool:
 # -- the two walks ------------------------------------------------------------------------------
 
 
-def _sweep(problem: Problem, bits: int) -> Certificate:
-    """Compute forward and backward once, at the precision that is set."""
-    network, n = problem.network, problem.batch
-    below, derivatives, weights = [], [], []
-    a, a_width = numbers(problem.x), network.input_width
-    for i, layer in enumerate(network.layers):
-        weight = arb_mat(a_width, layer.width, numbers(problem.parameters[f"layers.{i}.weight"]))
-        z = (arb_mat(n, a_width, a) * weight).entries()
-        bias = problem.parameters.get(f"layers.{i}.bias")
-        if bias is not None:
-            b = numbers(bias) * n
-            z = [p + q for p, q in zip(z, b, strict=True)]
-        local, values = activate(layer.operation, layer.parameters, z, layer.width)
-        below.append(a)
-        derivatives.append(local)
-        weights.append(weight)
-        a, a_width = values, layer.width
-    losses = losses_at(problem, a)
-    scales, loss = _reduce(problem, losses)
-    tensors = {"loss": loss, **_backward(problem, below, derivatives, weights, losses, scales)}
-    # One evaluation gives a whole row, with one list of decisions for all of its outputs.
-    every = [one[0] if isinstance(one, list) else one for local in derivatives for one in local]
-    return Certificate(bits, tensors, [*every, *losses])
+class NetworkWalk:
+    """The two walks of a network over balls, at the precision that is set.
 
+    `tensors` has the loss and then, from the last layer to the first, every cotangent;
+    `operations` has the activations and losses at their inputs. A subclass may widen what
+    `product`, `summed`, `total` and `rounded` return.
+    """
 
-def _backward(
-    problem: Problem,
-    below: list[list[Ball]],
-    derivatives: list[LayerDerivatives],
-    weights: list[arb_mat],
-    losses: list[PointDerivative],
-    scales: list[Ball],
-) -> dict[str, CertifiedTensor]:
-    network, n = problem.network, problem.batch
-    width = network.widths[-1]
-    if network.loss_operation.elementwise:
-        da = [local.slope * scales[k // width] for k, local in enumerate(losses)]
-    else:
-        da = [s * c for local, c in zip(losses, scales, strict=True) for s in local.slope]
-    tensors: dict[str, CertifiedTensor] = {}
-    for i in reversed(range(len(derivatives))):
-        ran, layer, d_in, d_out = derivatives[i], network.layers[i], *network.widths[i : i + 2]
-        tensors[f"layers.{i}.a"] = CertifiedTensor((n, d_out), da)
+    def __init__(self, problem: Problem) -> None:
+        self.problem, n = problem, problem.batch
+        self.tensors: dict[str, CertifiedTensor] = {}
+        self.operations: list[PointDerivative] = []
+        layers: list[tuple[Layer, arb_mat, arb_mat, Rows]] = []
+        a = arb_mat(n, problem.network.input_width, numbers(problem.x))
+        for i, layer in enumerate(problem.network.layers):
+            weight = problem.parameters[f"layers.{i}.weight"]
+            bias = problem.parameters.get(f"layers.{i}.bias")
+            w = arb_mat(len(weight), layer.width, numbers(weight))
+            plus = None if bias is None else numbers(bias) * n
+            z = self.product(a, w, len(weight) + 1, plus)
+            rows = self._activated(layer, z)
+            layers.append((layer, a, w, rows))
+            a = arb_mat(n, layer.width, [one.value for row in rows for one in row])
+        da = self._loss(a.entries())
+        for i, (layer, a, w, rows) in reversed(list(enumerate(layers))):
+            da = self._back(f"layers.{i}", layer, a, w, rows, da)
+        self.tensors["x"] = CertifiedTensor(problem.x.shape, da)
+
+    # -- what rounding may widen ----------------------------------------------------------------
+
+    def product(
+        self, left: arb_mat, right: arb_mat, terms: int, plus: list[Ball] | None = None
+    ) -> list[Ball]:
+        """Return the entries of left · right + plus, sums of so many terms."""
+        entries: list[Ball] = (left * right).entries()
+        return entries if plus is None else [p + q for p, q in zip(entries, plus, strict=True)]
+
+    def summed(self, balls: list[Ball], terms: int) -> list[Ball]:
+        """Return numbers that are products of so many factors, or sums of so many terms."""
+        return balls
+
+    def total(self, parts: list[Ball], divisor: Ball) -> Ball:
+        """Return the sum of the parts of the loss, which were divided before."""
+        return sum(parts[1:], parts[0])
+
+    def rounded(
+        self, rows: Rows, inputs: list[Ball], reach: bool, besides: float | None = None
+    ) -> Rows:
+        """Return operations at their inputs, with values and slopes as they may be rounded.
+
+        `reach`: a slope may be multiplied by the input. `besides`: the size of a loss's others.
+        """
+        return rows
+
+    # -- the steps ------------------------------------------------------------------------------
+
+    def _activated(self, layer: Layer, z: list[Ball]) -> Rows:
+        rowwise, arguments = layer.operation.rowwise, constants(layer.parameters)
+        width = layer.width
+        points: Sequence[Any] = (
+            [z[k : k + width] for k in range(0, len(z), width)] if rowwise else z
+        )
+        rows = [at_point(layer.operation.definition, at, (), arguments) for at in points]
+        # One evaluation gives a whole row, with one list of decisions for all of its outputs.
+        self.operations += [row[0] for row in rows]
+        return self.rounded(rows, z, not rowwise)
+
+    def _loss(self, prediction: list[Ball]) -> list[Ball]:
+        """Add the loss to `tensors`; return the cotangent of the prediction."""
+        problem, n = self.problem, self.problem.batch
+        elementwise = problem.network.loss_operation.elementwise
+        each = problem.network.widths[-1] if elementwise else 1
+        none = problem.network.reduction == "none"
+        divisor = arb(1) if none else exact(exact_divisor(problem))
+        weights = [arb(1)] * n if problem.weights is None else numbers(problem.weights)
+        scales = [weight / divisor for weight in weights for _ in range(each)]
+        rows = losses_at(problem, prediction)
+        self.operations += [row[0] for row in rows]
+        others = [v for v in (problem.targets, *problem.arrays.values()) if is_float(v)]
+        largest = max((np.abs(v).max(initial=0.0) for v in others), default=0.0)
+        losses = [row[0] for row in self.rounded(rows, prediction, False, largest)]
+        pairs = list(zip(losses, scales, strict=True))
+        parts = self.summed([one.value * scale for one, scale in pairs], n + 4)
+        shape: tuple[int, ...] = (n, each) if elementwise else (n,)
+        self.tensors["loss"] = (
+            CertifiedTensor(shape, parts)
+            if none
+            else CertifiedTensor((), [self.total(parts, divisor)])
+        )
+        return self.summed([slope * scale for one, scale in pairs for slope in one.slopes], n + 4)
+
+    def _back(
+        self, name: str, layer: Layer, below: arb_mat, weight: arb_mat, rows: Rows, da: list[Ball]
+    ) -> list[Ball]:
+        """Add the cotangents of a layer to `tensors`; return that of the layer below."""
+        n, (d_in, d_out) = self.problem.batch, (weight.nrows(), weight.ncols())
         if layer.operation.rowwise:
-            dz = [d for k, row in enumerate(ran) for d in pull(row, da[k * d_out :])]
+            dz = [
+                d
+                for k, row in enumerate(rows)
+                for d in self.product(
+                    arb_mat(1, d_out, da[k * d_out : (k + 1) * d_out]),
+                    arb_mat([one.slopes for one in row]),
+                    d_out + 2,
+                )
+            ]
         else:
-            dz = [d * local.slope for d, local in zip(da, ran, strict=True)]
-        tensors[f"layers.{i}.z"] = CertifiedTensor((n, d_out), dz)
+            dz = self.summed([d * row[0].slopes[0] for d, row in zip(da, rows, strict=True)], 1)
         cotangent = arb_mat(n, d_out, dz)
-        back = arb_mat(n, d_in, below[i]).transpose()
-        tensors[f"layers.{i}.weight"] = CertifiedTensor((d_in, d_out), (back * cotangent).entries())
+        found = {
+            "a": CertifiedTensor((n, d_out), da),
+            "z": CertifiedTensor((n, d_out), dz),
+            "weight": CertifiedTensor(
+                (d_in, d_out), self.product(below.transpose(), cotangent, n + 1)
+            ),
+        }
         if layer.bias:
-            column_sums = [sum(dz[j + d_out :: d_out], dz[j]) for j in range(d_out)]
-            tensors[f"layers.{i}.bias"] = CertifiedTensor((d_out,), column_sums)
-        da = (cotangent * weights[i].transpose()).entries()
-    tensors["x"] = CertifiedTensor((n, network.input_width), da)
-    return tensors
+            ones = arb_mat(1, n, [arb(1)] * n)
+            found["bias"] = CertifiedTensor((d_out,), self.product(ones, cotangent, n))
+        self.tensors |= {f"{name}.{part}": tensor for part, tensor in found.items()}
+        return self.product(cotangent, weight.transpose(), d_out)
 
 
-def pull(row: list[PointDerivative], da: list[Ball]) -> list[Ball]:
-    """Return Σ_i da_i ∂y_i/∂z_j for each j of a row."""
-    columns = range(len(row[0].slope))
-    return [sum((da[i] * y.slope[j] for i, y in enumerate(row)), arb(0)) for j in columns]
-
-
-def activate(
-    operation: Activation, parameters: Mapping[str, float], z: list[Ball], width: int
-) -> tuple[LayerDerivatives, list[Ball]]:
-    """Return the derivatives of an activation at a batch, and its values as a flat list."""
-    arguments = constants(parameters)
-    if operation.rowwise:
-        rows = [
-            at_row(operation.definition, z[k : k + width], (), arguments)
-            for k in range(0, len(z), width)
-        ]
-        return rows, [y.value for row in rows for y in row]
-    local = [at_number(operation.definition, v, (), arguments) for v in z]
-    return local, [y.value for y in local]
-
-
-def losses_at(problem: Problem, prediction: list[Ball]) -> list[PointDerivative]:
+def losses_at(problem: Problem, prediction: list[Ball]) -> Rows:
     """Return the losses with their slopes, one for each number (elementwise) or row."""
     operation, width = problem.network.loss_operation, problem.network.widths[-1]
-    targets = problem.targets
-    labels = np.issubdtype(targets.dtype, np.integer)
+    elementwise, labels = operation.elementwise, problem.targets.dtype.kind in "iu"
     arguments = constants(problem.network.loss_parameters)
-    arrays = {name: (operation.arrays[name], numbers(v)) for name, v in problem.arrays.items()}
-    t = targets.tolist() if labels else numbers(targets)
-    found: list[PointDerivative] = []
-    for n in range(problem.batch):
-        row = slice(n * width, (n + 1) * width)
-        if not operation.elementwise:
-            own: dict[str, object] = {
-                k: v if kind == "classes" else v[row] for k, (kind, v) in arrays.items()
-            }
-            before = (t[n] if labels else t[row],)
-            given = {**arguments, **own}
-            found.append(at_row(operation.definition, prediction[row], before, given)[0])
-            continue
-        for j in range(width):
-            k = n * width + j
-            own = {k_: v[j if kind == "classes" else k] for k_, (kind, v) in arrays.items()}
-            given = {**arguments, **own}
-            found.append(at_number(operation.definition, prediction[k], (t[k],), given))
+    t = problem.targets.tolist() if labels else numbers(problem.targets)
+    arrays = {
+        name: numbers(np.broadcast_to(v, (problem.batch, width)))
+        for name, v in problem.arrays.items()
+    }
+    found = []
+    for k in range(0, len(prediction), 1 if elementwise else width):
+        at: Any = k if elementwise else slice(k, k + width)
+        own = {name: v[at] for name, v in arrays.items()}
+        before = (t[k // width] if labels else t[at],)
+        found.append(at_point(operation.definition, prediction[at], before, {**arguments, **own}))
     return found
-
-
-def _reduce(problem: Problem, losses: list[PointDerivative]) -> tuple[list[Ball], CertifiedTensor]:
-    """Return ∂loss/∂(each sample's loss), and the loss."""
-    n, elementwise = problem.batch, problem.network.loss_operation.elementwise
-    weights = [arb(1)] * n if problem.weights is None else numbers(problem.weights)
-    each = problem.network.widths[-1] if elementwise else 1
-    weighted = [local.value * weights[k // each] for k, local in enumerate(losses)]
-    if problem.network.reduction == "none":
-        return weights, CertifiedTensor((n, each) if elementwise else (n,), weighted)
-    divisor = exact(exact_divisor(problem))
-    return [w / divisor for w in weights], CertifiedTensor(
-        (), [sum(weighted[1:], weighted[0]) / divisor]
-    )
 
 
 def exact_divisor(problem: Problem) -> Fraction:

@@ -1,7 +1,7 @@
 """PyTorch's autograd as an oracle: eager, one launch of the engine for a block of problems."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,10 +11,10 @@ import numpy as np
 from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
 from reference.formats import format_of
-from reference.oracles import Answer, by_kind, skipped, unless_lacking
+from reference.oracles import Answer, skipped, unless_lacking
 from reference.oracles.counterparts import resolve
-from reference.oracles.forwards import as_it_is, chain
-from reference.oracles.torch_graph import as_array, as_tensor, torch_answer
+from reference.oracles.forwards import as_it_is, chain, graph_sum
+from reference.oracles.torch_tensors import as_array, as_tensor
 from reference.problems import AnyProblem, computed_in
 
 if TYPE_CHECKING:
@@ -35,11 +35,17 @@ _OWN_REDUCTIONS_OF_KL_DIV = {"sum": "sum", "batch_mean": "batchmean"}
 
 @dataclass(slots=True)
 class _Graph:
-    """One problem's graph: the loss, and what it is differentiated by, under our names."""
+    """One problem's graph: its loss, and what is differentiated by what, under our names.
+
+    `outputs` have `cotangents` (None is 1). `tensors` are the steps' values, named by `steps`, and
+    the inputs, whose cotangents are asked for.
+    """
 
     loss: "torch.Tensor"
-    names: list[str]
-    tensors: "list[torch.Tensor]"
+    outputs: "list[torch.Tensor]"
+    cotangents: "list[torch.Tensor | None]"
+    tensors: "dict[str, torch.Tensor]"
+    steps: Collection[str]
 
 
 class TorchAutograd:
@@ -65,71 +71,75 @@ class TorchAutograd:
         return self.answers([problem])[0]
 
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
-        """Answer a block: of chains a graph each, then one backward pass over a few."""
+        """Answer a block: a graph each, then one backward pass over a few."""
         reason = self.unavailable()
         if reason is not None:
             return [skipped(self.name, reason) for _ in problems]
+        size = 1 if any(format_of(problem.dtype).low for problem in problems) else _BLOCK
         with threads(THREADS):
-            return by_kind(problems, self._chains, lambda some: [self._graph(p) for p in some])
+            return [
+                answer
+                for start in range(0, len(problems), size)
+                for answer in self._few(problems[start : start + size])
+            ]
 
-    def _graph(self, problem: GraphProblem) -> Answer:
-        with unless_lacking(self.name, problem) as lacking:
-            return torch_answer(problem)
-        return lacking[0]
-
-    def _chain(self, problem: Problem) -> Answer:
-        with unless_lacking(self.name, problem) as lacking:
-            return _answers(self.name, [problem])[0]
-        return lacking[0]
-
-    def _chains(self, problems: Sequence[Problem]) -> list[Answer]:
-        if any(format_of(problem.dtype).low for problem in problems):
-            return [self._chain(problem) for problem in problems]
-        return [
-            answer
-            for start in range(0, len(problems), _BLOCK)
-            for answer in _answers(self.name, problems[start : start + _BLOCK])
-        ]
+    def _few(self, problems: Sequence[AnyProblem]) -> list[Answer]:
+        with unless_lacking(self.name, problems[0]) as lacking:
+            return _answers(self.name, problems)
+        return lacking
 
 
-def _answers(name: str, problems: Sequence[Problem]) -> list[Answer]:
+def _answers(name: str, problems: Sequence[AnyProblem]) -> list[Answer]:
     """Build a graph for each problem, then launch the engine once."""
     import torch
 
-    graphs = [_graph(problem) for problem in problems]
+    graphs = [_chain(p) if isinstance(p, Problem) else _graph(p) for p in problems]
     gradients = torch.autograd.grad(
-        [graph.loss for graph in graphs],
-        [tensor for graph in graphs for tensor in graph.tensors],
-        # For the reduction "none" the loss is a vector, with a cotangent of ones; None is 1.
-        [torch.ones_like(graph.loss) if graph.loss.ndim else None for graph in graphs],
+        [tensor for graph in graphs for tensor in graph.outputs],
+        [tensor for graph in graphs for tensor in graph.tensors.values()],
+        [cotangent for graph in graphs for cotangent in graph.cotangents],
         allow_unused=True,  # None, a gradient of zeros, is filled in here for less than torch takes
     )
-    answers, start = [], 0
+    answers, found = [], iter(gradients)
     for graph in graphs:
-        stop = start + len(graph.names)
-        found = zip(graph.names, graph.tensors, gradients[start:stop], strict=True)
-        start = stop
-        loss = as_array(graph.loss.detach())
-        filled = {key: as_array(torch.zeros_like(t) if g is None else g) for key, t, g in found}
-        values = {
-            key: as_array(tensor.detach())
-            for key, tensor in zip(graph.names, graph.tensors, strict=True)
-            if key.endswith((".z", ".a"))
+        filled = {
+            key: as_array(torch.zeros_like(tensor) if g is None else g)
+            for (key, tensor), g in zip(graph.tensors.items(), found, strict=False)
         }
-        answers.append(Answer(name, loss, filled, values=values))
+        values = {key: as_array(graph.tensors[key].detach()) for key in graph.steps}
+        answers.append(Answer(name, as_array(graph.loss.detach()), filled, values=values))
     return answers
 
 
-def _graph(problem: Problem) -> _Graph:
+def _chain(problem: Problem) -> _Graph:
     """Run the forward pass, keeping every tensor whose cotangent is asked for."""
+    import torch
+
     network = problem.network
     known = {"x": _leaf(problem.x)}
     known |= {name: _leaf(problem.parameters[name]) for name in network.parameter_shapes()}
     prediction, values = chain(network, "torch")(known, as_it_is)
     known |= values
     order = ["x", *(f"layers.{i}.{part}" for i in range(len(network.layers)) for part in PARTS)]
-    names = [name for name in order if name in known]
-    return _Graph(reduced_loss(problem)(prediction), names, [known[name] for name in names])
+    loss = reduced_loss(problem)(prediction)
+    # For the reduction "none" the loss is a vector, with a cotangent of ones.
+    start = torch.ones_like(loss) if loss.ndim else None
+    return _Graph(loss, [loss], [start], {n: known[n] for n in order if n in known}, values)
+
+
+def _graph(problem: GraphProblem) -> _Graph:
+    """Run the forward pass; the loss is Σ cotangent · output."""
+    # Copies: some of torch's functions write into what they are given.
+    values = {key: as_tensor(np.array(array)) for key, array in problem.arrays.items()}
+    for key in problem.floats:
+        values[key].requires_grad_()
+    cotangents = {key: as_tensor(np.array(array)) for key, array in problem.cotangents.items()}
+    loss, made = graph_sum(problem.graph, "torch")(values, cotangents, as_it_is)
+    outputs = problem.graph.outputs
+    tensors = made | {key: values[key] for key in problem.floats}
+    return _Graph(
+        loss, [made[key] for key in outputs], [cotangents[key] for key in outputs], tensors, made
+    )
 
 
 def reduced_loss(problem: Problem) -> "Callable[[torch.Tensor], torch.Tensor]":

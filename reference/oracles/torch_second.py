@@ -17,7 +17,7 @@ from manual_backprop.second_order import step_shapes, variables
 from reference.oracles import Answer, skipped, unsupported
 from reference.oracles.forwards import At, as_it_is, chain, graph_sum, step_value
 from reference.oracles.torch_autograd import THREADS, TorchAutograd, reduced_loss, threads
-from reference.oracles.torch_graph import as_tensor
+from reference.oracles.torch_tensors import as_tensor
 from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 if TYPE_CHECKING:

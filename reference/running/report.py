@@ -197,6 +197,7 @@ def records_of(
         entries=statistics.entries,
         audited=statistics.audited,
         unsound=tuple(statistics.contradictions),
+        unsound_problems=statistics.contradicted,
         unfinished=plan.problems - statistics.problems,
         environment=environment,
     )

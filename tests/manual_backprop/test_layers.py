@@ -272,6 +272,13 @@ def test_a_mean_far_from_zero_takes_no_digits(name: str, dtype: str) -> None:
         assert wrong(truth(operation, given_use), by_hand(operation, given_use), 16) == []
 
 
+def test_a_vector_of_zeros_has_no_direction_and_the_slope_zero() -> None:
+    """There weight_norm is not continuous, so `truth` allows all slopes of both branches."""
+    v, g = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[2.0], [2.0]])
+    found = LAYERS["weight_norm"].pull_back("stable", {"v": v, "g": g}, v, np.ones((2, 2)), {})
+    assert not found["v"][0].any() and found["v"][1].all()
+
+
 def test_a_triplet_without_a_difference_has_the_slope_zero_there() -> None:
     """a - p + ε is 0 in the first row, a - n + ε in the second."""
     anchor, other = np.array([[1.0, 2.0], [1.0, 2.0]]), np.array([[4.0, 6.0], [1.5, 2.0]])

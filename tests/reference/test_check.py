@@ -413,7 +413,23 @@ def test_a_name_explains_and_does_not_decide() -> None:
     assert inside(source, like="tanh").ok
     result = inside(source, like="sigmoid")
     assert result.ok
-    assert any("is another function than sigmoid: it is tanh" in r for r in result.parts[0].remarks)
+    named = "computes the operation tanh, not the operation sigmoid"
+    assert any(named in remark for remark in result.parts[0].remarks)
+
+
+def test_a_gelu_of_another_formula_is_not_said_to_be_gelu_and_not_to_be() -> None:
+    formula = "np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)"
+    slope = "np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)"
+    result = inside(
+        f"import numpy as np\ndef gelu(x):\n    return 0.5 * x * (1 + np.tanh({formula}))\n"
+        f"def gelu_backward(x, dy):\n    t = np.tanh({formula})\n"
+        f"    return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t**2) * {slope})\n",
+        like="gelu",
+    )
+    assert result.ok and result.parts[0].remarks == (
+        "your function gelu computes the operation gelu_tanh, not the operation gelu; the gradient "
+        "is judged by your own forward",
+    )
 
 
 def test_single_objects_are_found_with_their_partners() -> None:
@@ -557,3 +573,30 @@ def test_another_order_of_gradients_is_said() -> None:
     assert text in " ".join(str(inside(source)).split())
     usual = source.replace("dout.sum(axis=0), x.T @ dout", "x.T @ dout, dout.sum(axis=0)")
     assert "come back in the order" not in str(inside(usual))
+
+
+def test_gradients_without_names_are_compared_at_their_places_beside_one_with_a_name() -> None:
+    """The bias gradient has the name of the argument; the other two are not dropped for it."""
+    source = textwrap.dedent(
+        """
+        import numpy as np
+
+        def forward(x, W, b):
+            return np.tanh(x @ W + b)
+
+        def backward(x, W, b, dy):
+            y = np.tanh(x @ W + b)
+            dz = dy * (1 - y * y)
+            p = dz @ W.T
+            q = x.T @ dz
+            b = dz.sum(0)
+            return p, q, b
+        """
+    )
+    (part,) = inside(source).parts
+    assert part.verdict == "right" and part.missing == ()
+    for wrong in ("p = 2 * dz @ W.T", "q = x.T @ dz + 1", "b = dz.mean(0)"):
+        right = next(line for line in source.splitlines() if f"    {wrong[0]} = " in line).strip()
+        assert inside(source.replace(right, wrong)).parts[0].verdict == "wrong", wrong
+    (beside,) = inside(source.replace("return p, q, b", "return y, q, b")).parts
+    assert beside.verdict == "right"  # the output is not taken for the gradient of x

@@ -167,7 +167,9 @@ def test_a_slope_that_is_the_square_of_the_right_one() -> None:
 
 def test_one_array_has_one_name_and_a_factor_is_said_once() -> None:
     found = text(CROSS_ENTROPY)
-    assert "first wrong, going back from the loss: d; wrong: d 1. mean_left_out, in d " in found
+    wrong = "first wrong, going back from the loss: dlogits; wrong: dlogits 1. mean_left_out, in "
+    assert f"{wrong}dlogits " in found  # not d: a reader cannot know what that is
+    assert " dlogits[" in found and " d[" not in found
     assert "yours: δp = ∂ℓ/∂p right: δp = ∂ℓ/∂p / N" in found
     assert "remark" not in found
     assert "judged by the loss that it calls loss, certified" in found
@@ -196,3 +198,22 @@ def test_a_local_variable_is_found_under_any_name(name: str, slope: str) -> None
     found = inside(LAYER.replace(SLOPE, slope).replace("dz", name)).parts[0]
     assert found.first_wrong == name
     assert bool(found.mistakes) == slope.startswith("np.where")
+
+
+@pytest.mark.parametrize("name", ["dz", "step"])
+@pytest.mark.parametrize("line", ["0 * {}", "({})[::-1]"])
+def test_a_local_variable_is_named_where_a_known_mistake_explains_what_follows(
+    name: str, line: str
+) -> None:
+    right = f"da * {SLOPE}"
+    source = LAYER.replace(right, line.format(right)).replace("dz @ W.T, ", "")
+    found = inside(source.replace("dz", name)).parts[0]
+    assert found.mistakes and found.first_wrong == name
+
+
+def test_a_returned_gradient_is_called_by_what_it_is_the_gradient_of() -> None:
+    source = LAYER.replace("return dz @ W.T, x.T @ dz,", "p = dz @ W.T\n    return p, x.T @ dz,")
+    found = text(source.replace("p = dz", "p = 2 * dz"))
+    assert "wrong: dx; right: dW, db" in found and " dx[" in found
+    narrow = source.replace("return p, x.T @ dz", "return p, (x.T @ dz).astype(np.float32)")
+    assert "dtype: dW is float32, its input float64" in text(narrow)

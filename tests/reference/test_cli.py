@@ -17,7 +17,7 @@ import pytest
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from reference.cli import main
-from reference.listing import operations
+from reference.listing import operations, operations_text
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(tempfile.mkdtemp())
@@ -231,8 +231,15 @@ def test_every_operation_is_listed_with_counterparts_and_a_definition() -> None:
     assert len(by_kind["activation"]) >= 24
     assert len(by_kind["loss"]) >= 14
     assert {r.name: r.options for r in rows}["rms_norm"] == {"eps": 2**-16}
+    text = operations_text()
+    assert re.search(r"^layer +layer_norm .* x, weight, bias; eps=2\^-16$", text, re.M)
+    assert re.search(r"^layer +dense .* x, weight, bias=None$", text, re.M)
+    assert re.search(r"^loss +gaussian_nll .* y, t, var; eps=1e-06$", text, re.M)
+    assert re.search(r"^activation +elu .* x; alpha=1$", text, re.M)
     for row in rows:
-        assert row.definition
+        assert row.definition and row.arguments
+        for name in (*row.arguments, *row.parameters, *row.options):
+            assert re.search(rf"^{row.kind} +{row.name} .*\b{name}\b", text, re.M)
         for framework, one in (("torch", row.torch), ("jax", row.jax)):
             assert one.composed or re.match(rf"{framework}\.", one.name)
 

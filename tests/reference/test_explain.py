@@ -141,6 +141,18 @@ def test_what_follows_from_a_mistake_is_not_accused(tmp_path: Path) -> None:
     assert set(found.named[0].tensors) == {"dX", "dW1", "db1", "dW2", "db2"}
 
 
+@pytest.mark.parametrize("name", ["dz1", "step"])
+@pytest.mark.parametrize("factor", ["2 * ", "-"])
+def test_a_variable_that_a_mistake_makes_too_large_is_named(
+    tmp_path: Path, name: str, factor: str
+) -> None:
+    wrong = NETWORK.replace("dz1 = da1", f"dz1 = {factor}da1").replace("dz1", name)
+    found = explained(tmp_path, wrong)
+    assert found.first == name and found.named[0].name.startswith("activation")
+    later = NETWORK.replace("X.T @ dz1", f"{factor}X.T @ dz1").replace("dz1", name)
+    assert explained(tmp_path, later).first == "dW1"
+
+
 def test_what_no_name_fits_is_described(tmp_path: Path) -> None:
     strange = NETWORK.replace("dW1 = X.T @ dz1", "dW1 = X.T @ dz1; dW1[0] = np.cos(dW1[0]) ** 3")
     found = explained(tmp_path, strange)

@@ -220,6 +220,15 @@ def test_another_slope_on_a_kink_is_a_convention(slope: float) -> None:
     assert evidence.operation == "relu" and "every slope" in evidence.sentence
 
 
+def test_digits_that_are_lost_at_a_kink_are_shown_as_lost() -> None:
+    problem, answers = on_the_kink_of_relu()
+    answers["jax"] = with_slope(problem, answers["jax"], 1.0)
+    assert verdict_of(problem, answers).verdict == "CONVENTION"
+    loss = np.asarray(answers["torch"].loss)
+    answers["torch"] = replace(answers["torch"], loss=loss * (1 + 4e-15))
+    assert verdict_of(problem, answers).verdict == "PRECISION(torch)"
+
+
 @pytest.mark.parametrize("slope", [1.0001, -0.0001])
 def test_a_slope_outside_of_the_one_sided_ones_deviates_on_a_kink_too(slope: float) -> None:
     problem, answers = on_the_kink_of_relu()
@@ -321,6 +330,14 @@ def test_an_oracle_that_fails_is_named() -> None:
     assert text.endswith("Also outside what is admissible: torch in x.")
     answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-3))
     assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
+
+
+def test_an_oracle_that_fails_only_when_it_is_asked_again_is_named() -> None:
+    problem = problem_of()
+    answers = {name: [answer] for name, answer in answers_of(problem, "manual", "jax").items()}
+    again = {"jax": {0: crashed("jax", RuntimeError("out of memory"))}}
+    (found,) = judge_all([problem], answers, again=again)
+    assert found.verdict == "CRASHED(jax)" and "out of memory" in found.reasons["jax"]
 
 
 def test_alone_the_hand_written_gradient_is_still_judged() -> None:

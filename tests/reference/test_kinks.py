@@ -53,7 +53,7 @@ def test_at_every_kink_the_one_sided_slopes_differ(name: str) -> None:
                     for i in range(4)
                 ]
             assert any(
-                not low.slope.overlaps(high.slope) or not low.value.overlaps(high.value)
+                not low.slopes[0].overlaps(high.slopes[0]) or not low.value.overlaps(high.value)
                 for low, high in pairs
             ), (name, parameters, kink)
 

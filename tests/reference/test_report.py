@@ -24,13 +24,13 @@ from reference.campaign import (
 )
 from reference.oracles import load
 from reference.problems import Selection
-from reference.running.report import Interrupted, _begin, command_of, report
+from reference.running.report import Interrupted, _begin, command_of, records_of, report
 from reference.running.store import NAME, Store
 from reference.running.tasks import EnvironmentReport
 from reference.running.workers import LocalPool
 from reports.folder import TIMING, WRITING
 from reports.html import render_html
-from reports.records import ReportError, Run
+from reports.records import ReportError, Run, of_type
 from reports.summary import Summary
 from reports.text import render_markdown, render_text
 
@@ -170,6 +170,15 @@ def test_where_all_agree_the_largest_finite_difference_is_kept() -> None:
             for render in (render_text, render_markdown, render_html):
                 text = render(Summary([Run(command="report", problems=4, seed=0), found]))
                 assert f"in {not_finite} a number of one answer is not finite" in text
+
+
+def test_all_problems_are_counted_that_the_judge_gets_wrong() -> None:
+    plan, statistics = Plan(problems=60), RunStatistics()
+    wrong = [f"0:{k} {side} x" for k in range(30) for side in ("torch", "jax")]
+    for part in (wrong[:20], wrong[20:]):
+        statistics.add(BlockResult(0, 30, [], [], 30, 0, {}, part))
+    (record,) = of_type(records_of(plan, statistics, ({}, [])), Run)
+    assert len(record.unsound) < record.unsound_problems == 30
 
 
 def test_the_audited_share_is_what_was_asked() -> None:

@@ -24,7 +24,7 @@ from reference.trials.mutants import mutate
 
 MANUAL = Manual()
 SIDES = {
-    **load(("manual", "torch_reverse", "torch_forward")),
+    **load(("manual", "torch_reverse", "torch_nested", "torch_forward")),
     # Operation by operation: the padded programs take half a minute each to compile.
     "jax_forward": JaxForward(padded=False),
     "jax_reverse": JaxReverse(padded=False),

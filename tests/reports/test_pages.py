@@ -141,6 +141,11 @@ def test_sections_without_records_say_so() -> None:
         ({"verdicts": {"AGREE": 9, "DEVIATES(manual,torch)": 1}}, "wrong", "wrong in 1 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(jax)": 1}}, "right", "JAX deviates in 1."),
         (
+            {"verdicts": {"AGREE": 8, "DEVIATES(my.module:Mine, jax)": 2}}, "right",
+            "JAX deviates in 2 and my.module:Mine deviates in 2.",
+        ),
+        ({"verdicts": {"AGREE": 9, "VALUE(m:Mine)": 1}}, "open", "m:Mine computes another value"),
+        (
             {"verdicts": {"AGREE": 8, "CRASHED(jax)": 2}}, "open",
             "there are also 2 in which JAX crashed",
         ),
@@ -161,7 +166,10 @@ def test_sections_without_records_say_so() -> None:
             {"verdicts": {"AGREE": 7, "VALUE(torch)": 2, "DEVIATES(torch)": 1}}, "open",
             "function incorrectly or it is wrong. PyTorch deviates in 1.",
         ),
-        ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is wrong in 1 of 3"),
+        (
+            {"unsound": ("0:7 jax x",), "unsound_problems": 1234, "audited": 5678}, "open",
+            "The judge is wrong in 1,234 of 5,678",
+        ),
         ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),
         ({"verdicts": {"SKIPPED": 10}}, "open", "Nothing has been checked"),
         ({"oracles": (OracleStatus(name="manual"),)}, "open", "Nothing has been checked"),
@@ -179,6 +187,11 @@ def test_the_headline_says_how_it_stands(fields: dict[str, Any], state: str, wor
     assert summary.exit_code == (state == "wrong")
     for render in (render_html, render_text, render_markdown, summary_json):
         assert words.partition("(")[0].strip() in render(summary).replace("\\", "")
+
+
+def test_the_page_counts_all_problems_in_which_the_judge_is_wrong() -> None:
+    summary = Summary([run(unsound=("0:7 jax x",), unsound_problems=1234, audited=5678)])
+    assert "1,234 outside, which are errors of the judge" in render_html(summary)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reference.checks.code.source import Target
+from reference.checks.code.vocabulary import says_gradient
 
 NameTree: TypeAlias = "str | tuple[NameTree, ...] | dict[object, NameTree] | None"
 """The names in a return statement: "dW", None, a tuple of them, or a dict by constant keys."""
@@ -329,10 +330,11 @@ def path_name(path: Path) -> str:
 
 
 def claim_name(claim: Path, leaf: Path) -> str:
-    """Return the name of a gradient: its own, or d and the name of its input."""
+    """Return the name of a gradient: its own if that says so, or d and the name of its input."""
     if claim[0] == "step":
         return f"the step of {path_name(claim)}"
-    if claim[-1] == "" or all(part.isdigit() for part in claim):
+    same = claim[-1] == leaf[-1] and not all(part.isdigit() for part in claim)
+    if not same and not any(map(says_gradient, claim)):
         named = leaf[-1:] if "self" in leaf and not leaf[-1].isdigit() else leaf
         return f"d{path_name(tuple(p for p in named if p != 'self'))}"
     return path_name(claim)

@@ -146,6 +146,11 @@ def is_gradient_name(name: str) -> bool:
     return bool(gradient_of(name))
 
 
+def says_gradient(name: str) -> bool:
+    """Whether a variable's name says that it is a gradient, if not of what: dW, grad, delta."""
+    return is_gradient_name(name) or name.strip("_").lower() in _PURE
+
+
 def gradient_of(name: str) -> tuple[str, ...]:
     """Return what a variable named so could be the gradient of: dW1 -> W1; () where of nothing."""
     found: list[str] = []

@@ -6,7 +6,7 @@ A loss that is not in the code may be a mean or a sum, and may have a penalty on
 import numpy as np
 
 from reference.balls import values
-from reference.checks.code import Path
+from reference.checks.code import Path, claim_name
 from reference.checks.code.vocabulary import BIASES, REGULARISATION, WEIGHTS
 from reference.checks.comparing.assessment import Array, Assessment, Row
 from reference.checks.comparing.objective import Objective
@@ -74,7 +74,7 @@ def _data_rows(result: Assessment, outcome: RunOutcome) -> None:
         if not row.right and row.factor is not None and _near(row.factor, result.scale * n):
             row.right = True
             result.remarks.append(
-                f"{'.'.join(row.claim)} lacks the 1/N that the weights' gradients have"
+                f"{claim_name(row.claim, row.leaf)} lacks the 1/N that the weights' gradients have"
             )
 
 

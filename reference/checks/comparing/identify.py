@@ -82,8 +82,8 @@ def compared(
     called = like or wanted
     if found:
         return found, [
-            f"{name} is another function than {called}: it is {found}; "
-            "the gradient is judged by its own forward"
+            f"your function {name} computes the operation {found}, not the operation {called}; "
+            "the gradient is judged by your own forward"
         ]
     if any(_is(wanted, x, y, **numbers) for numbers in settings_of(wanted, x, y)):
         return wanted, []  # other numbers of it, a slope of 0.2, make it the forward
@@ -92,8 +92,9 @@ def compared(
     ours = _ours(wanted, x)
     at = np.unravel_index(int(np.argmax(np.abs(ours - y))), y.shape)
     return "", [
-        f"{name} is another function than {called}{settings}: at x = {x[at]:.4g} "
-        f"it gives {y[at]:.6g}, {called} {ours[at]:.6g}; the gradient is judged by its own forward"
+        f"your function {name} does not compute the operation {called}{settings}: at x = "
+        f"{x[at]:.4g} it gives {y[at]:.6g}, the operation {ours[at]:.6g}; the gradient is judged "
+        "by your own forward"
     ]
 
 

@@ -332,7 +332,8 @@ def ratio(got: Array, base: Array) -> float | None:
 
 def text_of(path: Path) -> str:
     """Return a path as people write it: ("self", "W", "0") -> W[0]."""
-    parts = [p for p in path if p not in ("self", "step", "")]
+    named = [p for p in path if p]
+    parts = [p for p in named if p not in ("self", "step")] or named
     end = len(parts)
     while end and parts[end - 1].lstrip("-").isdigit():
         end -= 1
@@ -343,12 +344,8 @@ def text_of(path: Path) -> str:
 
 def claim_text(claim: Path, leaf: Path) -> str:
     """Return what a claim is called: by its own name, or d and the name of what it is of."""
-    name = claim[-1]
-    if len(claim) == 1 and name and not name.isdigit():
-        return name
     if claim[0] == "step":
         return f"the step of {text_of(leaf)}"
-    if not name or all(p.isdigit() for p in claim):
-        return f"d{text_of(leaf)}"
-    text = text_of(claim)
-    return text if vocabulary.is_gradient_name(text.split("[")[0]) else f"d{text_of(leaf)}"
+    text, of = text_of(claim), text_of(leaf)
+    own = claim == (of,) or vocabulary.says_gradient(text.split("[")[0])
+    return text if own else f"d{of}"

@@ -8,9 +8,9 @@ import msgspec
 from reference.checks.code import Path
 from reference.checks.explain import simple_errors
 from reference.checks.explain.finding import ClaimCase, Explanation
-from reference.checks.explain.graph import Edit
+from reference.checks.explain.graph import Array, Edit
 from reference.checks.explain.hypothesis import Hypothesis, listed
-from reference.checks.explain.problem import ClaimedArray, ReadingProblem, is_multiple
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, is_multiple
 from reference.checks.explain.variables import as_made, wrong_variable
 from reports.checked import NamedMistake
 
@@ -73,7 +73,7 @@ def explanation_of(state: ExplanationState) -> Explanation:
     bases = [state.base(p) for p in state.problems]
     cases, follow = wrong_variable(state.problems, bases, state.left)
     variable = cases[0].claim if cases else None
-    first = _first(state, variable, follow)
+    first = _first(state, variable or _cause(state), follow)
     described = {
         c.text: _not_named(cases_of(state, c.path)) for c in state.left if c.path not in follow
     }
@@ -85,6 +85,15 @@ def explanation_of(state: ExplanationState) -> Explanation:
     elif first in described:
         described[first] += f"; it may also be in a variable that {first} is computed from"
     return Explanation(first, tuple(ordered), tuple(described.items()))
+
+
+def _cause(state: ExplanationState) -> ClaimedArray | None:
+    """Return the variable from which all wrong claims follow, where each one has a mistake."""
+    if state.left:
+        return None
+    wrong = state.problems[0].wrong
+    cases, follow = wrong_variable(state.problems, [Edit()] * len(state.problems), wrong)
+    return cases[0].claim if cases and follow == {c.path for c in wrong} else None
 
 
 def _not_named(cases: list[ClaimCase]) -> str:
@@ -135,9 +144,15 @@ def _first(state: ExplanationState, variable: ClaimedArray | None, follow: froze
     wrong = [
         c
         for c in problem.claims.values()
-        if not c.right and c.path not in follow
-        if not c.inner or (made and is_multiple(c.got, made[c.path]))
+        if c.path not in follow
+        if (made and _wrong_as(c, made[c.path]) if c.inner else not c.right)
     ]
     wrong += as_made(problem, state.base(problem)) if state.accepted else []
     wrong += [variable] if variable is not None else []
     return max(wrong, key=depth_of).text if wrong else ""
+
+
+def _wrong_as(variable: ClaimedArray, made: Array) -> bool:
+    """Whether a local variable is wrong, and is what the mistakes make of it."""
+    got, factor = variable.got, variable.right and not close(variable.got, variable.truth)
+    return close(got, made) if factor else not variable.right and is_multiple(got, made)

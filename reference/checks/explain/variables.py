@@ -62,13 +62,14 @@ def as_made(problem: ReadingProblem, base: Edit) -> list[ClaimedArray]:
 def _candidates(problem: ReadingProblem) -> list[ClaimedArray]:
     """Return the variables that are wrong, the latest in the forward first, named ones first."""
     named = [c for c in problem.claims.values() if c.inner and not c.right]
-    found = [*named, *_unnamed(problem)[:_MAX_TRIED]]
+    found = [*named, *[c for c in _unnamed(problem) if not c.right][:_MAX_TRIED]]
     return sorted(found, key=lambda c: -int(c.places.max(initial=0)))
 
 
 def _again(problem: ReadingProblem, variable: ClaimedArray) -> ClaimedArray | None:
     """Return the same variable, taken for the gradient of the same value, in another problem."""
-    found = (c for c in (*problem.claims.values(), *_unnamed(problem)) if c.inner)
+    unnamed = (c for c in _unnamed(problem) if not c.right)
+    found = (c for c in (*problem.claims.values(), *unnamed) if c.inner)
     wanted = variable.path, variable.leaf
     return next((c for c in found if (c.path, c.leaf) == wanted), None)
 
@@ -89,8 +90,8 @@ def _given(problem: ReadingProblem, variable: ClaimedArray) -> Edit:
 def _unnamed(problem: ReadingProblem) -> list[ClaimedArray]:
     """Return the variables of a backward whose names do not say which value they belong to.
 
-    Left out are copies of what the forward made or what came in, and what is the right gradient of
-    some value, up to a factor.
+    Left out are copies of what the forward made or what came in, and right gradients of some value.
+    A constant multiple of one is marked as right.
     """
     outcome = problem.outcome
     taken = {id(v) for v in outcome.claims.values()}
@@ -112,9 +113,10 @@ def _of_values(
 ) -> Iterator[ClaimedArray]:
     fits = [n for n in problem.named.values() if n.shape == got.shape and -1 not in n.flat]
     truths = [problem.cotangent(n) for n in fits]
-    if any(is_multiple(got, truth) for truth in truths):
+    if any(close(got, truth) for truth in truths):
         return
+    right = any(is_multiple(got, truth) for truth in truths)
     for n, truth in zip(fits, truths, strict=True):
         if n.path not in returned:
             texts = text_of(path), n.text
-            yield ClaimedArray(path, n.path, *texts, got, truth, n.places, False, inner=True)
+            yield ClaimedArray(path, n.path, *texts, got, truth, n.places, right, inner=True)

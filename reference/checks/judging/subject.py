@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from reference.balls import Session, values
-from reference.checks.code import NumericValue, Path, Spec, sizes_for
+from reference.checks.code import NumericValue, Path, Spec, claim_name, sizes_for
 from reference.checks.code.argument_spec import spelled_layout
 from reference.checks.code.vocabulary import COTANGENT_NAMES, gradient_of
 from reference.checks.comparing import Assessment, Row, assess, differences, nice_factors
@@ -252,7 +252,7 @@ class ReadingSubject(Subject):
             dtype = getattr(value, "dtype", np.dtype(np.float64))
             if dtype in (np.float32, np.float16):
                 case.faults.append(
-                    ("dtype", f"{'.'.join(row.claim)} is {dtype}, its input float64")
+                    ("dtype", f"{claim_name(row.claim, row.leaf)} is {dtype}, its input float64")
                 )
         if self.reading.forward is not None and self.reading.forward.bound and case.index < 2:
             self._after_another(seed, case, plain)
@@ -274,8 +274,8 @@ class ReadingSubject(Subject):
                 case.faults.append(
                     (
                         "stale",
-                        f"{'.'.join(row.claim)} is right after the first forward and wrong after "
-                        "another one: the backward uses what the first forward kept",
+                        f"{claim_name(row.claim, row.leaf)} is right after the first forward and "
+                        "wrong after another one: the backward uses what the first forward kept",
                     )
                 )
 

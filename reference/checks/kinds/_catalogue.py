@@ -13,9 +13,9 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.operation import Activation
 from reference.checks.code import Path, path_name
 from reference.checks.tolerances import SAME
+from reference.conventions.situations import settings
 from reference.diagnose import Diagnosis, diagnose
 from reference.diagnosis.search import GradientEvidence
 from reference.formats import Array
@@ -92,7 +92,7 @@ def _activation(seen: FunctionProblem, output: Array, cotangent: Array) -> _Foun
             (
                 (n, p)
                 for n, op in ACTIVATIONS.items()
-                for p in _parameters(op)
+                for p in settings(op)
                 if _same(op.forward(x, **p), output)
             ),
             None,
@@ -105,14 +105,6 @@ def _activation(seen: FunctionProblem, output: Array, cotangent: Array) -> _Foun
     problem = Problem(network, weight, _rows(x).astype(float), -_rows(cotangent))
     given = {"layers.0.a": _rows(cotangent), "layers.0.z": _rows(got)}
     return _Found(GradientEvidence(problem, given), {"layers.0.z": path})
-
-
-def _parameters(operation: Activation) -> Iterator[dict[str, float]]:
-    """Yield the numbers that an activation may have been written with."""
-    yield operation.defaults()
-    for name, parameter in operation.parameters.items():
-        for choice in parameter.choices:
-            yield {**operation.defaults(), name: float(choice)}
 
 
 def _same(ours: Array, theirs: Array) -> bool:

@@ -4,17 +4,15 @@ Structure and values avoid hiding places (N ≥ 2, no two widths alike, biases t
 save for every fifth problem, which goes into one on purpose.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast, get_args
-
-import numpy as np
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.network import REDUCTIONS, Layer, Network, Problem, Reduction
-from manual_backprop.operation import FloatArray, InvalidInput, Loss, Parameter, TargetKind
-from reference.drawing.builder import fits
-from reference.problems import in_dtype
+from manual_backprop.network import REDUCTIONS, Problem
+from manual_backprop.operation import InvalidInput, Loss, Operation, TargetKind
+from reference.drawing.builder import ProblemBuilder, ProblemCell, Stream, outputs_for
 
 _NAMES: Mapping[str, Iterable[str]] = {
     "activations": ACTIVATIONS,
@@ -71,12 +69,25 @@ class Accepts:
         """Return the activations that may stand before a loss."""
         if self.output:
             return [str(name) for name in self.output]
-        return [n for n in ACTIVATIONS if fits(ACTIVATIONS[n].range, loss.predictions)]
+        return outputs_for(loss.predictions)
 
-    def targets(self, loss: Loss, rng: np.random.Generator) -> TargetKind:
-        """Return the kind of targets to draw."""
-        kinds = [k for k in loss.targets if not self.kinds or k in self.kinds]
-        return cast(TargetKind, str(rng.choice(kinds or list(loss.targets))))
+    def targets(self, loss: Loss) -> Sequence[TargetKind]:
+        """Return the kinds of targets that a loss may be given."""
+        return [k for k in loss.targets if not self.kinds or k in self.kinds] or loss.targets
+
+    def options(self, stream: Stream, operation: Operation) -> dict[str, float]:
+        """Draw an operation's numbers: the default in half the cases.
+
+        Targets are smoothed only where `parameters` was asked for: who writes a cross-entropy of
+        labels means the plain one.
+        """
+        if not self.vary or stream.chance(1, 2):
+            return {}
+        return {
+            name: float(stream.choice(parameter.choices))
+            for name, parameter in operation.parameters.items()
+            if name != "ignore_index" and (name != _SMOOTHING or self.vary_asked)
+        }
 
 
 def _listed(accepts: Mapping[str, object], key: str) -> tuple[Any, ...]:
@@ -97,112 +108,40 @@ _SMOOTHING = "label_smoothing"
 
 
 def draw(wanted: Accepts, seed: int, index: int, ordinary: bool = False) -> Problem:
-    """Draw a network with its problem; every eighth is in float32.
+    """Draw a network of what the target takes, with its problem; every eighth is in float32.
 
     ordinary: without multiples of one half, which meet kinks.
     """
-    rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
+    stream = Stream(seed, index)
     regime = "ordinary" if ordinary else _REGIMES.get(index % 15, "ordinary")
-    dtype = np.dtype(np.float32 if index % 8 == 7 else np.float64)
-    return in_dtype(_Maker(rng, regime).network(wanted), dtype)
+    loss = LOSSES[stream.choice(wanted.losses)]
+    last = stream.choice(wanted.outputs(loss))
+    dtype = "float32" if index % 8 == 7 else "float64"
+    made = ProblemBuilder(stream, ProblemCell(last, loss.name, regime, dtype))
+    made.batch = 1 if regime == "one sample" else 2 + stream.below(3 if regime == "square" else 5)
+    made.widths = wanted.widths or _widths(stream, regime, stream.choice(wanted.depths), made.batch)
+    made.depth = len(made.widths) - 1
+    names = [*(stream.choice(wanted.activations) for _ in made.widths[2:]), last]
+    made.activations = [(name, wanted.options(stream, ACTIVATIONS[name])) for name in names]
+    made.biases = [wanted.bias] * made.depth
+    made.loss_parameters = wanted.options(stream, loss)
+    made.reduction = stream.choice(wanted.reductions)
+    made.weighted = wanted.weights and stream.chance(3, 4)
+    made.fill(lattice=regime == "lattice")
+    made.targets = made.draw_targets(stream.choice(wanted.targets(loss)), one_hot=False)
+    problem = made.problem()
+    if wanted.arrays:
+        return problem
+    needed = {name: a for name, a in problem.arrays.items() if loss.arrays[name] == "entries"}
+    return replace(problem, arrays=needed)
 
 
-class _Maker:
-    """Sizes and numbers of one problem."""
-
-    def __init__(self, rng: np.random.Generator, regime: Regime) -> None:
-        self.rng, self.regime = rng, regime
-        self.batch = 1 if regime == "one sample" else 2 + int(rng.integers(5))
-
-    def widths(self, count: int) -> list[int]:
-        """Return sizes, neighbours all different and none the batch's, but for the special ones."""
-        if self.regime == "one unit":
-            return [1] * count
-        if self.regime == "square":
-            self.batch = 2 + int(self.rng.integers(3))
-            return [self.batch] * count
-        found: list[int] = []
-        for _ in range(count):
-            free = [w for w in range(2, 8) if w != self.batch and w not in found[-1:]]
-            found.append(int(self.rng.choice(free)))
-        return found
-
-    def normal(self, *shape: int, scale: float = 1.0) -> FloatArray:
-        """Return normal numbers, or multiples of one half where the regime is the lattice."""
-        found = self.rng.standard_normal(shape)
-        return np.rint(2 * found) / 2 if self.regime == "lattice" else found * scale
-
-    def network(self, wanted: Accepts) -> Problem:
-        """Draw a network of what the target says it takes: activations, losses, depths, widths."""
-        widths = wanted.widths or self.widths(int(self.rng.choice(wanted.depths)) + 1)
-        name = str(self.rng.choice(wanted.losses))
-        operation = LOSSES[name]
-        hidden = [str(self.rng.choice(wanted.activations)) for _ in widths[2:]]
-        last = str(self.rng.choice(wanted.outputs(operation)))
-        layers = tuple(
-            Layer(w, a, self.options(ACTIVATIONS[a].parameters, wanted), wanted.bias)
-            for w, a in zip(widths[1:], [*hidden, last], strict=True)
-        )
-        network = Network(
-            widths[0],
-            layers,
-            name,
-            self.options(operation.parameters, wanted),
-            cast(Reduction, str(self.rng.choice(wanted.reductions))),
-        )
-        parameters: dict[str, FloatArray] = {}
-        for key, shape in network.parameter_shapes().items():
-            parameters[key] = self.normal(
-                *shape, scale=shape[0] ** -0.5 if len(shape) == 2 else 0.5
-            )
-        weighted = wanted.weights and self.rng.random() < 0.75
-        return Problem(
-            network,
-            parameters,
-            self.normal(self.batch, widths[0]),
-            self.targets(operation, widths[-1], wanted.targets(operation, self.rng)),
-            np.exp(self.rng.standard_normal(self.batch) / 2) if weighted else None,
-            self.arrays(operation, widths[-1], required=not wanted.arrays),
-        )
-
-    def options(self, known: Mapping[str, Parameter], wanted: Accepts) -> dict[str, float]:
-        """Draw an operation's numbers: the default in half the cases.
-
-        Targets are smoothed only where `parameters` was asked for: who writes a cross-entropy of
-        labels means the plain one.
-        """
-        if not wanted.vary or self.rng.random() < 0.5:
-            return {}
-        return {
-            k: float(self.rng.choice(p.choices))
-            for k, p in known.items()
-            if k != "ignore_index" and (k != _SMOOTHING or wanted.vary_asked)
-        }
-
-    def targets(self, operation: Loss, classes: int, kind: TargetKind) -> np.ndarray:
-        """Return targets such as a loss takes."""
-        shape = (self.batch, classes)
-        match kind:
-            case "real":
-                return self.normal(*shape)
-            case "unit":
-                drawn = self.rng.random(shape)
-                return np.asarray(np.rint(drawn) if self.rng.random() < 0.5 else drawn)
-            case "sign":
-                return np.where(self.rng.random(shape) < 0.5, -1.0, 1.0)
-            case "count":
-                return np.floor(6 * self.rng.random(shape))
-            case "labels":
-                return self.rng.integers(0, classes, self.batch)
-            case _:
-                e = np.exp(self.rng.standard_normal(shape))
-                return np.asarray(e / e.sum(axis=1, keepdims=True))
-
-    def arrays(self, operation: Loss, classes: int, *, required: bool) -> dict[str, FloatArray]:
-        """Return a loss's array arguments: only those it cannot do without, where `required`."""
-        sizes = {"classes": (classes,), "entries": (self.batch, classes)}
-        return {
-            name: np.exp(self.rng.standard_normal(sizes[extent]) / 2)
-            for name, extent in operation.arrays.items()
-            if extent == "entries" or not required
-        }
+def _widths(stream: Stream, regime: Regime, depth: int, batch: int) -> list[int]:
+    """Return sizes, neighbours all different and none the batch's, but for the special ones."""
+    if regime in ("one unit", "square"):
+        return [1 if regime == "one unit" else batch] * (depth + 1)
+    found: list[int] = []
+    for _ in range(depth + 1):
+        free = [w for w in range(2, 8) if w != batch and w not in found[-1:]]
+        found.append(stream.choice(free))
+    return found

@@ -22,7 +22,7 @@ from reference.checks.kinds._questions import Explained
 from reference.checks.kinds._rows import row
 from reference.checks.tolerances import COARSE, COARSE_LOSS, DIGITS, SAME
 from reference.diagnose import Diagnosis, diagnose
-from reference.diagnosis.search import GradientEvidence
+from reference.diagnosis.search import GradientEvidence, cotangent_names
 
 
 @dataclass
@@ -84,7 +84,7 @@ class NetworkSubject(Explained):
         return ProblemCase(index, found, faults=run.faults, nodes=run.nodes)
 
     def _rows(self, run: NetworkRun) -> list[Row]:
-        order = {n: i for i, n in enumerate(_backward_order(run.problem.network))}
+        order = {n: i for i, n in enumerate(cotangent_names(run.problem))}
         names = sorted((n for n in run.given if n in run.truth), key=lambda n: order.get(n, 99))
         coarse = run.by != "own" and run.problem.dtype == np.float32
         digits = 10 * COARSE if coarse else DIGITS
@@ -217,12 +217,6 @@ def _scaled(truth: Truth, factor: float) -> Truth:
     if abs(factor - 1) < COARSE_LOSS:
         return truth
     return Truth(truth.value * factor, truth.radius * abs(factor), truth.scale * abs(factor))
-
-
-def _backward_order(network: Network) -> list[str]:
-    depth = len(network.layers)
-    steps = ("a", "z", "weight", "bias")
-    return [f"layers.{i}.{s}" for i in reversed(range(depth)) for s in steps] + ["x"]
 
 
 def _faults(

@@ -35,6 +35,8 @@ def matched(
     others: what went in and has no gradient: labels, masks.
     """
     claims = _once(claims)
+    if places := _all_by_place(claims, inputs, values):
+        return places, [], []
     free = dict(inputs)
     pairs: Pairs = _lists(claims, free)
     middle: Pairs = []
@@ -68,6 +70,36 @@ def matched(
             left.append(claim)
     left = _by_place(left, claims, free, inputs, pairs, others)
     return pairs, middle, left
+
+
+def _all_by_place(
+    claims: Mapping[Path, NumericValue],
+    inputs: Mapping[Path, NumericValue],
+    values: Mapping[Path, NumericValue],
+) -> Pairs:
+    """Pair `return p, q, b` with x, W, b, where each shape fits and no name is that of a gradient.
+
+    Otherwise only b would be compared. A value of the forward may be returned beside gradients, so
+    nothing is paired if there is one.
+    """
+    pairs = list(zip(claims, inputs, strict=False))
+    if len(claims) != len(inputs) or len(pairs) < 2:
+        return []
+    made = {path: value for path, value in values.items() if path not in inputs}
+    for claim, target in pairs:
+        value = claims[claim]
+        named = _by_name(claim, value, inputs)
+        alike = (v for v in made.values() if np.shape(v) == np.shape(value))
+        if (
+            len(claim) > 1
+            or _named(claim)
+            or named not in (None, target)
+            or same_shape(value, inputs[target]) < 1
+            or claim in made
+            or any(np.array_equal(value, v) for v in alike)
+        ):
+            return []
+    return pairs
 
 
 def _once(claims: Mapping[Path, NumericValue]) -> dict[Path, NumericValue]:
