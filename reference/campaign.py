@@ -33,6 +33,7 @@ from reference.problems import (
     Selection,
     address,
     cell,
+    check_order,
     check_seed,
     draw_any,
 )
@@ -85,10 +86,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 "split a larger run into several seeds"
             )
         check_seed(self.seed)
-        if self.order not in (1, 2):
-            raise InvalidInput(
-                f"order={self.order!r}: expected 1 (gradients) or 2 (Hessian times v)"
-            )
+        check_order(self.order)
         for name in (d for d in self.dtypes if d in LOW) if self.order == 2 else ():
             known = ", ".join(DTYPES)
             raise InvalidInput(f"dtype={name!r}: at order 2 expected one of: {known}")

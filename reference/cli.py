@@ -25,6 +25,8 @@ OUR_FAULT = """
 manual-backprop itself failed. This says nothing about a gradient. Please report the lines above.
 """
 
+DEFAULT_OUT = Path("discrepancy-report")
+
 MAX_ERROR_TEXT = 1000
 """Characters of an error line."""
 
@@ -92,8 +94,8 @@ def check(
     problems: Annotated[
         int | None,
         Option(
-            help="Problems drawn for each gradient; default: 20, but as few as 4 if your code is "
-            "slow because it computes many numbers."
+            help="Problems drawn for each gradient; default: 20; fewer, at least 4, when one run "
+            "of your code takes many operations."
         ),
     ] = None,
     seed: Seed = 0,
@@ -132,7 +134,11 @@ def check(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Check your gradient: where it is wrong, and which mistake."""
+    """Check your gradient: where it is wrong, and which mistake.
+
+    Exit codes: 0 all gradients are right, 1 one is wrong or failed, 2 nothing was checked or not
+    all of it, 3 your code hung, 4 it ended the process.
+    """
     from reference.checks.command import run
 
     return run(
@@ -205,7 +211,7 @@ def report(
             "extra `distributed`."
         ),
     ] = None,
-    out: Annotated[Path, Option(help="Folder that gets the report.")] = Path("discrepancy-report"),
+    out: Annotated[Path, Option(help="Folder that gets the report.")] = DEFAULT_OUT,
     networks_only: Annotated[
         bool,
         Option("--networks-only", help="Leave out the sections about operations and articles."),
@@ -229,6 +235,9 @@ def report(
 
     It compares the hand-written NumPy library, PyTorch and JAX with a certified gradient, and
     writes a report. For a page about your own code use `check --report FOLDER`.
+
+    Exit codes: 0 nothing deviates on the manual side, 1 a manual gradient is wrong or could not be
+    computed, 2 bad input, 70 this program itself failed, 130 after Ctrl-C.
     """
     from reference.campaign import Plan
     from reference.oracles import SECOND_ORDER
@@ -265,7 +274,7 @@ def report(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not disturb the end
         typer.echo(f"Interrupted. To continue: {interrupted.command}", err=True)
         return 130
-    typer.echo(render_text(summary))
+    typer.echo(render_text(summary, options=[] if out == DEFAULT_OUT else ["--out", str(out)]))
     typer.echo(f"\nThe page: {out / 'index.html'}")
     return summary.strict_exit_code if strict else summary.exit_code
 
@@ -402,7 +411,8 @@ def conventions(
 
     For example: which slope ReLU has at 0, and what the softmax of infinities is. The exit code is
     1 if the list differs from the ledger that was saved for the installed versions, and 0 if none
-    was saved.
+    was saved. It takes about two minutes. Another processor may round differently: a few rows of
+    the frameworks can then differ in their last digits, or by a tiny number in place of 0.
     """
     from reference.conventions import ledger
     from reference.running.progress import progress_lines
@@ -488,7 +498,10 @@ def trial(
 def book(
     out: Annotated[Path, Option(help="Folder that gets the book.")] = Path("derivation-book"),
 ) -> int:
-    """Build the derivation book, with every formula checked.
+    """Build the derivation book, and check it.
+
+    It derives every operation. Every formula of the activations, the losses and Dense is checked.
+    For the other layers the numbers of three examples are checked.
 
     The exit code is 1 if a formula is wrong or was not checked.
     """
@@ -507,10 +520,10 @@ def diff(
 ) -> int:
     """Show what changed between two reports.
 
-    The exit code is 1 if something got worse: a side crashed or is no longer installed, the two
-    runs drew the same problems and a serious verdict (PRECISION or worse) became more frequent,
-    more serious or larger in its error, a convention became inadmissible, or an operation lost
-    digits.
+    The exit code is 1 if something got worse: a side crashed; a side is no longer installed; a row
+    of the ledger became inadmissible; or an operation lost digits. If the two runs drew the same
+    problems, it is also 1 if a serious verdict (PRECISION or worse) became more frequent, more
+    serious, or larger in its error.
     """
     from reports.diff_pages import render_diff_text
     from reports.folder import diff_folders, write_diff

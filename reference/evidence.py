@@ -253,9 +253,13 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
     names = " and ".join(judgement.who)
     if enclosure is None:
         return f"{names}: {finding.reason} at {place}."
+    own = evidence.answers.get(finding.oracle, "")
+    differs = f"differs by {finding.error:.3g} from"
+    if not np.isfinite(finding.error):
+        differs = f"has {own} instead of"
     off = (
-        f"{finding.oracle} differs by {finding.error:.3g} from the certified {enclosure.brief} at "
-        f"{place}, computed from {finding.oracle}'s own inputs of this step"
+        f"{finding.oracle} {differs} the certified {enclosure.brief} at {place}, computed from "
+        f"{finding.oracle}'s own inputs of this step"
     )
     if judgement.kind == "PRECISION":
         how = "flushed to zero" if evidence.mark else "digits are lost that a stable form keeps"

@@ -232,6 +232,12 @@ def cell(index: int) -> ProblemCell:
     )
 
 
+def check_order(order: int) -> None:
+    """Raise InvalidInput for an order of derivatives that is neither 1 nor 2."""
+    if order not in (1, 2):
+        raise InvalidInput(f"order={order!r}: expected 1 (gradients) or 2 (Hessian times v)")
+
+
 def check_seed(seed: int, name: str = "seed") -> None:
     """Raise InvalidInput unless the stream of a problem can be keyed by this number."""
     if type(seed) is not int or not 0 <= seed < 2**64:

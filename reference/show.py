@@ -12,13 +12,24 @@ from reference.findings import spelled
 from reference.formats import Array
 from reference.judge import Judgement
 from reference.oracles import ORACLES, SECOND_ORDER, Answer
-from reference.problems import AnyDrawn, AnyProblem, arrays_of, draw_any, parse_address
+from reference.problems import (
+    AnyDrawn,
+    AnyProblem,
+    arrays_of,
+    check_order,
+    draw_any,
+    parse_address,
+)
 
 _PRECISION = {np.dtype("float32"): 9, np.dtype("float64"): 17}
 
 
 def show(address: str, order: int = 1) -> tuple[AnyDrawn, dict[str, Answer], Judgement]:
-    """Draw the problem at an address, ask every oracle of an order and judge what they say."""
+    """Draw the problem at an address, ask every oracle of an order and judge what they say.
+
+    Raises InvalidInput for an order that is neither 1 nor 2, and for an unknown address.
+    """
+    check_order(order)
     one = draw_any(*parse_address(address), order)
     return one, *judge_one(one, SECOND_ORDER if order == 2 else ORACLES)
 
@@ -43,7 +54,10 @@ def show_text(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement
                 heads, rows = [name, *[""] * value.size], _numbers(np.asarray(value)).splitlines()
                 lines += [f"  {head:13} {row}" for head, row in zip(heads, rows, strict=False)]
         lines.append("")
-    lines.append("Distance of each answer from the hand-written one (scaled by the tensor, in ULP)")
+    lines.append(
+        "Largest distance from the hand-written answer, relative to the largest number of its "
+        "tensor (and in ULP)"
+    )
     for name, answer in ok.items():
         if name == "manual":
             continue

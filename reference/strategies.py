@@ -1,4 +1,4 @@
-"""Problems as public Hypothesis strategies: what fails shrinks to readable numbers.
+"""Hypothesis strategies that draw problems for your own tests; what fails shrinks to small numbers.
 
 from hypothesis import given
 from reference.strategies import problems

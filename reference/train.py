@@ -275,9 +275,9 @@ def training_text(done: Training) -> str:
     lines.append("")
     for who in done.distances:
         bit, half = done.first_bit(who), done.parted(who)
-        lines.append(
-            f"  {who}: first bit apart {_after(bit)}; half of the digits apart {_after(half)}"
-        )
+        first = "no bit differs" if bit is None else f"the first bit differs after step {bit}"
+        second = "never differ in this run" if half is None else f"differ after step {half}"
+        lines.append(f"  {who}: {first}; half of the digits {second}")
     return "\n".join(lines)
 
 
@@ -295,10 +295,6 @@ def training_data(done: Training) -> dict[str, object]:
         "parted": {who: done.parted(who) for who in done.distances},
         "skipped": dict(done.skipped),
     }
-
-
-def _after(step: int | None) -> str:
-    return "never in this run" if step is None else f"after step {step}"
 
 
 _METADATA: dict[str, dict[str, str | None]] = {

@@ -1,18 +1,26 @@
 """The report in few words: text for a terminal, summary.md, and a badge for a README."""
 
 import html
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reports.records import Case, Finding
 from reports.summary import Summary, beyond_text, error_text, kind_of, label, meaning, sides
 
 FINDINGS_SHOWN = 12
+APART = "Largest difference of whole answers where all agree (relative to the tensor; not judged)"
+"""Errors of earlier steps add up in it; the verdicts compare step by step."""
 STATE_COLOURS = {"right": "#0b6b4f", "open": "#7a5900", "wrong": "#a3122f"}
 STATE_MARKS = {"right": "✓", "open": "?", "wrong": "✕"}
 
 
-def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> str:
-    """Return headline, verdict counts, findings and the command that runs it again."""
+def render_text(
+    summary: Summary, timing: Mapping[str, float] | None = None, options: Sequence[str] = ()
+) -> str:
+    """Return headline, verdict counts, findings and the command that runs it again.
+
+    options: what this command had beside that which decides the results, for example --out.
+    """
     run = summary.run
     lines = [one_line(summary.headline), ""]
     lines.append(
@@ -24,7 +32,7 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
     for dtype, cell in summary.agreed.items():
         where = f" at {cell.worst_at}" if cell.worst_at else ""
         error = f"{error_text(cell.worst_scaled)}{where}{beyond_text(cell)}"
-        lines.append(one_line(f"Largest scaled difference where all agree, {dtype}: {error}"))
+        lines.append(one_line(f"{APART}, {dtype}: {error}"))
     lines += ["", "Verdicts"]
     lines += table(
         [
@@ -40,7 +48,7 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
         rest = len(summary.findings) - FINDINGS_SHOWN
         if rest > 0:
             lines.append(f"  … and {rest:,} more in the page and in records.jsonl")
-    lines += ["", f"Run again: {one_line(run.command)}"]
+    lines += ["", f"Run again: {one_line(shlex.join([*shlex.split(run.command), *options]))}"]
     return "\n".join(lines) + "\n"
 
 
@@ -50,7 +58,7 @@ def finding_lines(finding: Finding, show: str) -> list[str]:
     where = " · ".join(part for part in (finding.operation, finding.step, finding.dtype) if part)
     lines = [
         "  " + one_line(f"{mark} {finding.verdict}  {where}  ×{finding.count:,}"),
-        *([f"      {one_line(finding.sentence)}"] if finding.sentence else []),
+        *([f"      {one_line(finding.sentence, SENTENCE)}"] if finding.sentence else []),
         *(f"      {part}" for part in answers(finding.example)),
         f"      {one_line(show)}",
     ]
@@ -81,6 +89,10 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
         ).rstrip()
         for row in cells
     ]
+
+
+SENTENCE = 600
+"""Characters of a finding's sentence: that of a VALUE has about 400."""
 
 
 def one_line(text: str, limit: int = 300) -> str:
@@ -117,7 +129,7 @@ def render_markdown(summary: Summary) -> str:
     if summary.agreed:
         parts.append(
             markdown_table(
-                ("dtype", "Largest scaled difference where all agree", "Problem"),
+                ("dtype", APART, "Problem"),
                 [
                     (
                         escape(dtype),

@@ -41,7 +41,7 @@ class Checked:
 
 
 def checked(folder: Path, source: str, problems: int = 4, seed: int = 0) -> list[Checked]:
-    """Return what was found of every unit of a source that is of a kind of its own.
+    """Return what was found of every unit of a source that is not NumPy functions.
 
     Pairs and methods are asked as code on tensors.
     """

@@ -302,11 +302,12 @@ class Auditor:
         if right is not None and not numeric(right):
             return {}
         entry = telling(left, right)
-        answers = {"left (certified)": digits_at(left, entry)}
+        answers = {"left side (certified)": digits_at(left, entry)}
         for by in self._confirming:
-            answers[f"left ({by.name})"] = digits_at(claim.left(self._at(by, system, index)), entry)
+            digits = digits_at(claim.left(self._at(by, system, index)), entry)
+            answers[f"left side ({by.name})"] = digits
         if right is not None:
-            answers["right"] = digits_at(right, entry)
+            answers["printed right side"] = digits_at(right, entry)
         return answers
 
 

@@ -61,13 +61,16 @@ def spell_case(inputs: ByName, left: np.ndarray, right: np.ndarray) -> str:
     if not all(inputs[name].any() for name in numbers):
         given.append("all else 0")
     if not numeric(left) or not numeric(right):
-        sides = f"left {left}, right {right}"
+        sides = f"left side {left}, printed right side {right}"
     elif np.shape(left) != np.shape(right):
-        sides = f"left {_small(floats(left))}, right {_small(floats(right))}"
+        sides = f"left side {_small(floats(left))}, printed right side {_small(floats(right))}"
     else:
         entry = telling(left, right)
         where = f" at {list(entry)}" if entry else ""
-        sides = f"left {floats(left)[entry]:.6g}, right {floats(right)[entry]:.6g}{where}"
+        sides = (
+            f"left side {floats(left)[entry]:.6g}, printed right side "
+            f"{floats(right)[entry]:.6g}{where}"
+        )
     return f"{', '.join(given)}: {sides}"
 
 

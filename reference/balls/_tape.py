@@ -106,6 +106,11 @@ class Session:
         self._before: tuple[int, bool, Session | None, int] | None = None
 
     @property
+    def at_a_kink(self) -> bool:
+        """Whether a comparison met equal sides that carry a derivative, as max(0, z) at z = 0."""
+        return any(t.recording and (t.left_tracked or t.right_tracked) for t in self.ties)
+
+    @property
     def nodes(self) -> int:
         """How many numbers were made on this tape."""
         return (STATE.count if self._end is None else self._end) - self._start

@@ -115,7 +115,7 @@ def _is_not_written(failure: Failure) -> bool:
 
 
 def read(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
-    """Return how a unit is read: as NumPy code under one reading, or as a kind of its own."""
+    """Return how a unit is read: as NumPy code under one reading, or as code of another kind."""
     if unit.kind in SPECIAL or wants_tensors(unit, target):
         return subject_of(unit, target, seed, shapes)
     chosen = search(unit, target, seed, shapes)

@@ -58,7 +58,7 @@ def run(
     try:
         _refuse_another_library(library, target)
         given = target.names.get("shapes")
-        shapes = specs_of({} if given is None else given)
+        shapes = specs_of({} if given is None else given, target.what)
         like = request.like if request.like is not None else target.names.get("like")
         if like is not None and not isinstance(like, str):
             raise InvalidInput(f"like={like!r}: expected the name of an operation")

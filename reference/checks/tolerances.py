@@ -10,7 +10,8 @@ the catalogue (an ε of 1e-8 beside a probability, a conversion to float32) chan
 1e-8."""
 
 SUMMED = 1e-6
-"""Of the size of a tensor: what an entry that cancels may be off by, times the digits."""
+"""An entry that is small because its terms cancel may be off by DIGITS times this share of the
+largest entry of its tensor."""
 
 EXTRAPOLATED = 8
 """Decimal digits that extrapolated differences of a forward have at the least."""
@@ -74,5 +75,7 @@ FUNCTION_ULPS = 8.0
 `ULPS`; + − × ÷ √ are rounded correctly."""
 
 LINEAR, SHAKEN = 2.0, 3
-"""A problem is kept where `SHAKEN` runs with roundings of random sign, `LINEAR` times their size,
-stay inside twice what the first order allows: beyond it a decision stands on an edge."""
+"""A kernel's problem is used only if its rounding errors act in proportion to their size. To test
+this, the reference runs `SHAKEN` times with errors of random sign, `LINEAR` times as large as
+rounding makes them. Each result must stay inside twice the bound for errors of that size. If it
+does not, a decision (a maximum, a sign) depends on rounding, and the problem says nothing."""

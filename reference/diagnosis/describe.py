@@ -94,7 +94,7 @@ def _factor(pairs: Sequence[ArrayPair]) -> str:
             if _constant(k):
                 front = "" if abs(k[0] - 1) < ONE_FACTOR else f"{_number(k[0])} · "
                 return f"it is {front}{text} the right one"
-    if len(pairs) < _FEW:
+    if len(pairs) < _FEW or all(p.right.size == 1 for p in pairs):
         return ""
     low, high = _number(c.min()), _number(c.max())
     return f"it is a multiple of the right one, from {low} to {high} times, by problem"
@@ -195,9 +195,14 @@ def _digits(pairs: Sequence[ArrayPair]) -> str:
     return ""
 
 
+def _no_factor(pairs: Sequence[ArrayPair]) -> str:
+    one = len(pairs) >= _FEW and all(p.given.size == p.right.size == 1 for p in pairs)
+    return "no constant factor explains it" if one else ""
+
+
 _TESTS: tuple[Callable[[Sequence[ArrayPair]], str], ...] = (
     _shape, _not_finite, _zero, _factor, _transposed, _partly_zero, _missing_share, _added,
-    _multiplied, _signs, _permuted, _digits,
+    _multiplied, _signs, _permuted, _digits, _no_factor,
 )  # fmt: skip
 
 

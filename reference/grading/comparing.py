@@ -1,8 +1,9 @@
-"""Holds the runs of a submission to the reference solution, in a process without the submission.
+"""Compares the runs of a submission with the reference solution, without the submission's code.
 
-The reference solution's forward runs on the submission's own numbers, in ball arithmetic; what the
-submission returned is compared with that gradient by the rules of `check` (`checks.comparing`). So
-a submission cannot reach what gives points: it sends numbers, and they are right or not.
+This runs in a process without the submission. The reference solution's forward runs on the
+submission's own numbers, in ball arithmetic; what the submission returned is compared with that
+gradient by the rules of `check` (`checks.comparing`). So a submission cannot reach what gives
+points: it sends numbers, and they are right or not.
 
 A gradient that is wrong only since an inner one before it is wrong is right *given* that one:
 

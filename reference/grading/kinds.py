@@ -1,8 +1,8 @@
-"""Holds code of a kind of its own to a reference solution of that kind: torch, JAX, an engine.
+"""Compares a submission for torch or JAX, or an engine, with a reference solution of the same kind.
 
 The submission's numbers are put to the reference solution as a question (`checks.kinds`): its own
 forward runs on them, and its gradient, certified or by its framework, is what is right. A gradient
-that follows from a wrong one of a named step is right given that one, as in `holding`.
+that follows from a wrong one of a named step is right given that one, as in `comparing`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -65,7 +65,7 @@ def _read(unit: Unit, target: Target, seed: int) -> Solution | KindSolution:
 
 
 def _right(found: Questioned, unit: Unit, seed: int) -> Questioned:
-    """Return a subject of a kind of its own, if its gradients are right."""
+    """Return a subject that is not NumPy functions, if its gradients are right."""
     try:
         rows = found.case(seed, 0).assessment.rows
         found.questions(seed, 0)

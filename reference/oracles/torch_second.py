@@ -30,7 +30,7 @@ _LACKS = ("not implemented", "does not support it", "ZeroTensors are immutable")
 
 
 class _TorchSecond(TorchAutograd):
-    """What both ways share: one problem after another."""
+    """What the three ways share: one problem after another."""
 
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block of directed problems, in order."""
@@ -169,8 +169,7 @@ class TorchNested(_TorchSecond):
     def _answer(self, problem: AnyProblem) -> Answer:
         if isinstance(problem, DirectedProblem):
             return skipped(self.name, "nested forward mode is asked of the steps of graphs")
-        found = super()._answer(problem)
-        return skipped(self.name, found.reason) if found.status == "unsupported" else found
+        return super()._answer(problem)
 
     def _second(
         self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors

@@ -98,7 +98,12 @@ def test_both_frameworks_stand_beside_the_proof(
     decisions: dict[tuple[str, str], ClaimDecision],
 ) -> None:
     sides = decisions["004", "16.first"].answers
-    assert list(sides) == ["left (certified)", "left (torch)", "left (jax)", "right"]
+    assert list(sides) == [
+        "left side (certified)",
+        "left side (torch)",
+        "left side (jax)",
+        "printed right side",
+    ]
 
 
 def test_the_counterexample_is_small_and_true() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from patience import PATIENCE
-from targetsources import inside
+from targetsources import file_inside, inside
 
 LAYER = """
 import numpy as np
@@ -92,9 +92,68 @@ def silu_backward(dout, x):
 """
 
 
+RNN = """
+import numpy as np
+
+def rnn_forward(x, h0, Wx, Wh):
+    N, T, D = x.shape
+    h = np.zeros((N, T, h0.shape[1]))
+    prev = h0
+    for t in range(T):
+        prev = np.tanh(x[:, t] @ Wx + prev @ Wh)
+        h[:, t] = prev
+    return h, (x, h0, Wx, Wh, h)
+
+def rnn_backward(dh, cache):
+    x, h0, Wx, Wh, h = cache
+    dx, dWx, dWh, dprev = (np.zeros_like(v) for v in (x, Wx, Wh, h0))
+    for t in reversed(range(x.shape[1])):
+        da = (dh[:, t] + dprev) * (1 - h[:, t] ** 2)
+        dx[:, t] = da @ Wx.T
+        dWx += x[:, t].T @ da
+        dWh += (h[:, t - 1] if t else h0).T @ da
+        dprev = da @ Wh.T
+    return dx, dprev, dWx, dWh
+"""
+
+ATTENTION = """
+import numpy as np
+
+def forward(x, q, k):
+    s = q @ k.T / np.sqrt(q.shape[1])
+    return x + np.tanh(s) @ x, (x, q, k, s)
+
+def backward(dout, cache):
+    x, q, k, s = cache
+    ds = dout @ x.T * (1 - np.tanh(s) ** 2)
+    dq = ds @ k / np.sqrt(q.shape[1])
+    dk = ds.T @ q / np.sqrt(q.shape[1])
+    return dout + np.tanh(s).T @ dout, dq, dk
+"""
+
+LOGISTIC = """
+import numpy as np
+
+def loss(X, y, w, b):
+    p = 1 / (1 + np.exp(-(X @ w + b)))
+    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+
+def gradients(X, y, w, b):
+    e = 1 / (1 + np.exp(-(X @ w + b))) - y
+    return X.T @ e / X.shape[1], e.sum() / X.shape[1]
+"""
+
+
 def text(source: str, **options: object) -> str:
     """Return what is printed, in one line."""
     return " ".join(str(inside(source, **options)).split())  # type: ignore[arg-type]
+
+
+def text_of_file(folder: Path, source: str) -> str:
+    """Return what is printed of a file whose forward writes into arrays, in one line."""
+    file = folder / "target.py"
+    file.write_text(source)
+    return " ".join(str(file_inside(file, 6)).split())
 
 
 def test_a_local_variable_is_found_without_a_name_for_the_mistake() -> None:
@@ -136,6 +195,36 @@ def test_a_gradient_that_is_not_returned_is_allowed() -> None:
     found = inside(LAYER.replace("dz @ W.T, x.T @ dz", "x.T @ dz"))
     assert "your backward returns no gradient of x (allowed)" in str(found)
     assert found.exit_code == 0 and "not checked" not in str(found)
+
+
+def test_the_gradient_of_the_first_state_is_known_by_its_numbers(tmp_path: Path) -> None:
+    found = text_of_file(tmp_path, RNN)
+    assert "remark: dprev was taken for the gradient of h0" in found
+    assert "RIGHT in 6 of 6 problems (dx, dWx, dWh, dprev)" in found
+    assert "no gradient of h0" not in found and "not the gradient" not in found
+
+
+def test_a_sum_over_steps_that_is_overwritten_is_said_so(tmp_path: Path) -> None:
+    found = text_of_file(tmp_path, RNN.replace("dWh +=", "dWh ="))
+    assert "only the term of the first step is left: was = written instead of +=?" in found
+
+
+def test_a_division_by_another_size_is_named() -> None:
+    found = text(LOGISTIC)
+    assert "as after a division by X.shape[1] instead of X.shape[0]" in found
+    assert "loss_value" not in found
+
+
+def test_a_root_is_not_explained_as_a_mean() -> None:
+    found = text(ATTENTION.replace("ds.T @ q / np.sqrt(q.shape[1])", "ds.T @ q"))
+    assert "is a 1/√d, as in attention, missing or used twice?" in found
+    assert "mean" not in found and "path_skips_activation" not in found
+
+
+def test_the_axis_that_is_reversed_is_in_the_formula() -> None:
+    found = text(LAYER.replace("x.T @ dz", "(x.T @ dz)[:, ::-1]"))
+    assert "dW is in reversed order along axis 1" in found
+    assert "yours: dW[:, ::-1]" in found
 
 
 def test_the_formulas_of_a_gate_have_its_derivative() -> None:

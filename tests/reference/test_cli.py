@@ -65,6 +65,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
         (("report", "--resume", "--out", "/nonexistent/folder"), "nothing to resume"),
         (("report", "--out", "/proc/report"), "/proc/report"),
         (("show", "seventeen"), "SEED:INDEX"),
+        (("show", "0:3", "--order", "3"), "order=3: expected 1 (gradients) or 2"),
         (("show", "0:99999999999999999999999"), "2**64"),
         (("train", "--seed", "-1"), "seed=-1: expected an integer from 0"),
         (("trial", "--seed", "-1"), "seed=-1: expected an integer from 0"),

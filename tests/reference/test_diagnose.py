@@ -202,6 +202,11 @@ def test_relations_are_put_in_words(spoil: object, words: str) -> None:
     assert words in found if words else found == ""
 
 
+def test_a_number_is_no_multiple_that_says_anything() -> None:
+    pairs = [ArrayPair(np.array(a), np.array(b)) for a, b in ((1.0, 3.0), (2.0, 5.0), (7.0, -2.0))]
+    assert describe(pairs) == "no constant factor explains it"
+
+
 def test_what_agrees_is_not_described() -> None:
     assert describe([ArrayPair(a, a) for a in RIGHT]) == ""
 

@@ -363,7 +363,7 @@ INJECTED = [
         "dprev = (dh[:, t] + dprev) @ Wh.T",
         "before its derivative|skips",
     ),
-    ("lstm", "do * o * (1 - o)", "do * o", "place of its slope|left out"),
+    ("lstm", "do * o * (1 - o)", "do * o", "instead of by its derivative"),
     ("lstm", "dg * (1 - g ** 2)", "dg * g * (1 - g)", "slope"),
     (
         "conv",
@@ -379,7 +379,7 @@ INJECTED = [
         "flip",
     ),
     ("attention", "dk = ds.T @ q", "dk = ds @ q", "transpos"),
-    ("attention", "ds = ds / np.sqrt(d)", "pass", "√|sqrt|factor"),
+    ("attention", "ds = ds / np.sqrt(d)", "pass", "factor √"),
     ("attention", "- (dp * p).sum(axis=1, keepdims=True)", "", "sum|diagonal"),
     ("attention", "dv = p.T @ dout", "dv = p @ dout", "transpos"),
     ("attention", "(dp * p).sum(axis=1", "(dp * p).sum(axis=0", "axis"),

@@ -444,6 +444,10 @@ def test_the_evidence_fits_the_records() -> None:
     assert encode_part(evidence.enclosure)
     assert evidence.scaled["manual"] < 1e-15 < 1e-4 < evidence.scaled["torch"]
     assert evidence.sentence.startswith("torch differs by ")
+    answers["torch"] = changed(answers["torch"], "x", off_at(0, np.nan))
+    assert evidence_of(problem, answers).sentence.startswith(
+        "torch has nan instead of the certified "
+    )
 
 
 def encode_part(part: Any) -> bytes:

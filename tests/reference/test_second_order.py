@@ -78,7 +78,10 @@ def test_all_five_sides_agree_away_from_kinks(dtype: Any) -> None:
     answers = asked(problem, *SECOND_ORDER)
     assert judge(problem, answers).kind in ("AGREE", "PRECISION")
     first = answers["manual"]
+    assert [name for name, a in answers.items() if a.status != "ok"] == ["torch_nested"]
     for name, answer in answers.items():
+        if name == "torch_nested":  # only steps of graphs are asked of it
+            continue
         assert answer.products.keys() == first.products.keys(), name
         assert answer.tangents.keys() == first.tangents.keys(), name
         for part in ("values", "gradients", "tangents", "products"):

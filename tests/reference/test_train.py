@@ -32,7 +32,7 @@ def test_the_curves_coincide_for_100_steps(digits: training.Training) -> None:
 
 def test_text_data_and_picture(digits: training.Training, tmp_path: Path) -> None:
     text = training_text(digits)
-    assert "held-out accuracy" in text and "first bit apart after step" in text
+    assert "held-out accuracy" in text and "the first bit differs after step" in text
     data = training_data(digits)
     assert len(data["losses"]["jax"]) == 100 and data["parted"] == {"torch": None, "jax": None}
     for name in ("a.svg", "b.svg"):
@@ -58,7 +58,7 @@ def test_a_large_learning_rate_carries_rounding_far(tmp_path: Path) -> None:
         assert done.first_bit(who) == 1
         parted = done.parted(who)
         assert parted is not None and 1 < parted <= 60
-        assert f"half of the digits apart after step {parted}" in training_text(done)
+        assert f"half of the digits differ after step {parted}" in training_text(done)
     picture(done, tmp_path / "apart.svg")
     assert done.task.title.endswith("learning rate 10")
 

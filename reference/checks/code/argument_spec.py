@@ -116,16 +116,17 @@ def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
     """Return the letters' numbers for one problem.
 
     `style` says which: "distinct" (they differ from one another, so that a transposed weight
-    shows), "two" (2 everywhere: for code that names each entry), "image" sizes always fit a
-    3 x 3 kernel with stride 2 and padding 1, "pool" ones a 2 x 2 window.
+    shows), "two" (2 everywhere: for code that names each entry), "rows" (the same, but samples),
+    "image" sizes always fit a 3 x 3 kernel with stride 2 and padding 1, "pool" ones a 2 x 2 window.
     """
     return dict(_sizes(seed, index, style))
 
 
 @lru_cache(maxsize=4096)
 def _sizes(seed: int, index: int, style: str) -> dict[str, int]:
-    if style == "two":
-        return dict.fromkeys([*POOLS, "K", "Y", "X"], 2)
+    if style in ("two", "rows"):
+        twos = dict.fromkeys([*POOLS, "K", "Y", "X"], 2)
+        return twos | {"N": 3 + index % 3} if style == "rows" else twos
     rng = np.random.default_rng([seed, index, 77])
     while True:
         sizes = {k: int(v[0] if index == 0 else rng.choice(v)) for k, v in POOLS.items()}
@@ -157,11 +158,21 @@ def generator(seed: int, index: int, style: str) -> np.random.Generator:
     return np.random.default_rng([seed, index])
 
 
-def specs_of(shapes: object) -> dict[str, Spec]:
-    """Return the specs of a file's `shapes`, by argument; raises InvalidInput for anything else."""
+def specs_of(shapes: object, what: str) -> dict[str, Spec]:
+    """Return the specs of the `shapes` of a target called `what`, by argument.
+
+    Raises InvalidInput for what is no dict of such texts.
+    """
     if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
-        raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
-    return {str(k): spelled(v) for k, v in shapes.items()}
+        example = '{"x": "N D", "y": "N int(H)"}'
+        raise InvalidInput(f"{what}: shapes: expected a dict like {example}")
+    found = {}
+    for name, shape in shapes.items():
+        try:
+            found[str(name)] = spelled(shape)
+        except InvalidInput as error:
+            raise InvalidInput(f"{what}: shapes[{str(name)!r}]={error}") from None
+    return found
 
 
 def spelled(shape: str) -> Spec:
@@ -175,7 +186,10 @@ def spelled(shape: str) -> Spec:
     limits = [p[4:-1] for p in parts if p.startswith("int(") and p.endswith(")")]
     dims = tuple(p for p in parts if not p.startswith("int("))
     if not all(re.fullmatch(r"[A-Za-z_]\w*|[1-9]\d*", d) for d in (*dims, *limits)):
-        raise InvalidInput(f"shapes: {shape!r}: expected letters and numbers > 0")
+        raise InvalidInput(
+            f"{shape!r}: expected letters and whole numbers above 0, with spaces between them; "
+            "int(H) for labels below H, and mask at the end for a mask"
+        )
     if limits:
         return Spec("label", dims, limits[0])
     return Spec("mask" if masked else "normal", dims)

@@ -15,6 +15,7 @@ from reference.checks.code.routine import Routine, returned_by, routine_of, sour
 from reference.checks.code.scripts import NAME, script_of
 from reference.checks.code.second import first_derivatives, times_a_vector
 from reference.checks.code.signs import (
+    averages_later,
     gradient_names,
     gradient_variables,
     has_target,
@@ -49,6 +50,8 @@ class Unit:
     """Whether the result lists it when it stays unchecked."""
     losses: list[Routine] = field(default_factory=list)
     """Functions of the file that compute a loss from outputs and targets."""
+    averaged: bool = False
+    """Whether the file divides gradients by a count after the backward, as in a step."""
     thing: Any = field(default=None, repr=False)
     """The object itself, where it is not a plain function."""
     shapes: Layout = field(default_factory=dict)
@@ -78,7 +81,9 @@ def units_of(target: Target) -> list[Unit]:
             found.append(_framework_unit(name, "jax", thing, target, backward))
             taken |= {id(getattr(thing, a, None)) for a in ("fwd", "bwd", "fun", "__wrapped__")}
     rest = {k: v for k, v in functions.items() if id(v) not in taken}
-    found += _units({k: r for k, v in rest.items() if (r := routine_of(k, v, target))}, None)
+    routines = {k: r for k, v in rest.items() if (r := routine_of(k, v, target))}
+    found += _units(routines, None)
+    losses = [r for r in routines.values() if is_loss(r)]
     for name, cls in classes.items():
         found += [
             u
@@ -95,8 +100,14 @@ def units_of(target: Target) -> list[Unit]:
             in (u.name.split(".")[0], u.backward.short, *(p.short for p in u.partners))
         ]
     found = [u for u in found if not _hands_on(u, found)]
+    written = [*functions.values(), *(m for c in classes.values() for m in _methods(c).values())]
+    tree = target.tree or ast.parse("\n".join(textwrap.dedent(source_of(f)) for f in written))
     for unit in found:
         unit.expected = unit.expected and not _is_part_of_another(unit, found)
+        if unit.owner is not None:
+            unit.losses += [r for r in losses if r not in unit.losses]
+        before = {r.short for r in (unit.backward, *unit.partners[:1], *unit.losses)}
+        unit.averaged = bool(unit.losses) and averages_later(tree, before)
     return found
 
 
@@ -182,7 +193,7 @@ def _is_function(thing: object) -> bool:
 def _framework_unit(
     name: str, kind: Kind, thing: Any, target: Target, backward: object = None
 ) -> Unit:
-    """Return a unit of a kind of its own; `backward` is the function by hand inside of it."""
+    """Return a unit that is not NumPy functions; `backward` is the function by hand in it."""
     routine = routine_of(name, backward or thing, target) or Routine(name, thing)
     return Unit(name, kind, routine, thing=thing)
 
@@ -360,6 +371,8 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
         if not by_stem:
             ordered = [*generic, *unit.partners]
             unit.partners = list({id(p): p for p in ordered}.values())[:4]
+        forwards = [r for k, r in plain.items() if r is not unit.backward]
+        unit.losses = [r for r in forwards if is_loss(r) and r not in unit.partners[:1]]
     return found
 
 

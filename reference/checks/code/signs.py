@@ -2,7 +2,8 @@
 
 import ast
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -95,6 +96,34 @@ _LOSSES = frozenset("loss cost error objective mse entropy nll".split())
 def is_loss(routine: Routine) -> bool:
     """Whether it is called like a loss, of several arguments."""
     return bool(_LOSSES & set(words.words(routine.short))) and 1 < len(routine.required) < 6
+
+
+def names_an_objective(routine: Routine) -> bool:
+    """Whether its name says that it is minimised; mse and error may only be printed."""
+    return bool({"loss", "cost", "objective"} & set(words.words(routine.short)))
+
+
+_OF_A_COUNT = re.compile(
+    r"(/=?) \(?(float\()?(len\(|[\w.]+\.(shape|size)\b|"
+    r"(self\.)?(n|m|bs|n_?samples|m_?samples|num_\w+|(mini_?)?batch(_?size)?)\b)",
+    re.I,
+)
+
+
+def averages_later(tree: ast.Module, before: Collection[str]) -> bool:
+    """Whether gradients or a rate are divided by a count outside the functions of some names."""
+    nodes: list[ast.AST] = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.FunctionDef) and node.name in before:
+            continue
+        if isinstance(node, ast.Assign | ast.AugAssign) and _OF_A_COUNT.search(ast.unparse(node)):
+            names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+            names += [n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)]
+            if any(words.is_gradient_name(n) or n.lower() in words.RATES for n in names):
+                return True
+        nodes += ast.iter_child_nodes(node)
+    return False
 
 
 def is_slope_of_a_cost(routine: Routine) -> bool:

@@ -39,9 +39,10 @@ def settle(result: Assessment, objective: Objective, outcome: RunOutcome) -> Non
         nice = {k: v for k, v in nice.items() if v > 0 or not _sign_is_known(rows, outcome)}
         allowed = sorted(set(nice.values()), key=lambda f: (f < 0, abs(f - 1)))
         result.scale = _common(rows, allowed)
-        result.spellings = tuple(k for k, v in nice.items() if _near(v, result.scale))
+        known = any(r.telling for r in rows)
+        result.spellings = tuple(k for k, v in nice.items() if _near(v, result.scale) or not known)
         for row in [*rows, *result.middle]:
-            row.right = row.factor is not None and _near(row.factor, result.scale)
+            row.right = row.fits(result.scale)
         if not result.all_right:
             _with_decay(result, outcome, nice)
         _data_rows(result, outcome)
@@ -71,7 +72,7 @@ def _data_rows(result: Assessment, outcome: RunOutcome) -> None:
         return
     for row in result.rows:
         n = outcome.sizes.get("N", 1)
-        if not row.right and row.factor is not None and _near(row.factor, result.scale * n):
+        if not row.right and row.fits(result.scale * n):
             row.right = True
             result.remarks.append(
                 f"{claim_name(row.claim, row.leaf)} lacks the 1/N that the weights' gradients have"
@@ -79,38 +80,45 @@ def _data_rows(result: Assessment, outcome: RunOutcome) -> None:
 
 
 def _with_decay(result: Assessment, outcome: RunOutcome, nice: dict[str, float]) -> None:
-    """Fit a penalty that is not in the code: got = c · truth + κ · W, one κ for all weights."""
-    strengths = _strengths(outcome)
-    if not strengths:
-        return
-    fitted: list[tuple[Row, float, float]] = []
-    for row in result.rows:
-        if row.got.shape != row.truth.value.shape or row.got.size < 3:
-            continue
-        weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
-        fits = (_fitted(row.got, row.got, row.truth.value, weight * m) for m in _masks(weight))
-        if found := next((f for f in fits if f is not None), None):
-            fitted.append((row, *found))
+    """Accept got = c · truth + κ · W, one c for all weights, of a penalty that is not in the code.
+
+    The c with which most is right is taken; κ is a strength, times a factor that a loss may have.
+    """
     allowed = {k: v for k, v in nice.items() if not k.startswith("−")}
-    scales = [v for v in allowed.values() if any(_near8(c, v) for _, c, _ in fitted)]
-    if not fitted or not scales:
-        return
-    decays = {f * s for f in allowed.values() for s in strengths} | {0.0}
-    for row, c, kappa in fitted:
-        row.right = _near8(c, scales[0]) and any(_near8(kappa, d) for d in decays)
-    for row in result.rows:
-        if not any(row is r for r, _, _ in fitted):
-            row.right = row.factor is not None and _near8(row.factor, scales[0])
-    result.scale = scales[0]
-    result.spellings = tuple(k for k, v in nice.items() if _near8(v, result.scale))
-    if any(k for _, _, k in fitted):
-        result.remarks.append("its gradients of the weights hold a penalty on their squares, too")
+    decays = [0.0, *(f * s for f in allowed.values() for s in _strengths(outcome))]
+    found = {c: [_decay(r, outcome, c, decays) for r in result.rows] for c in allowed.values()}
+    scale = max(found, key=lambda c: sum(k is not None for k in found[c]))
+    if not any(found[scale]):
+        return  # it holds no penalty
+    for row, kappa in zip(result.rows, found[scale], strict=True):
+        row.right = kappa is not None
+    result.scale = scale
+    result.spellings = tuple(k for k, v in nice.items() if _near(v, scale))
+    result.remarks.append("its gradients of the weights hold a penalty on their squares, too")
+
+
+def _decay(row: Row, outcome: RunOutcome, scale: float, decays: list[float]) -> float | None:
+    """Return the κ with got = scale · truth + κ · W, None where there is none."""
+    weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
+    if row.got.shape != weight.shape or row.got.shape != row.truth.value.shape:
+        return None
+    rest = row.got - scale * row.truth.value
+    unit = max(float(np.max(np.abs(v), initial=0.0)) for v in (row.got, scale * row.truth.scale))
+    for held in (weight * mask for mask in _masks(weight)):
+        norm = float(np.sum(held * held))
+        kappa = float(np.sum(rest * held)) / norm if norm else 0.0
+        kappa = min(decays, key=lambda d: abs(d - kappa))
+        if np.max(np.abs(rest - kappa * held), initial=0.0) <= DIGITS * unit:
+            return kappa
+    return None
 
 
 def _strengths(outcome: RunOutcome) -> list[float]:
     """Return the numbers, not zero, that a penalty on the weights may be weighed with."""
-    given = {p[-1]: v for p, v in outcome.others.items() if np.ndim(v) == 0} | outcome.numbers
-    return [float(v) for n, v in given.items() if n.lower() in REGULARISATION and v]
+    drawn = {**outcome.kept, **outcome.others}  # an object may have its strength by default
+    given = {p[-1]: v for p, v in drawn.items() if isinstance(v, int | float | np.number)}
+    every = (given | outcome.numbers).items()
+    return [float(v) for n, v in every if n.lower() in REGULARISATION and v]
 
 
 def _penalty_in_the_layer(result: Assessment, outcome: RunOutcome) -> None:
@@ -158,12 +166,8 @@ def _masks(weight: Array) -> list[Array]:
     return masks
 
 
-def _near8(one: float, other: float) -> bool:
-    return abs(one - other) <= EXPLAINED * max(abs(other), 1e-3)
-
-
 def _common(rows: list[Row], allowed: list[float]) -> float:
-    telling = [r for r in rows if np.any(r.truth.value)] or rows  # a zero fits every factor
+    telling = [r for r in rows if r.telling]
     counts = {f: sum(r.factor is not None and _near(r.factor, f) for r in telling) for f in allowed}
     best = max(counts.values(), default=0)
     return next((f for f, n in counts.items() if n == best and n), 1.0)
@@ -176,8 +180,8 @@ def _near(one: float, other: float) -> bool:
 def _free_step(rows: list[Row]) -> None:
     """The rate of a step is not known: all steps may carry one factor."""
     steps = [r for r in rows if r.claim[0] == "step" and r.factor is not None]
-    first = steps[0].factor or 0.0 if steps else 0.0
-    if len(steps) > 1 and first > 0 and all(_near(r.factor or 0, first) for r in steps):
+    first = next((r.factor for r in steps if r.telling), 0.0) or 0.0
+    if first > 0 and all(r.fits(first) for r in steps):
         for row in steps:
             row.right = True
 
@@ -190,9 +194,8 @@ def _mean_in_the_layer(result: Assessment, outcome: RunOutcome) -> None:
     data = [r for r in result.rows if r not in weights]
     if len(weights) < 2 or any(not r.right for r in data):
         return
-    factors = {r.factor for r in weights}
-    first = weights[0].factor
-    if first is None or any(f is None or not _near(f, first) for f in factors):
+    first = next((r.factor for r in weights if r.telling), None)
+    if first is None or not all(r.fits(first) for r in weights):
         return
     shapes = [np.shape(v) for v, _ in outcome.cotangents]
     samples = {shape[axis] for shape in shapes for axis in (0, -1) if shape}

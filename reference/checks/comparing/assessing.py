@@ -38,9 +38,29 @@ def assess(objective: Objective, outcome: RunOutcome, find: Finder = truths) -> 
     missing = [p for p in rest if not is_target(p[-1]) and p[-1].lower() not in RATES]
     result = Assessment(objective, rows, inner_rows, left, missing)
     result.remarks += _another_order(pairs, outcome)
+    _named_by_another(result, outcome, found)
     result.dead = [p for p in unclaimed if not np.any(np.abs(found[p].value) > found[p].radius)]
     settle(result, objective, outcome)
     return result
+
+
+def _named_by_another(result: Assessment, outcome: RunOutcome, found: dict[Path, Truth]) -> None:
+    """Take a gradient that is not that of the forward's value of its name for that of an input.
+
+    dprev of the first step is the gradient of h0, where prev is every step's state. The numbers
+    decide: it has to be a multiple of the truth.
+    """
+    for row in [r for r in result.middle if r.factor is None]:
+        for leaf in [p for p in result.missing if p in found]:
+            if np.shape(outcome.inputs[leaf]) != row.got.shape:
+                continue
+            other = _row(row.claim, leaf, outcome, found[leaf], result.objective)
+            if other.factor is not None:
+                result.middle.remove(row)
+                result.rows.append(other)
+                result.missing.remove(leaf)
+                result.remarks.append(f"{row.claim[-1]} was taken for the gradient of {leaf[-1]}")
+                break
 
 
 def _another_order(pairs: list[tuple[Path, Path]], outcome: RunOutcome) -> list[str]:

@@ -27,6 +27,15 @@ class Row:
     same: float
     jacobian: bool = False
 
+    @property
+    def telling(self) -> bool:
+        """Whether the truth is not 0: of 0, every factor gives 0, as where all ReLUs are dead."""
+        return bool(np.any(np.abs(self.truth.value) > self.truth.radius))
+
+    def fits(self, factor: float, digits: float = DIGITS) -> bool:
+        """Whether the claim is factor · truth."""
+        return self.factor is not None and bool(close(self.got, self.truth, factor, digits).all())
+
     def off(self, scale: float = 1.0) -> Array:
         """Return how far each entry is off, of the shape of the truth; inf where not finite."""
         with np.errstate(invalid="ignore"):
@@ -79,8 +88,14 @@ class Assessment:
     @property
     def influence(self) -> bool:
         """Whether every input with a claim changes the objective: softmax of one class does not."""
-        moved = all(bool(np.any(np.abs(r.truth.value) > r.truth.radius)) for r in self.rows)
-        return moved and not self.dead
+        return all(r.telling for r in self.rows) and not self.dead
+
+    @property
+    def common_factor(self) -> float | None:
+        """The one factor with which all claims are the truth, None where there is none."""
+        factors = [r.factor for r in self.rows if r.telling]
+        first = factors[0] if factors else None
+        return first if first is not None and all(r.fits(first) for r in self.rows) else None
 
     @property
     def rank(self) -> tuple[float, float, float, float]:

@@ -31,7 +31,7 @@ def known_like(like: str) -> str:
     name = ALIASES.get(plain(like), like)
     if name in ACTIVATIONS or name in LOSSES or name in ("dense", "network"):
         return name
-    known = ", ".join([*ACTIVATIONS, *LOSSES, "dense"])
+    known = ", ".join(ACTIVATIONS)
     raise InvalidInput(f"like={like!r} is unknown; expected one of {known}")
 
 

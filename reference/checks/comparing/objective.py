@@ -46,6 +46,8 @@ class Objective:
         """Return what it is, for people."""
         match self.kind:
             case "loss":
+                if self.beside:
+                    return f"the loss that {self.output[-1]} computes"
                 named = self.output[-1] and not self.output[-1].isdigit()
                 return f"the loss that it {f'calls {self.output[-1]}' if named else 'returns'}"
             case "implicit":

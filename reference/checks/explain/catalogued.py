@@ -81,12 +81,9 @@ def _activations(problem: ReadingProblem) -> Iterator[Spot]:
 
 
 def _linear(pair: ElementwiseStep) -> bool:
-    """Whether a step only scales its input, as Q Kᵀ/√d: it is not an activation."""
-    constant = pair.slope.size > 1 and np.ptp(pair.slope) <= SAME * np.abs(pair.slope).max()
-    if pair.mask or not constant:
-        return False
+    """Whether a step is not an activation: it scales its input, as Q Kᵀ/√d."""
     z, a = _matrix(pair.z.value), _matrix(pair.a.value)
-    return operation_of(z, a)[0] is None
+    return pair.scales and operation_of(z, a)[0] is None
 
 
 def _activation(problem: ReadingProblem, pair: ElementwiseStep) -> Spot:
@@ -233,13 +230,14 @@ def _outputs(
 
 
 def _dense(problem: ReadingProblem) -> Iterator[Spot]:
-    after = {frozenset(p.z.flat): p.a.places for p in pairs_of(problem)}
+    pairs = [p for p in pairs_of(problem) if not _linear(p)]
+    after = {frozenset(p.z.flat): p.a.places for p in pairs}
     after |= {
         frozenset(s.behind.ravel().tolist()): s.places
         for s in row_steps(problem)
         if s.across == "last"
     }
-    before = {frozenset(p.a.flat): p.z.value for p in pairs_of(problem)}
+    before = {frozenset(p.a.flat): p.z.value for p in pairs}
     for d in dense_of(problem):
         yield from _dense_lines(d, after.get(frozenset(d.z.flat)), before.get(frozenset(d.x.flat)))
 

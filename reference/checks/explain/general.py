@@ -1,7 +1,6 @@
-"""What is searched, and what is wrong with a reading as a whole.
+"""Chooses the readings, losses and problems that are searched, and finds what concerns all of them.
 
-The reading and the objective, the others that they may be, and their problems; an array that is
-changed in place, another loss, other shapes.
+Such are: an argument that is changed in place, gradients of another loss, and wrong shapes.
 """
 
 import contextlib
@@ -104,11 +103,15 @@ def _nearly(
     text = min(fits or (), key=len, default=None)
     if text is None:
         return None
-    upside = f"1/({text})" if "·" in text else text[2:] if text.startswith("1/") else f"1/{text}"
+    loss, (above, _, below) = text_of(objective.output), text.partition("/")
+    if below and above != "1":
+        how = f"the loss is divided by {above}, the gradients by {below}."
+    else:
+        upside = f"1/({text})" if "·" in text else below or f"1/{text}"
+        how = f"the factor {upside} is left out."
     words = Words(
         "constant_factor",
-        f"The gradients are {text} times those of the loss that is computed, "
-        f"{text_of(objective.output)}: the factor {upside} is left out.",
+        f"The gradients are {text} times those of the loss that is computed, {loss}: {how}",
         f"{text} · right",
         "right",
     )
@@ -116,11 +119,14 @@ def _nearly(
 
 
 def _factors(sizes: Mapping[str, int]) -> dict[str, float]:
-    """Return what a loss is often divided by or multiplied with: N, 1/N, N·D, 2."""
+    """Return what a loss is often divided by or multiplied with: N, 1/N, N·D, N/D, 2."""
     letters = [k for k in ("N", "D", "C", "H", "T") if k in sizes]
     found = {"2": 2.0, "½": 0.5, **{k: float(sizes[k]) for k in letters}}
     found |= {f"N·{k}": float(sizes["N"] * sizes[k]) for k in letters if k != "N"}
-    return found | {f"1/{k}": 1 / v for k, v in found.items() if k not in ("2", "½")}
+    found |= {f"1/{k}": 1 / v for k, v in found.items() if k not in ("2", "½")}
+    other = [k for k in letters if k != "N"]
+    found |= {f"N/{k}": sizes["N"] / sizes[k] for k in other}
+    return found | {f"{k}/N": sizes[k] / sizes["N"] for k in other}
 
 
 def _is_nearly(row: Row, factor: float) -> bool:
@@ -200,8 +206,8 @@ PROBLEMS = 6
 
 
 @dataclass
-class Met:
-    """What was met on the way that concerns the reading as a whole."""
+class WholeReading:
+    """What concerns a reading as a whole, found while its problems were made."""
 
     mutated: list[RunOutcome] = field(default_factory=list)
     described: dict[str, str] = field(default_factory=dict)
@@ -260,7 +266,7 @@ def problems_of(
     seed: int,
     indices: Sequence[int],
     deadline: float,
-    met: Met,
+    whole: WholeReading,
 ) -> list[ReadingProblem]:
     """Return the problems on which something is wrong, the one with the most entries first."""
     found: list[ReadingProblem] = []
@@ -273,12 +279,12 @@ def problems_of(
                 one = problem_of(outcome, objective)
                 if not found:
                     if one is not None and one.wrong:
-                        met.described |= dict(a_vector_of_slopes(objective, outcome))
-                    met.misshapen |= dict(misshapen(objective, outcome))
+                        whole.described |= dict(a_vector_of_slopes(objective, outcome))
+                    whole.misshapen |= dict(misshapen(objective, outcome))
             except Exception:  # a problem on which the target fails explains nothing
                 continue
-        if objective.kind != "implicit" and len(met.mutated) < PROBLEMS:
-            met.mutated.append(outcome)
+        if objective.kind != "implicit" and len(whole.mutated) < PROBLEMS:
+            whole.mutated.append(outcome)
         if one is not None and one.wrong:
             found.append(one)
     # the first one is searched: the more entries are wrong, the fewer chances

@@ -1,4 +1,4 @@
-"""A weight is multiplied by itself, or by what its own layer or step makes of it: off by one."""
+"""Hypotheses: dW was computed with the wrong factor: W itself, or the output for the input."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -43,6 +43,12 @@ class ElementwiseStep:
         """What f is called, "" where it is none that we know."""
         return function_name(self.z.value, self.a.value)
 
+    @property
+    def scales(self) -> bool:
+        """Whether it multiplies every entry by one number, as Q Kᵀ/√d does."""
+        sizes = np.abs(self.slope)
+        return not self.mask and sizes.size > 1 and bool(np.ptp(self.slope) <= SAME * sizes.max())
+
 
 def chain(graph: NumberGraph, start: int, besides: frozenset[int] = frozenset()) -> list[int]:
     """Return the places that every path back from a place leads through, the nearest first.

@@ -214,15 +214,24 @@ def _before(pair: ElementwiseStep, v: str, jumps: list[Jump] | Path, cost: float
         found = [j for p in pairs_of(other) for j in _jumps(other, p)]
         return _edit(other, [j for j in found if j[1] in members and j[2] in members])
 
-    a = pair.a.head
-    words = Words(
-        "path_skips_activation",
-        f"The gradient that goes back to {v} uses δ{a}, before its derivative, instead of "
-        f"δ{a} · {slope_text(pair)}, after the slope (the derivative is left out on this path "
-        f"alone; {CLAIMS}).",
-        f"δ{v} from δ{a}",
-        f"δ{v} from δ{a} · {slope_text(pair)}",
-    )
+    a, slope = pair.a.head, slope_text(pair)
+    if pair.scales and not pair.function:
+        words = Words(
+            "path_skips_factor",
+            f"The gradient that goes back to {v} lacks the factor by which the forward multiplies "
+            f"{a}; on the other paths it is there ({CLAIMS}).",
+            f"δ{v} from δ{a}",
+            f"δ{v} from δ{a} · the factor",
+        )
+    else:
+        words = Words(
+            "path_skips_activation",
+            f"The gradient that goes back to {v} uses δ{a}, before its derivative, instead of "
+            f"δ{a} · {slope}, after the slope (the derivative is left out on this path alone; "
+            f"{CLAIMS}).",
+            f"δ{v} from δ{a}",
+            f"δ{v} from δ{a} · {slope}",
+        )
     return Hypothesis(edit, words.of, cost, pair.z.top)
 
 

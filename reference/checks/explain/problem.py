@@ -338,7 +338,7 @@ def text_of(path: Path) -> str:
     while end and parts[end - 1].lstrip("-").isdigit():
         end -= 1
     if not end:
-        return " ".join(["output", *parts])
+        return "output" + "".join(f"[{p}]" for p in parts)
     return parts[end - 1] + "".join(f"[{p}]" for p in parts[end:])
 
 

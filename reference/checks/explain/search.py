@@ -13,7 +13,7 @@ from reference.checks.comparing import Objective
 from reference.checks.explain import finding, general, simple_errors
 from reference.checks.explain.catalogued import catalogue_hypotheses
 from reference.checks.explain.finding import Explanation
-from reference.checks.explain.general import Met, objectives_of, problems_of
+from reference.checks.explain.general import WholeReading, objectives_of, problems_of
 from reference.checks.explain.graph import read
 from reference.checks.explain.hypothesis import Hypothesis
 from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, ratio, rescaled
@@ -41,8 +41,8 @@ def explain(
     """
     deadline = time.process_time() + limit
     best: ExplanationState | None = None
-    met = Met()
-    given = problems_of(reading, objective, seed, indices, deadline, met)
+    whole = WholeReading()
+    given = problems_of(reading, objective, seed, indices, deadline, whole)
     others = objectives_of(reading, objective, seed, indices) if given else ()
     for way, one in others:
         plain = objective.kind in ("sum", "mean") and one.kind not in ("sum", "mean")
@@ -50,7 +50,7 @@ def explain(
         if best is not None and not best.left and elsewhere:
             break
         as_given = way is reading and one == objective
-        problems = given if as_given else problems_of(way, one, seed, indices, deadline, met)
+        problems = given if as_given else problems_of(way, one, seed, indices, deadline, whole)
         explained = best.problems[0].wrong if best is not None and not best.left else None
         if not problems or (explained is not None and len(problems[0].wrong) > len(explained)):
             continue
@@ -63,7 +63,7 @@ def explain(
         ):
             break
     found = explanation_of(best) if best is not None else Explanation()
-    return _with_general(found, reading, objective, seed, indices, met)
+    return _with_general(found, reading, objective, seed, indices, whole)
 
 
 def _searched(problems: list[ReadingProblem], deadline: float) -> ExplanationState:
@@ -84,7 +84,9 @@ def _searched(problems: list[ReadingProblem], deadline: float) -> ExplanationSta
 
 
 _PLAIN = 1.65
-"""An explanation of that cost is the common mistake; no other loss is tried for another one."""
+"""Up to this cost a mistake is common, and no other loss is tried for another explanation. The
+hypotheses about common mistakes cost 1 to 1.6 (each gives its cost), those about rare ones 1.7 or
+more."""
 
 
 def _with_general(
@@ -93,16 +95,16 @@ def _with_general(
     objective: Objective,
     seed: int,
     indices: Sequence[int],
-    met: Met,
+    whole: WholeReading,
 ) -> Explanation:
-    named = [*found.named, *general.changed_in_place(met.mutated)]
+    named = [*found.named, *general.changed_in_place(whole.mutated)]
     described = dict(found.described)
     if described or any(n.name not in _OF_ANY_LOSS for n in found.named):
         other = general.another_loss(reading, objective, seed, indices)
         if other is not None:
             return Explanation(found.first, (other, *(found.named if not described else ())), ())
     explained = {t for n in named for t in n.tensors}
-    described |= {k: v for k, v in met.described.items() if k not in explained} | met.misshapen
+    described |= {k: v for k, v in whole.described.items() if k not in explained} | whole.misshapen
     return Explanation(found.first, tuple(named), tuple(described.items()))
 
 

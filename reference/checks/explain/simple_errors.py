@@ -93,8 +93,32 @@ def _factor(cases: Sequence[ClaimCase]) -> Finding:
     ), found
 
 
+def _another_size(cases: Sequence[ClaimCase]) -> Finding:
+    """Return that the claim is divided by another size than the right one: D in place of N."""
+    claim = cases[0].claim
+    values = [v for c in cases if (v := ratio(c.claim.got, c.base)) is not None]
+    if len(values) < max(len(cases), ENOUGH):
+        return None
+    known = [symbols(c.problem) for c in cases]
+    names = [n for n, v in known[0].items() if v.is_integer() and all(n in k for k in known)]
+    for right, own in itertools.permutations(names, 2):
+        made = [k[right] / k[own] for k in known]
+        off = [abs(v - m) / m for v, m in zip(values, made, strict=True)]
+        if max(off) <= DIGITS:
+            return Words(
+                "constant_factor",
+                f"{claim.text} is {right}/{own} times the right one, as after a division by "
+                f"{own} instead of {right}.",
+                f"{claim.text} = … / {own}",
+                f"{claim.text} = … / {right}",
+            ), Support(len(values), len(cases), max(off))
+    return None
+
+
 def _averaged(text: str, inverse: str | None) -> str:
     both = f"{text} {inverse or ''}"
+    if "√" in both:
+        return " (is a 1/√d, as in attention, missing or used twice?)"
     if ".size" in both or "shape" in both:
         return (
             " (a mean is taken where the forward has a sum, a mean over other axes, or the "
@@ -171,9 +195,9 @@ def _turned(cases: Sequence[ClaimCase]) -> Finding:
         if found is not None:
             return Words(
                 "flipped",
-                f"{name} is flipped (in reversed order) along {text}: the kernel or the order of a "
-                "loop is turned round.",
-                f"{name}[::-1]",
+                f"{name} is in reversed order along {text}: the kernel or the order of a loop is "
+                "reversed.",
+                name + _reversed(base.ndim, axes),
                 name,
             ), found
     for axes in orders(base.ndim)[:_MAX_ORDERS]:
@@ -190,6 +214,12 @@ def _turned(cases: Sequence[ClaimCase]) -> Finding:
 
 
 _MAX_ORDERS = 24
+
+
+def _reversed(ndim: int, axes: tuple[int, ...]) -> str:
+    """Return the index that reverses some axes: [:, ::-1]."""
+    last = max(axes) % ndim
+    return f"[{', '.join('::-1' if a in axes else ':' for a in range(last + 1))}]"
 
 
 def _flips(ndim: int) -> list[tuple[tuple[int, ...], str]]:
@@ -387,4 +417,9 @@ _SURE: tuple[Analyser, ...] = (
     _summed_over,
     *regions.SURE,
 )
-_LESS_SURE: tuple[Analyser, ...] = (ownslope.own_slope, _constant_added, *regions.ANALYSERS)
+_LESS_SURE: tuple[Analyser, ...] = (
+    _another_size,
+    ownslope.own_slope,
+    _constant_added,
+    *regions.ANALYSERS,
+)

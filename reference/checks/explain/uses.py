@@ -166,13 +166,14 @@ def _of_use(named: NamedValue, rank: int, times: int) -> Hypothesis:
 
 # -- one step of several -----------------------------------------------------------------------
 
-_KEPT = {
-    "last": ("only the last step counts", slice(None, -1)),
-    "first": ("only the first step counts", slice(1, None)),
-    "not the last": ("the last step is left out", slice(-1, None)),
-    "not the first": ("the first step is left out", slice(None, 1)),
-}
-"""What counts, in words, and which of the steps are dropped."""
+_OVERWRITTEN, _RANGE = "was = written instead of +=?", "is the range of the loop off?"
+_KEPT = (
+    ("only the term of the last step is left", _OVERWRITTEN, slice(None, -1)),
+    ("only the term of the first step is left", _OVERWRITTEN, slice(1, None)),
+    ("the term of the last step is missing", _RANGE, slice(-1, None)),
+    ("the term of the first step is missing", _RANGE, slice(None, 1)),
+)
+"""What is wrong, what to look for, and which of the steps are dropped."""
 
 
 def _steps_kept(problem: ReadingProblem) -> Iterator[Hypothesis]:
@@ -181,12 +182,13 @@ def _steps_kept(problem: ReadingProblem) -> Iterator[Hypothesis]:
         found = [x for x in links(problem) if x.u in members and x.v not in members]
         for v in dict.fromkeys(x.v for x in found):
             if sum(x.v == v for x in found) >= 2:
-                yield from (_kept_steps(problem, key, v, how) for how in _KEPT)
+                yield from (_kept_steps(problem, key, v, *kept) for kept in _KEPT)
 
 
-def _kept_steps(problem: ReadingProblem, key: Path, v: Path, how: str) -> Hypothesis:
-    named = pieces(problem)[v]
-    what, dropped = _KEPT[how]
+def _kept_steps(
+    problem: ReadingProblem, key: Path, v: Path, what: str, look_for: str, dropped: slice
+) -> Hypothesis:
+    named, head = pieces(problem)[v], head_of(problem, key)
 
     def edit(other: ReadingProblem) -> Edit | None:
         members = families(other).get(key, [])
@@ -195,9 +197,8 @@ def _kept_steps(problem: ReadingProblem, key: Path, v: Path, how: str) -> Hypoth
 
     words = Words(
         "steps_left_out",
-        f"In {CLAIMS} {what} of the sum over the steps of {head_of(problem, key)}: the loop's "
-        "range is off, or = is used instead of += (overwritten).",
-        f"δ{named.text} = some steps",
+        f"In {CLAIMS}, a sum over the steps of {head}, {what}: {look_for}",
+        f"δ{named.text} = Σ over some steps",
         f"δ{named.text} = Σ over all steps",
     )
     return Hypothesis(edit, words.of, 1.7, named.top)

@@ -32,6 +32,10 @@ class Chosen:
     differences: bool = False
     narrow: bool = False
     """Whether it is right with one output, and off by a common factor with several."""
+    binding: bool = False
+    """Whether its objective is a loss that stands beside the forward, and that it has to be of."""
+    multiple: str = ""
+    """A loss of the file whose gradients these are times a factor, where that is allowed."""
 
 
 def loss_is_written(unit: Unit, chosen: list[Chosen]) -> bool:
@@ -53,9 +57,7 @@ def any_right(chosen: list[Chosen]) -> bool:
 def says_nothing(one: Chosen) -> bool:
     """Whether all is 0 because there is one unit: the softmax of one class is 1."""
     narrow = any("1" in s.dims for s in one.reading.layout.values())
-    return narrow and not any(
-        np.any(np.abs(r.truth.value) > r.truth.radius) for r in one.first.rows
-    )
+    return narrow and not any(r.telling for r in one.first.rows)
 
 
 def of_another_name(one: Chosen) -> bool:

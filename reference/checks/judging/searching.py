@@ -27,6 +27,7 @@ from reference.checks.code import (
     stem_of,
 )
 from reference.checks.code.second import NO_FIRST, OF_DIFFERENCES, is_a_difference
+from reference.checks.code.signs import names_an_objective
 from reference.checks.code.vocabulary import REGULARISATION
 from reference.checks.comparing import Assessment, Objective, assess, differences
 from reference.checks.comparing.objective import candidates
@@ -125,10 +126,10 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                     wide.append(extent.of_samples())
                 continue
             left = any(text.startswith("IndexError") for text in failure.raised_texts)
-            if forward is not None and candidate.reading.mode.style == "two" and left:
+            if forward is not None and candidate.reading.mode.of_twos and left:
                 continue  # it leaves its arrays where the sizes differ from one another
             kinds = {s.kind for s in candidate.reading.layout.values()}
-            narrowed = candidate.reading.mode.style == "two" or kinds & set(_NARROW)
+            narrowed = candidate.reading.mode.of_twos or kinds & set(_NARROW)
             if narrowed and _shape(candidate.reading) in judged:
                 continue  # numbers inside (0, 1), or twos everywhere, hide what others have shown
             if any(_leaves_out(candidate.reading, c) for c in chosen):
@@ -139,6 +140,8 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             judged.add(_shape(candidate.reading))
             if one.objective.kind == "implicit" and loss_is_written(unit, chosen):
                 break
+            if one.objective.kind == "implicit" and any(c.binding for c in chosen):
+                continue  # the file has a loss: none is guessed
             if not one.first.influence and not partly_right(one):
                 silent.append(one)  # its loss depends on nothing that has a gradient here
                 continue
@@ -151,7 +154,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             if not one.first.all_right:
                 if partly_right(one):
                     wide.append(extent)
-                elif one.objective.written or of_weights(one):
+                elif one.objective.written or one.binding or of_weights(one):
                     wide.append(extent.of_samples())
             fitting += 1
             if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
@@ -366,14 +369,17 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
             outcome = perform(reading, seed, 0, session)
             best: tuple[Objective, Assessment] | None = None
             written: tuple[Objective, Assessment] | None = None
+            multiple = ""
             for objective in itertools.islice(candidates(outcome), 40):
                 found = assess(objective, outcome)
                 if found is None:
                     continue
-                if (objective.written or _binding_loss(objective, reading)) and (
+                if (objective.written or _binding_loss(objective, found, reading)) and (
                     written is None or found.rank > written[1].rank
                 ):
                     written = (objective, found)
+                elif objective.beside and found.common_factor is not None:
+                    multiple = objective.output[-1]
                 if best is None or found.rank > best[1].rank:
                     best = (objective, found)
                 if best[1].all_right:
@@ -383,18 +389,42 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
         return Chosen(reading, *by, why=str(error), differences=True) if by else None
     if best is None:
         return None
-    if written is not None and not best[0].written and not _outranks(best[0], written[0]):
-        return Chosen(reading, *written, best[1] if best[1].all_right else None)
-    return Chosen(reading, *best)
+    if written is None or best[0].written or _outranks(best[0], written[0]):
+        guessed = best[0].kind == "implicit" and best[1].all_right
+        return Chosen(reading, *best, multiple=multiple if guessed else "")
+    if best[1].all_right and _averaged_later(*written, reading, outcome):
+        return Chosen(reading, *best, multiple=written[0].output[-1])
+    other = best[1] if best[1].all_right else None
+    return Chosen(reading, *written, other, binding=written[0].beside)
 
 
-def _binding_loss(objective: Objective, reading: Reading) -> bool:
-    """Whether the backward belongs to a loss beside it: both take the regularisation."""
-    if not objective.beside:
+def _averaged_later(
+    objective: Objective, found: Assessment, reading: Reading, outcome: RunOutcome
+) -> bool:
+    """Whether it is N times the gradient of a loss beside it, and the file divides it later."""
+    times = found.common_factor
+    if times is None or not (objective.beside and reading.unit.averaged):
         return False
-    loss = next((f for f in reading.unit.losses if f"{f.short}()" == objective.output[-1]), None)
-    strengths = {a.lower() for a in loss.arguments} & REGULARISATION if loss else set()
-    return bool(strengths & {a.lower() for a in reading.unit.backward.arguments})
+    return any(abs(times - outcome.sizes[k]) <= DIGITS * times for k in ("N", "T"))
+
+
+def _binding_loss(objective: Objective, found: Assessment, reading: Reading) -> bool:
+    """Whether the backward belongs to a loss beside it.
+
+    Both take the regularisation, or the loss is a method of its class or the file's only loss, and
+    depends on all that has a gradient. Among several losses it is that of a multiple of it.
+    """
+    unit = reading.unit
+    loss = next((f for f in unit.losses if f"{f.short}()" == objective.output[-1]), None)
+    if loss is None or not objective.beside:
+        return False
+    strengths = {a.lower() for a in loss.arguments} & REGULARISATION
+    if strengths & {a.lower() for a in unit.backward.arguments}:
+        return True
+    known = loss.owner is not None or (len(unit.losses) == 1 and names_an_objective(loss))
+    return (
+        found.influence if known else found.common_factor is not None and names_an_objective(loss)
+    )
 
 
 def _outranks(one: Objective, other: Objective) -> bool:

@@ -209,8 +209,8 @@ class Ways:
             bound = np.full(right.shape, DIGITS * (1 + _largest(right)))
             if furthest(ReturnedArray(path_name(path), got, right, bound), self.model).times > 1:
                 return [
-                    f"the second derivative by {path_name(path)} is wrong, and not refused"
-                    f"{self.advice}"
+                    "double backward gives a wrong second derivative with respect to "
+                    f"{path_name(path)} and raises no error{self.advice}"
                 ]
         return []
 

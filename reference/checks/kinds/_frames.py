@@ -1,4 +1,4 @@
-"""PyTorch and JAX behind one face: tensors, their plain values, the pullback of a function.
+"""One interface to PyTorch and JAX: tensors, their plain values, the pullback of a function.
 
 Everything runs in float64: what a file makes without saying a dtype is float64 as well.
 """

@@ -233,7 +233,7 @@ def _runnable(
     for mode, layout in itertools.chain(
         alike, sorted_by_shape(itertools.islice(layouts(request), 2_000))
     ):
-        if mode.style == "two" and not request.names:
+        if mode.of_twos and not request.names:
             return  # all shapes are given: sizes of 2 would only hide what is wrong
         if time.process_time() - began > MAX_SECONDS:
             return
@@ -271,7 +271,7 @@ def sorted_by_shape(found: Iterable[tuple[Mode, Layout]]) -> list[tuple[Mode, La
 
     def square(pair: tuple[Mode, Layout]) -> bool:
         mode, layout = pair
-        return mode.style == "two" or any(
+        return mode.of_twos or any(
             s.kind == "normal" and len(set(s.dims)) < len(s.dims) and "K" not in s.dims
             for s in layout.values()
         )

@@ -1,7 +1,8 @@
-"""What kinds of their own have in common: words for what is wrong, and questions in plain numbers.
+"""Questions: what a file of torch, JAX or an engine was given and answered, in plain numbers.
 
 A question has what went in, what the forward made of it, the cotangents, and the gradients that
-came back. The same question, put to another file of the same kind, gives what is right.
+came back. The same question, put to another file of the same kind, gives what is right. The words
+for what is wrong are here as well.
 """
 
 from collections.abc import Mapping, Sequence

@@ -23,7 +23,8 @@ def answers(
     operation: the name of ours that the forward computes; "" where it is none of them.
     """
     if operation not in ACTIVATIONS:
-        return [f"{', '.join(asked)}: not asked, as its forward is no operation that they have"]
+        known = {"torch": "PyTorch", "jax": "JAX"}
+        return [f"not compared: {known[n]} has no single function for this forward" for n in asked]
     with Session() as session:
         outcome = perform(reading, seed, 0, session)
         found = assess(objective, outcome)

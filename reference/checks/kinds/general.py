@@ -366,7 +366,7 @@ def _shapes_of(target: Target, forward: Routine) -> Layout | None:
     if callable(names.get("inputs")):
         return None
     plain = {p: "N D" for p in forward.required if p not in ("xp", "step")}
-    return specs_of(plain if names.get("shapes") is None else names["shapes"])
+    return specs_of(plain if names.get("shapes") is None else names["shapes"], target.what)
 
 
 def drawn(shapes: Layout, rng: np.random.Generator, size: int = 0) -> Arrays:

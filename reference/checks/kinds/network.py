@@ -166,7 +166,7 @@ class NetworkSubject(Explained):
             if name in run.given and np.shape(run.given[name]) == value.shape:
                 run.given[name] = value
         run.truth |= self._steps(run)
-        return any(t.recording and (t.left_tracked or t.right_tracked) for t in session.ties)
+        return session.at_a_kink
 
     def _steps(self, run: NetworkRun) -> dict[str, Truth]:
         """Return the truth of the inner steps that came back, where its loss is ours."""

@@ -349,6 +349,9 @@ def _size_of_constructor(arg: Argument) -> list[Spec] | None:
     maker = rf"(zeros|ones|empty|full|rand|randn|normal|uniform)\([^\n]*\b{arg.name}\b"
     if not sizes and arg.name in _SIZE_LETTERS and _found(maker, arg.text):
         sizes = [Spec("size", (_SIZE_LETTERS[arg.name],))]
+    made = [n for n in arg.request.names if n.startswith("init.") and size_specs(n)]
+    if made == [arg.full] and sizes == [Spec("size", ("C",))]:  # units, or inputs: Regression(n)
+        sizes = [*sizes, Spec("size", ("D",))]
     return sizes or arg.numbers or [Spec("size", ("D",)), Spec("value", value=_DEFAULT_NUMBER)]
 
 

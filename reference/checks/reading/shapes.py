@@ -23,6 +23,11 @@ class Mode:
     style: str = "distinct"
 
     @property
+    def of_twos(self) -> bool:
+        """Whether sizes are 2 that otherwise differ from one another: what is turned is hidden."""
+        return self.style in ("two", "rows")
+
+    @property
     def samples(self) -> str:
         """rows, columns, vector, column, scalar, image: where the samples are."""
         dims = self.data.dims
@@ -85,6 +90,7 @@ def modes(text: str) -> Iterator[Mode]:
     for bias in ("row", "inside"):
         yield Mode(floats("D"), False, bias, "two")
         yield Mode(floats("D"), True, bias, "two")
+    yield Mode(ROWS, False, "row", "rows")
     yield Mode(ROWS, False, "row", "two")
 
 

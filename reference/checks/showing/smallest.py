@@ -1,7 +1,9 @@
 """Finds the smallest problem that shows a wrong gradient, with numbers that are easy to read.
 
 A subject has small versions of itself, the smallest first; after a hit each letter is tried smaller
-by itself. A problem counts when a gradient that the check called wrong is wrong there too.
+by itself. A problem counts when a gradient that the check called wrong is wrong there too. At a
+kink the forward has no gradient, so that a problem there shows nothing of a mistake: such a problem
+is only taken where all small ones are of this kind.
 """
 
 import contextlib
@@ -50,7 +52,7 @@ def smallest(subject: Subject, seed: int, index: int, wrong: Collection[Key]) ->
         found = shrink.best(one)
         if found is not None:
             return shrink.narrowed(found)
-    return None
+    return shrink.at_a_kink
 
 
 @dataclass
@@ -59,6 +61,8 @@ class _Shrinker:
     wrong: frozenset[Key]
     until: float
     failures: int = 0
+    at_a_kink: Smallest | None = None
+    """The first problem that fails at a kink."""
 
     def best(self, one: Subject) -> Smallest | None:
         """Return, of a few failing problems of a version, one whose numbers are of one size."""
@@ -97,7 +101,11 @@ class _Shrinker:
         off = [r for r in case.assessment.rows if not r.right]
         rows = [r for r in off if r.got.shape == r.truth.value.shape and visible(r, scale)]
         known = all((r.claim, r.leaf) in self.wrong for r in off)
-        return Smallest(one, self.seed, case, rows) if rows and known else None
+        found = Smallest(one, self.seed, case, rows) if rows and known else None
+        if found is not None and case.at_a_kink:
+            self.at_a_kink = self.at_a_kink or found
+            return None
+        return found
 
 
 def visible(row: Row, scale: float) -> bool:

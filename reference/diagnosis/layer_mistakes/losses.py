@@ -104,7 +104,7 @@ LayerRule((*_SOFT, *_FOCAL), ("x",))("target_not_subtracted", "δx = σ(x) δL/C
 
 soft_x = LayerRule(_SOFT, ("x",))
 soft_x("soft_margin_sign", "δx = (t − σ(x)) δL/C",
-    "The sign is turned round: the slope is σ(x) − t.",
+    "The sign is wrong: the slope is σ(x) − t.",
     lambda c: -c.own)
 soft_x("soft_margin_sigmoid_twice", "δx = (σ(x) − t) σ(x) (1 − σ(x)) δL/C",
     "σ(x) − t has the sigmoid's slope in it already.",

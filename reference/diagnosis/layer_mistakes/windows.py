@@ -30,11 +30,11 @@ def _kernel(c: LayerLine) -> int:
 
 # A mistake is: its name and the wrong formula; the sentence that explains it; the code.
 # fmt: off
-LayerRule(_CONVS, ("x",))("conv_kernel_flipped", "δx with the kernel turned round",
-    "The kernel is turned round once too often, or not at all, on the way back to x.",
+LayerRule(_CONVS, ("x",))("conv_kernel_flipped", "δx with the kernel reversed",
+    "The kernel is reversed once too often, or not at all, on the way back to x.",
     lambda c: c.pulled(weight=_flipped(c["weight"]))["x"])
-LayerRule(_CONVS, ("weight",))("conv_weight_flipped", "∂L/∂w turned round",
-    "The weight's gradient is that of the kernel turned round.",
+LayerRule(_CONVS, ("weight",))("conv_weight_flipped", "∂L/∂w reversed",
+    "The weight's gradient is that of the reversed kernel.",
     lambda c: _flipped(c.own))
 
 convs_weight = LayerRule(_CONVS, ("weight", "bias"))

@@ -43,8 +43,9 @@ ACTIVATION("activation_cotangent_forgotten", "δz = f′(z)",
     "Only the derivative is passed on: the incoming gradient is left out.",
     lambda c: c.slope, elementwise)
 ACTIVATION("activation_value_for_slope", "δz = δa · f(z)",
-    "The activation itself is multiplied in, not its slope: a factor of it is left out.",
-    lambda c: c.da * c.a)
+    "Your code multiplies by the activation itself instead of by its derivative.",
+    lambda c: c.da * c.a,
+    when=lambda c: c.jacobian is None)  # exp(z/√d − max) of rows is √d times its own slope
 ACTIVATION("activation_added", "δz = δa + f′(z)",
     "The chain rule multiplies; here the derivative is added.",
     lambda c: c.da + c.slope, elementwise)
