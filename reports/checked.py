@@ -109,6 +109,8 @@ class Part(msgspec.Struct, frozen=True):
     faults: tuple[Fault, ...] = ()
     remarks: tuple[str, ...] = ()
     fragile: tuple[str, ...] = ()
+    drawn: str = ""
+    """The shapes that were drawn, where the file gives none and something is wrong."""
     why: str = ""
     """Why it was not checked."""
     wrapper: str = ""

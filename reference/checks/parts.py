@@ -69,7 +69,9 @@ def check_unit(
     if counts.wrong and isinstance(found, ReadingSubject) and _nearly(counts):
         counts = _without_tiny_constants(found, unit, target, request) or counts
     part = _part(counts, unit, found, request, target, like)
-    return msgspec.structs.replace(part, seconds=time.monotonic() - began)
+    doubtful = part.verdict in ("wrong", "failed") and not shapes
+    drawn = found.drawn_as() if doubtful else ""
+    return msgspec.structs.replace(part, drawn=drawn, seconds=time.monotonic() - began)
 
 
 def _as_a_kernel(found: Subject, counts: "_PartCounts", seed: int) -> Findings | None:
@@ -233,13 +235,16 @@ def _part(
     )
     part = _about_the_forward(part, subject, request, like)
     unplaced = {p for c in counts.cases for p in c.assessment.unplaced}
-    if verdict == "right" and unplaced:
+    open_ones = list(subject.uncompared)
+    if unplaced:
         names = ", ".join(sorted(path_name(p) or "what it returns" for p in unplaced))
+        open_ones.append(f"no input was found to which these belong: {names}")
+    if verdict == "right" and open_ones:
         part = msgspec.structs.replace(
             part,
             verdict="unchecked",
-            wrapper=text.wrapper(unit),
-            why=f"no input was found to which these belong: {names}; all other gradients are right",
+            wrapper=text.wrapper(unit) if unplaced else "",
+            why="; ".join([*open_ones, "all other gradients are right"]),
         )
     if counts.wrong:
         part = _explained(part, counts, subject, request, target)
@@ -373,14 +378,15 @@ def _unchecked(
     why = failure.reason
     line, source = own_lines(unit.backward, target)
     ran = failure.reading is not None and failure.reading.forward is not None
-    always = ran and not failure.returned and len(failure.raised_texts) == 1
+    framework = unit.kind in ("torch", "jax")
+    always = (ran or framework) and not failure.returned and len(failure.raised_texts) == 1
     needed = set_up_by(unit)
     if always and not needed and failure.raised is not None:
         fault = Fault("raised", error_line(failure.raised), f"{request.seed}:0")
         return Part(
             unit.name,
             "failed",
-            unit.derivative_of(unit.partners[0]),
+            "" if framework else unit.derivative_of(unit.partners[0]),
             faults=(fault,),
             source=unit.backward.text(),
             seconds=seconds,
@@ -391,6 +397,11 @@ def _unchecked(
     elif failure.raised is not None and failure.reading is not None:
         raised = error_line(failure.raised)
         why = f"its backward raised {raised} under every reading that was tried"
+    elif framework and failure.raised is not None:
+        why = (
+            f"its backward raised {error_line(failure.raised)}, and other errors with other "
+            'shapes; a line like shapes = {"x": "N D"} in your file says which shapes it takes'
+        )
     elif failure.errors:
         why = f"{failure.reason}; the last of {failure.tried} tries raised {failure.errors[-1]}"
     if needed:
@@ -399,7 +410,7 @@ def _unchecked(
         unit.name,
         "unchecked",
         why=why,
-        wrapper=text.wrapper(unit),
+        wrapper="" if framework else text.wrapper(unit),
         seconds=seconds,
         line=line,
         source=source,

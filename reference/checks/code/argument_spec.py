@@ -195,6 +195,20 @@ def spelled(shape: str) -> Spec:
     return Spec("mask" if masked else "normal", dims)
 
 
+def spelled_layout(layout: Layout) -> str:
+    """Return the shapes of what is drawn, not of settings: "x (N, D), y (N) labels below C"."""
+    found = []
+    for name, spec in layout.items():
+        if name.startswith("init.") or spec.kind in ("value", "size", *_NOT_SHAPED):
+            continue
+        below = f" labels below {spec.high}" if spec.kind == "label" else ""
+        found.append(f"{name} ({', '.join(spec.dims)}){below}" if spec.dims else f"{name} a number")
+    return ", ".join(found)
+
+
+_NOT_SHAPED = ("sizes", "list", "listed", "dict", "choice", "shape", "made")
+
+
 # -- members of dicts and lists: params[W1], weights[0], params[out][w] ---------------------------
 
 CONTAINERS = ("dict", "listed")

@@ -3,8 +3,8 @@
 import traceback
 from pathlib import Path
 
-MAX_TEXT = 160
-"""Characters that are kept of a message, which may have millions."""
+MAX_TEXT = 260
+"""Characters that are kept of a message, which may have millions: its beginning and its end."""
 
 
 def raised_text(error: BaseException) -> str:
@@ -30,10 +30,19 @@ def error_line(error: BaseException) -> str:
 def message_of(error: BaseException) -> str:
     """Return what an exception says without its type, "" where it cannot say it."""
     try:
-        text = str(error)[: 8 * MAX_TEXT]
+        text = shortened(str(error), 16 * MAX_TEXT)
     except Exception:  # the exception is the target's, and so is its __str__
         return ""
-    return printable(" ".join(text.split()))[:MAX_TEXT]
+    return shortened(printable(" ".join(text.split())), MAX_TEXT)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text without its middle, where it has more characters than `most`."""
+    half = (most - len(_LEFT_OUT)) // 2
+    return text if len(text) <= most else f"{text[:half]}{_LEFT_OUT}{text[-half:]}"
+
+
+_LEFT_OUT = " … "
 
 
 def printable(text: str) -> str:

@@ -9,13 +9,23 @@ import math
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from reference.balls import Session
-from reference.checks.code import Path, Routine, Spec, Target, Unit, plain, raised_text, stem_of
+from reference.checks.code import (
+    Path,
+    Routine,
+    Spec,
+    Target,
+    Unit,
+    is_target,
+    plain,
+    raised_text,
+    stem_of,
+)
 from reference.checks.code.second import NO_FIRST, OF_DIFFERENCES, is_a_difference
 from reference.checks.code.signs import names_an_objective
 from reference.checks.code.vocabulary import REGULARISATION
@@ -138,7 +148,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             chosen.append(one)
             complete = one.first.all_right and one.first.influence and not one.first.unplaced
             if complete and _fits_other_sizes(one.reading, seed):
-                return one
+                return _of_several_windows(one, seed, shapes, failure) or one
             if narrow := _of_one_output(one, seed, failure):
                 return narrow
             if not one.first.all_right:
@@ -204,6 +214,47 @@ def _of_one_output(one: Chosen, seed: int, failure: Failure) -> Chosen | None:
         return None
     found.narrow = True
     return found
+
+
+_SLICE = r"\[[^\]\n]*\w\s*:\s*\w[^\]\n:]*\+"
+_WINDOW = re.compile(rf"{_SLICE}|convolve|correlate|sliding_window_view")
+"""x[i : i + k]: a part of an array, of the length of another."""
+
+
+def _of_several_windows(
+    one: Chosen, seed: int, given: Collection[str], failure: Failure
+) -> Chosen | None:
+    """Return a right reading with windows shorter than the signal, where the code runs with them.
+
+    With one window, `=` in place of `+=` changes nothing.
+    """
+    reading, layout = one.reading, one.reading.layout
+    code = (reading.forward.text() if reading.forward else "") + reading.unit.backward.text()
+    arrays = [n for n, s in layout.items() if s.kind == "normal" and s.dims and n not in given]
+    if not arrays or arrays[0].startswith("init.") or not _WINDOW.search(code):
+        return None
+    signal, *rest = arrays
+    others = [
+        n for n in rest if not is_target(n) and not re.search(rf"\b{re.escape(n)}{_SLICE}", code)
+    ]
+    for letter in reversed(layout[signal].dims):
+        windows = [n for n in others if letter in layout[n].dims]
+        taken = {d for s in layout.values() for d in s.dims} - {letter}
+        if not windows or taken & {"T", "K"}:
+            continue
+        for some in dict.fromkeys([tuple(windows), *((n,) for n in windows)]):
+            longer = {signal: "T"} | dict.fromkeys(some, "K")
+            split = {
+                n: replace(s, dims=tuple(longer.get(n, d) if d == letter else d for d in s.dims))
+                for n, s in layout.items()
+            }
+            candidate = _tried(replace(reading, layout=split), seed, failure)
+            if not isinstance(candidate, Candidate) or candidate.score < _FITS:
+                continue
+            found = _judged(candidate.reading, seed)
+            if found is not None and _fits_other_sizes(candidate.reading, seed):
+                return found
+    return None
 
 
 _NO_FORWARD = (

@@ -15,6 +15,7 @@ import numpy as np
 
 from reference.balls import Session, values
 from reference.checks.code import NumericValue, Path, Spec, claim_name, sizes_for
+from reference.checks.code.argument_spec import spelled_layout
 from reference.checks.code.vocabulary import COTANGENT_NAMES, gradient_of
 from reference.checks.comparing import Assessment, Row, assess, differences
 from reference.checks.explain import Explanation, explain
@@ -69,6 +70,8 @@ class Subject:
     """The problems that are tried of a small version of it."""
     patience = 2.0
     """Seconds of the processor for its small versions: JAX compiles again for every shape."""
+    uncompared: Sequence[str] = ()
+    """Sentences about gradients that came back and were compared with nothing."""
     letters: Mapping[str, int] = MappingProxyType({})
     """The sizes of a small version that may be made smaller one by one."""
 
@@ -83,6 +86,10 @@ class Subject:
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and compare every claim with the truth; raises what the target raises."""
         raise NotImplementedError
+
+    def drawn_as(self) -> str:
+        """Return the shapes of its arguments: "x (N, D), w (D)"; "" where they are its own."""
+        return ""
 
     def remarks(self) -> list[str]:
         """Return remarks about how it was read."""
@@ -168,6 +175,10 @@ class ReadingSubject(Subject):
         if self.objective.kind == "implicit" and self.spelling != "1":
             return f"{self.objective.sentence()}, times {self.spelling}, certified"
         return f"{self.objective.sentence()}, certified"
+
+    def drawn_as(self) -> str:
+        """Return the shapes of its arguments."""
+        return spelled_layout(self.reading.layout)
 
     def remarks(self) -> list[str]:
         """Return remarks about the reading."""

@@ -4,17 +4,19 @@ import inspect
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from reference.checks.code import Layout, Spec, Unit, raised_text, source_of
+from reference.checks.code import Layout, Spec, Unit, raised_text, sizes_for, source_of
+from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, close
 from reference.checks.judging import Failure
 from reference.checks.judging.chosen import Extent, extent_of
 from reference.checks.kinds._catalogue import FunctionProblem
-from reference.checks.kinds._frames import Frame
+from reference.checks.kinds._frames import Frame, flat_tensors
 from reference.checks.kinds.functions import FrameworkFunction, FunctionSubject
 from reference.checks.reading import LayoutRequest, Mode, layouts, weight_names
 from reference.checks.reading.choices import SavingContext
@@ -59,6 +61,17 @@ def torch_subject(
             cls.setup_context(context, tuple(given), outputs)
         return context.differentiable(outputs)
 
+    def returned(given: Sequence[object]) -> Mapping[str, object]:
+        context = TorchContext(len(given))
+        outputs = cls.forward(*given) if apart else cls.forward(context, *given)
+        if apart:
+            cls.setup_context(context, tuple(given), outputs)
+        tensors = [o for o in flat_tensors(outputs) if isinstance(o, torch.Tensor)]
+        ones = [torch.ones_like(o) for o in tensors]
+        gradients = cls.backward(context, *ones)
+        every = gradients if isinstance(gradients, tuple) else (gradients,)
+        return dict(zip(names, every, strict=False))
+
     written = FrameworkFunction(
         unit.name,
         "a torch.autograd.Function",
@@ -71,6 +84,7 @@ def torch_subject(
         primal_text=_source(cls.forward),
         cotangent=_cotangent(cls.backward, 1, names),
         space=getattr(cls.forward, "__globals__", {}),
+        returned=returned,
     )
     return _found(_beside(written, reference), frame, seed, shapes)
 
@@ -106,6 +120,15 @@ def jax_subject(
         n for i, n in enumerate(names) if i in positions or i - len(names) in positions
     )
     text = _source(primal) + "".join(_source(getattr(thing, a, None)) for a in ("fwd", "bwd"))
+
+    def returned(given: Sequence[object]) -> Mapping[str, object]:
+        import jax
+
+        outputs, kept = thing.fwd(*given)
+        settings = [given[i] for i in positions]
+        gradients = thing.bwd(*settings, kept, jax.tree.map(jax.numpy.ones_like, outputs))
+        return dict(zip((n for n in names if n not in fixed), gradients, strict=True))
+
     written = FrameworkFunction(
         unit.name,
         "a jax.custom_vjp",
@@ -119,6 +142,7 @@ def jax_subject(
         primal_text=_source(primal),
         cotangent=_cotangent(getattr(thing, "bwd", None), -1, names),
         space=getattr(primal, "__globals__", {}),
+        returned=returned,
     )
     return _found(_beside(written, reference), frame, seed, shapes)
 
@@ -156,7 +180,8 @@ def _found(
     best: tuple[float, FunctionSubject] | None = None
     judged = 0
     wide: list[Extent] = []  # of what was judged, and is wrong
-    for subject in _runnable(written, frame, seed, shapes, failure):
+    for found in _runnable(written, frame, seed, shapes, failure):
+        subject = _with_all_that_comes_back(found, seed)
         extent = extent_of(subject.layout)
         if any(extent.narrower_than(w) for w in wide):
             continue  # one sample, or one unit, hides what several have shown
@@ -166,9 +191,16 @@ def _found(
             if not failure.errors or failure.reason != "its backward raised":
                 failure.reason, failure.raised = "its backward raised", error
                 failure.errors = [raised_text(error)]
-            continue
+            failure.raised_texts.add(raised_text(error))
+            again = _in_the_shapes_that_come_back(subject, seed, shapes)
+            if again is None:
+                continue
+            subject = _with_all_that_comes_back(again, seed)
+            rows = subject.case(seed, 0).assessment
+            extent = extent_of(subject.layout)
         judged += 1
-        right = sum(r.right for r in rows.rows) / (len(rows.rows) or 1)
+        asked = len(rows.rows) + len(subject.written.uncompared)
+        right = sum(r.right for r in rows.rows) / (asked or 1)
         if rows.rows and (best is None or right > best[0]):
             best = right, subject
         if right < 1:
@@ -250,6 +282,104 @@ def sorted_by_shape(found: Iterable[tuple[Mode, Layout]]) -> list[tuple[Mode, La
 def _stands_for_an_array(name: str, written: FrameworkFunction) -> bool:
     low = name.lower()
     return written.defaults[name] is None and low in ("b", "bias", "weight", "w", "beta", "gamma")
+
+
+def _with_all_that_comes_back(subject: FunctionSubject, seed: int) -> FunctionSubject:
+    """Make inputs of the numbers, masks and targets that the backward returns a gradient of.
+
+    A number with a default is one of them; so is the slope of a PReLU, which looks like a setting.
+    """
+    written = subject.written
+    drawn = subject.inputs(seed, 0)
+    returned = _returned(subject, drawn, seed)
+    none = frozenset(n for n, g in returned.items() if _is_none(n, g, subject))
+    subject = _noting(subject, none=none, uncompared=())
+    inputs = {p[0] for p in subject.leaves(drawn)} | written.fixed | subject.written.none
+    for name in written.names:
+        given = drawn.get(name, written.defaults.get(name))
+        if name in inputs or not _has_a_slope(given):
+            continue
+        spec = subject.layout.get(name, Spec("value"))
+        layout = {**subject.layout, name: spec if isinstance(given, np.ndarray) else Spec("unit")}
+        with_it = _noting(subject, layout, compared=subject.written.compared | {name})
+        try:
+            with_it.case(seed, 0)
+        except Exception:
+            if name in returned and _is_not_zero(returned[name]):
+                subject = _noting(subject, uncompared=(*subject.written.uncompared, name))
+            continue
+        if with_it.seen[0].got.get((name,)) is not None:
+            subject = with_it
+    return subject
+
+
+def _noting(
+    subject: FunctionSubject, layout: Layout | None = None, **noted: Any
+) -> FunctionSubject:
+    written = replace(subject.written, **noted)
+    return FunctionSubject(written, subject.frame, subject.mode, layout or subject.layout)
+
+
+def _is_none(name: str, returned: object, subject: FunctionSubject) -> bool:
+    """Whether a returned value stands for no gradient: None, or 0 for a mask or a target."""
+    spec = subject.layout.get(name)
+    masked = spec is not None and spec.kind not in ("normal", "value", "size")
+    constant = masked or name.lower() in TARGET_NAMES
+    return returned is None or (constant and not _is_not_zero(returned))
+
+
+def _is_not_zero(returned: object) -> bool:
+    return any(bool(np.any(np.asarray(t))) for t in flat_tensors(returned))
+
+
+def _has_a_slope(value: object) -> bool:
+    """Whether a value is a number, or an array of floats, that a gradient may be of."""
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype.kind == "f")
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _returned(
+    subject: FunctionSubject, drawn: Mapping[str, object], seed: int
+) -> Mapping[str, object]:
+    """Return what the backward returns for each argument; {} where it cannot be asked."""
+    written, frame = subject.written, subject.frame
+    if written.returned is None:
+        return {}
+    every = {n: drawn.get(n, written.defaults.get(n)) for n in written.names}
+    try:
+        with frame.running(seed), frame.without_gradient():
+            return written.returned(
+                [
+                    frame.tensor(v) if isinstance(v, np.ndarray) and n not in written.fixed else v
+                    for n, v in every.items()
+                ]
+            )
+    except Exception:
+        return {}
+
+
+def _in_the_shapes_that_come_back(
+    subject: FunctionSubject, seed: int, given: Collection[str]
+) -> FunctionSubject | None:
+    """Draw an input in the shape that its gradient came back in: s of (), not of (N, D)."""
+    leaves = subject.leaves(subject.inputs(seed, 0))
+    returned = _returned(subject, subject.inputs(seed, 0), seed)
+    letters = {n: k for k, n in reversed(sizes_for(seed, 0, subject.mode.style).items())}
+    layout = dict(subject.layout)
+    for (name, *inside), value in [*leaves.items()][1:]:
+        shape = np.shape(np.asarray(returned.get(name, value)))
+        known = name in given or weight_names([name])
+        if not inside and len(shape) < value.ndim and not known:
+            layout[name] = Spec("normal", tuple(letters.get(n, str(n)) for n in shape))
+    if layout == subject.layout:
+        return None
+    again = _noting(subject, layout)
+    try:
+        again.case(seed, 0)
+    except Exception:
+        return None
+    return again
 
 
 def _numbers_for_none(subject: FunctionSubject, seed: int) -> FunctionSubject:

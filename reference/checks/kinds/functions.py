@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from reference.checks.code import Layout, Path, generator, path_name, sizes_for
-from reference.checks.code.argument_spec import SMALL_SIZES
+from reference.checks.code.argument_spec import SMALL_SIZES, spelled_layout
 from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective
 from reference.checks.comparing.differences import by_differences
@@ -69,6 +69,14 @@ class FrameworkFunction:
     """The name of the plain function that it is to compute, where its file names one."""
     cotangent: str = "dout"
     """What its backward calls the gradient with respect to its output."""
+    returned: Callable[[Sequence[object]], Mapping[str, object]] | None = None
+    """What its backward returns for each argument, asked outside of the machinery."""
+    compared: frozenset[str] = frozenset()
+    """Numbers, masks and targets that its backward returns a gradient of."""
+    none: frozenset[str] = frozenset()
+    """Arguments of which it returns none, where the framework makes zeros of it."""
+    uncompared: tuple[str, ...] = ()
+    """Numbers and masks whose gradient is returned, and cannot be compared."""
 
 
 class FunctionSubject(Questioned):
@@ -86,6 +94,10 @@ class FunctionSubject(Questioned):
         self.drawn: dict[int, dict[str, object]] = {}
         self.coarse = bool(FLOAT32.search(written.text))
         self.kind = frame.module
+        self.uncompared = [
+            f"d{n} was not compared: {n} was drawn as a fixed number or array"
+            for n in written.uncompared
+        ]
 
     @property
     def digits(self) -> float:
@@ -118,6 +130,7 @@ class FunctionSubject(Questioned):
                 for o in mine.outputs
             ]
             got = mine.pull(cotangents)
+            got |= {p: None for p in got if p[0] in self.written.none}
             truth = self._truth(drawn, kept, cotangents, seed + index)
         self.drawn[index] = drawn
         self.seen[index] = FunctionProblem(
@@ -259,18 +272,27 @@ class FunctionSubject(Questioned):
 
     # -- arguments ---------------------------------------------------------------------------
 
+    def drawn_as(self) -> str:
+        """Return the shapes of its arguments."""
+        return spelled_layout(self.layout)
+
     def inputs(self, seed: int, index: int) -> dict[str, object]:
         """Return the plain inputs of one problem."""
         rng = generator(seed, index, self.mode.style)
         sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style) | self.sizes
         made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}
-        return {k: np.asarray(v) if self.layout[k].kind == "normal" else v for k, v in made.items()}
+        compared = self.written.compared
+        return {
+            k: np.asarray(v) if self.layout[k].kind == "normal" or k in compared else v
+            for k, v in made.items()
+        }
 
     def leaves(self, drawn: Mapping[str, object]) -> dict[Path, Array]:
         """Return the float arrays among what was drawn: what gradients are taken of."""
         found: dict[Path, Array] = {}
         for name, value in drawn.items():
-            if name in self.written.fixed or self.layout[name].kind in _PLAIN:
+            plain = self.layout[name].kind in _PLAIN and name not in self.written.compared
+            if name in self.written.fixed or plain:
                 continue
             parts = enumerate(value) if isinstance(value, list) else ()
             members: dict[Path, object] = {(name, str(i)): v for i, v in parts} or {(name,): value}

@@ -70,6 +70,8 @@ class LayoutRequest:
     """A constructor's arguments that are treated as weights, whatever their names."""
     all_like_data: bool = False
     """Whether all arguments have the shape of the data, whatever their names: f(u, v)."""
+    vectors: bool = False
+    """Whether all arguments are vectors of one length, biases single numbers: u @ v / |u|."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from types import FunctionType
 import numpy as np
 
 from reference.checks.code import Layout, Routine, Spec, Target, Unit, instances, plain, source_of
+from reference.checks.code.argument_spec import floats
 from reference.checks.code.routine import EMPTY, routine_of
 from reference.checks.code.signs import names_in
 from reference.checks.code.vocabulary import KEEPS, gradient_of
@@ -27,6 +28,7 @@ from reference.checks.reading.shapes import (
     bias_names,
     chains,
     modes,
+    number_specs,
     size_specs,
     weight_names,
 )
@@ -53,6 +55,8 @@ def requests(
     builders = {**_builders(unit, target), **_given_functions(names, target)}
     for settled in _settled(unit, constructor, names, _held_shapes(unit, first)):
         base = LayoutRequest([], text, fixed, builders, _held_shapes(unit, first), _claimed(unit))
+        if _of_vectors(names, fixed, first, unit.backward):
+            yield replace(base, names=names, vectors=True), constructor, settled
         for variant in _variants(names, first, text + _handed_on(first, target)):
             spread = {k: Spec(v[0]) for k, v in variant.items()}
             inner = [f"{k}[{key}]" for k, (_, keys) in variant.items() for key in keys]
@@ -81,6 +85,31 @@ def _of_one_shape(names: list[str], fixed: dict[str, Spec], first: Routine) -> b
     if bias_names(names) and not {"a", "u"} & {n.lower() for n in names}:
         return False
     return not re.search(r"@|dot\(|matmul|einsum|tensordot", first.text())
+
+
+_OF_MATRICES = re.compile(
+    r"\.T\b|transpose|swapaxes|einsum|outer|reshape|axis|keepdims|shape\[1\]|None\]|newaxis|"
+    r"\[:,|, :\]|\.(sum|mean)\(-?\d"
+)
+_OF_A_GRADIENT = r"(d\w+|g|grad\w*|delta\w*)"
+_MOVED_ON = re.compile(
+    rf"@ {_OF_A_GRADIENT}\b|\b{_OF_A_GRADIENT} @|dot\([^()]*\b{_OF_A_GRADIENT}\b[^()]*\)"
+)
+
+
+def _of_vectors(
+    names: list[str], fixed: dict[str, Spec], first: Routine, backward: Routine
+) -> bool:
+    """Whether arguments are multiplied as vectors: np.dot(signal[i : i + k], kernel), u @ v.
+
+    The gradient of a product of matrices has transposes and products with the incoming gradient.
+    """
+    if len(names) < 2 or fixed or any(n.startswith("init.") for n in names):
+        return False
+    if not re.search(r" @ |dot\(|inner\(", first.text()):
+        return False
+    both = first.text() + backward.text()
+    return not _OF_MATRICES.search(both) and not _MOVED_ON.search(backward.text())
 
 
 def _constructor(unit: Unit, first: Routine, target: Target) -> Routine | None:
@@ -263,6 +292,12 @@ def layouts(request: LayoutRequest) -> Iterator[tuple[Mode, Layout]]:
     seen: set[tuple[object, ...]] = set()
     weights = weight_names(open_names) or [n for n in open_names if n in request.arrays]
     biases = bias_names(open_names)
+    if request.vectors:
+        drawn = {n: floats() if n in biases else floats("D") for n in open_names}
+        numbers = {n: number_specs(n)[:1] for n in open_names if len(n) > 1}
+        drawn |= {n: found[0] for n, found in numbers.items() if found}
+        yield Mode(floats("D"), True, "row"), drawn
+        return
     for mode in modes(request.text):
         if request.all_like_data:
             yield mode, {**request.fixed, **dict.fromkeys(open_names, mode.data)}

@@ -176,6 +176,7 @@ def _body(part: Part) -> list[str]:
     if part.verdict == "unchecked":
         return _unchecked_lines(part)
     lines = wrap(f"read as: {part.form}", 2) if part.form else []
+    lines += wrap(f"drawn as: {part.drawn}", 2) if part.drawn else []
     if part.verdict != "right":
         lines += _findings(part)
     for fault in part.faults:
