@@ -5,6 +5,9 @@ Each entry: (name, source, right part, wrong part, what the diagnosis has to hol
 
 import itertools
 import linecache
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -489,8 +492,26 @@ def inside(source: str, problems: int = 6, **options: Any) -> Result:
 def file_inside(path: Path, problems: int) -> Result:
     """Check a file of ours in this process: to begin one takes a second."""
     gathered, request = CheckedRun(), CheckRequest(str(path), problems=problems)
-    serve(request, gathered.take)
+    with modules_forgotten(path):
+        serve(request, gathered.take)
     return gathered.result(request)
+
+
+@contextmanager
+def modules_forgotten(path: Path) -> Iterator[None]:
+    """Forget afterwards what a file and those around it are called: another test has other ones."""
+    before, folders = set(sys.modules), list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = folders
+        around = path.resolve().parents[3]
+        for name in set(sys.modules) - before:
+            spec = getattr(sys.modules[name], "__spec__", None)  # None: `load` made the module
+            places = [getattr(sys.modules[name], "__file__", None)]
+            places += (spec and spec.submodule_search_locations) or ()
+            if any(isinstance(p, str) and Path(p).is_relative_to(around) for p in places):
+                del sys.modules[name]
 
 
 def texts_of(result: Result) -> list[str]:

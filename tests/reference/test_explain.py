@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from targetsources import modules_forgotten
 
 from reference.checks.code import load, units_of
 from reference.checks.explain import Explanation, explain
@@ -79,11 +80,12 @@ def explained(folder: Path, source: str, name: str = "backward") -> Explanation:
     """Return the explanation of the one unit of a source."""
     file = folder / "net.py"
     file.write_text(textwrap.dedent(source))
-    target = load(str(file))
-    unit = next(u for u in units_of(target) if u.backward.short == name)
-    chosen = search(unit, target, 0, {})
-    assert isinstance(chosen, Chosen)
-    return explain(chosen.reading, chosen.objective, 0, range(12), limit=20)
+    with modules_forgotten(file):
+        target = load(str(file))
+        unit = next(u for u in units_of(target) if u.backward.short == name)
+        chosen = search(unit, target, 0, {})
+        assert isinstance(chosen, Chosen)
+        return explain(chosen.reading, chosen.objective, 0, range(12), limit=20)
 
 
 @pytest.mark.parametrize(
