@@ -505,7 +505,8 @@ def modules_forgotten(path: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = folders
-        around = path.resolve().parents[3]
+        above = path.resolve().parents
+        around = above[min(3, len(above) - 2)]
         for name in set(sys.modules) - before:
             spec = getattr(sys.modules[name], "__spec__", None)  # None: `load` made the module
             places = [getattr(sys.modules[name], "__file__", None)]

@@ -224,13 +224,18 @@ def test_a_gradient_of_the_file_s_own_loss_is_right(source: str) -> None:
     ("source", "right", "wrong", "said"),
     [
         (CLASS_WITH_A_LOSS, "        dz /= N\n", "", "mean_left_out"),
-        (CLASS_WITH_A_LOSS, "dz /= N", "dz /= self.X.shape[1]", "by N, the gradients by D"),
+        (CLASS_WITH_A_LOSS, "dz /= N", "dz /= self.X.shape[1]", "gradients by D|by W.shape[0] ins"),
         (CLASS_WITH_A_LOSS, "dz /= N", "dz /= 2 * N", "½ times"),
         (COST_BESIDE, "dZ = cache", "dZ = m * cache", ""),
-        (COST_BESIDE, "m = X.shape[1]", "m = X.shape[0]", "by N, the gradients by D"),
+        (COST_BESIDE, "m = X.shape[1]", "m = X.shape[0]", "gradients by D|by X.shape[0] ins"),
         (COST_BESIDE, "m = X.shape[1]", "m = 1", "mean_left_out"),
         (REGRESSION, "e / len(y), e.mean()", "e, e.sum()", "mean_left_out"),
-        (REGRESSION, "e / len(y), e.mean()", "e / X.shape[1], e.sum() / X.shape[1]", "by D"),
+        (
+            REGRESSION,
+            "e / len(y), e.mean()",
+            "e / X.shape[1], e.sum() / X.shape[1]",
+            "by D|instead of",
+        ),
     ],
 )
 def test_a_file_s_own_loss_judges_its_gradient(
@@ -239,7 +244,7 @@ def test_a_file_s_own_loss_judges_its_gradient(
     assert source.count(right) == 1
     found = inside(source.replace(right, wrong), problems=6)
     assert found.exit_code == 1, str(found)
-    assert said in " ".join(str(found).split())
+    assert any(text in " ".join(str(found).split()) for text in said.split("|"))
 
 
 @pytest.mark.parametrize("later", [MEAN_IN_THE_STEP, MEAN_IN_THE_LOOP])

@@ -7,7 +7,7 @@ import pytest
 from targetsources import modules_forgotten
 
 from reference.checks.code import load, units_of
-from reference.checks.explain import Explanation, explain
+from reference.checks.explain import LIMIT, Explanation, explain
 from reference.checks.judging import Chosen, search
 
 NETWORK = """
@@ -85,7 +85,7 @@ def explained(folder: Path, source: str, name: str = "backward") -> Explanation:
         unit = next(u for u in units_of(target) if u.backward.short == name)
         chosen = search(unit, target, 0, {})
         assert isinstance(chosen, Chosen)
-        return explain(chosen.reading, chosen.objective, 0, range(12), limit=20)
+        return explain(chosen.reading, chosen.objective, 0, range(12), limit=20 * LIMIT)
 
 
 @pytest.mark.parametrize(

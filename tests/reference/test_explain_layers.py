@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reference.checks.code import load, units_of
-from reference.checks.explain import explain
+from reference.checks.explain import LIMIT, explain
 from reference.checks.judging import Chosen, search
 
 LAYERS = {
@@ -428,6 +428,6 @@ def test_a_mistake_in_a_layer_is_said(
     for unit in units_of(target):
         chosen = search(unit, target, 0, {})
         if isinstance(chosen, Chosen):
-            found += explain(chosen.reading, chosen.objective, 0, range(12), limit=20).named
+            found += explain(chosen.reading, chosen.objective, 0, range(12), limit=20 * LIMIT).named
     assert re.search(text, " ".join(f"{n.name} {n.sentence}" for n in found))
     assert all(n.matched >= 1 and n.distance < 1e-9 for n in found)

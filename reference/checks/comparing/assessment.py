@@ -8,7 +8,7 @@ import numpy.typing as npt
 from reference.checks.code import Path, is_gradient_name
 from reference.checks.comparing.objective import Objective, Truth
 from reference.checks.running.matching import is_inner
-from reference.checks.tolerances import DIGITS, SUMMED
+from reference.checks.tolerances import DIGITS, NEARLY, SUMMED
 
 Array = npt.NDArray[np.float64]
 
@@ -98,8 +98,12 @@ class Assessment:
         return first if first is not None and all(r.fits(first) for r in self.rows) else None
 
     @property
-    def rank(self) -> tuple[float, float, float, float]:
-        """How well it fits: more claims right, its own loss before a guessed one."""
+    def rank(self) -> tuple[float, ...]:
+        """How well it fits: more claims right, its own loss before a guessed one.
+
+        Directions that agree to `DIGITS` are equally good; which is closer, rounding decides, and
+        so the processor. Of these, what is nearly right goes before what is off by a factor.
+        """
         right = sum(r.right for r in self.rows)
         inner = sum(r.right for r in self.middle) / (len(self.middle) or 1)
         total = len(self.rows) or 1
@@ -107,17 +111,20 @@ class Assessment:
         return (
             right / total - (0 if self.rows else 1),
             len(self.rows) - len(self.unplaced),
-            inner + near,
+            round((inner + near) / DIGITS),
             float(self.objective.written) - 0.1 * bool(self.remarks),
+            sum(row.distance() < NEARLY for row in self.rows),
         )
 
 
 def _cosine(row: Row) -> float:
     """Return how well the direction of a claim agrees with the truth, at any length."""
     a, b = row.got.ravel(), row.truth.value.ravel()
-    if a.shape != b.shape or not np.isfinite(a).all():
+    if a.shape != b.shape:
         return 0.0
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if not np.isfinite(norms):
+        return 0.0
     return abs(float(a @ b)) / norms if norms else float(not a.any() and not b.any())
 
 

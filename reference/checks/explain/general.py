@@ -5,7 +5,6 @@ Such are: an argument that is changed in place, gradients of another loss, and w
 
 import contextlib
 import itertools
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from reference.balls import Session
 from reference.checks.comparing import Objective, Row, assess
 from reference.checks.comparing.objective import candidates, is_elementwise
 from reference.checks.explain.finding import Support, named
-from reference.checks.explain.graph import Array
+from reference.checks.explain.graph import Array, NumberGraph
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import ReadingProblem, claim_text, close, problem_of, text_of
 from reference.checks.running import Reading, RunOutcome, matched, perform, same_shape
@@ -265,13 +264,16 @@ def problems_of(
     objective: Objective,
     seed: int,
     indices: Sequence[int],
-    deadline: float,
+    end: int,
     whole: WholeReading,
 ) -> list[ReadingProblem]:
-    """Return the problems on which something is wrong, the one with the most entries first."""
+    """Return the problems on which something is wrong, the one with the most entries first.
+
+    end: the work after which one is enough.
+    """
     found: list[ReadingProblem] = []
     for index in indices[: 2 * PROBLEMS]:
-        if len(found) >= PROBLEMS or (found and time.process_time() > deadline - 0.5):
+        if len(found) >= PROBLEMS or (found and NumberGraph.work > end):
             break
         with Session() as session:
             try:

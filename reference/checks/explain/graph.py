@@ -23,6 +23,10 @@ Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 A = TypeVar("A", Array, Places)
+
+_BUILT = 10
+"""A place that is built takes about as long as this many that are swept, its run included."""
+
 Edges = list[tuple[int, float]]
 Hook = Callable[[list[float]], None]
 
@@ -60,6 +64,12 @@ class NumberGraph:
     cotangents that the sweep begins with.
     """
 
+    work = 0
+    """How many places the sweeps of all graphs have passed so far.
+
+    It is the clock of a search: a slow or busy machine finds what any other one finds.
+    """
+
     def __init__(
         self, outputs: Sequence[object], weights: Sequence[object], others: Iterable[object]
     ) -> None:
@@ -74,6 +84,7 @@ class NumberGraph:
         ]
         self.seeds: list[tuple[int, float]] = [(place[n.order], c) for n, c in seeds]
         self.size = len(numbers)
+        NumberGraph.work += _BUILT * self.size
 
     def places(self, array: NumericValue) -> Places:
         """Return where each entry of an array stands; −1 for entries that are no such number."""
@@ -133,6 +144,7 @@ class NumberGraph:
 
     def sweep(self, edit: Edit | None = None) -> list[float]:
         """Return the cotangent of every place."""
+        NumberGraph.work += self.size
         adjoints = [0.0] * self.size
         for place, value in self.seeds:
             adjoints[place] += value

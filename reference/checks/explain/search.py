@@ -5,7 +5,6 @@ is taken. What it leaves unexplained is searched with it in place, so that two m
 file are both found, and consequences of the first are not taken for a second one.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from reference.checks.explain import finding, general, simple_errors
 from reference.checks.explain.catalogued import catalogue_hypotheses
 from reference.checks.explain.finding import Explanation
 from reference.checks.explain.general import WholeReading, objectives_of, problems_of
-from reference.checks.explain.graph import read
+from reference.checks.explain.graph import NumberGraph, read
 from reference.checks.explain.hypothesis import Hypothesis
 from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, ratio, rescaled
 from reference.checks.explain.state import ExplanationState, cases_of, depth_of, explanation_of
@@ -29,20 +28,23 @@ from reference.checks.running import Reading
 from reference.checks.tolerances import EXPLAINED, SAME
 from reference.diagnosis.mistakes import CATALOGUE
 
+LIMIT = 1_500_000
+"""The work (`NumberGraph.work`) after which a search ends: 3 to 9 s, depending on the machine."""
+
 
 def explain(
-    reading: Reading, objective: Objective, seed: int, indices: Sequence[int], limit: float = 3.0
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int], limit: int = LIMIT
 ) -> Explanation:
     """Return which mistakes reproduce the wrong gradients of a reading, and where it goes wrong.
 
     reading, objective: what is run, and the scalar that its claims should be the gradient of.
-    seed, indices: the problems to try, those with a wrong claim first. limit: seconds of the
-    processor after which what was found is returned.
+    seed, indices: the problems to try, those with a wrong claim first. limit: the work after which
+    what was found is returned.
     """
-    deadline = time.process_time() + limit
+    end, enough = NumberGraph.work + limit, NumberGraph.work + limit * 5 // 6
     best: ExplanationState | None = None
     whole = WholeReading()
-    given = problems_of(reading, objective, seed, indices, deadline, whole)
+    given = problems_of(reading, objective, seed, indices, enough, whole)
     others = objectives_of(reading, objective, seed, indices) if given else ()
     for way, one in others:
         plain = objective.kind in ("sum", "mean") and one.kind not in ("sum", "mean")
@@ -50,11 +52,11 @@ def explain(
         if best is not None and not best.left and elsewhere:
             break
         as_given = way is reading and one == objective
-        problems = given if as_given else problems_of(way, one, seed, indices, deadline, whole)
+        problems = given if as_given else problems_of(way, one, seed, indices, enough, whole)
         explained = best.problems[0].wrong if best is not None and not best.left else None
         if not problems or (explained is not None and len(problems[0].wrong) > len(explained)):
             continue
-        state = _searched(problems, deadline)
+        state = _searched(problems, end)
         if best is None or _better(state, best):
             best = state
         if state.late or (
@@ -66,19 +68,19 @@ def explain(
     return _with_general(found, reading, objective, seed, indices, whole)
 
 
-def _searched(problems: list[ReadingProblem], deadline: float) -> ExplanationState:
+def _searched(problems: list[ReadingProblem], end: int) -> ExplanationState:
     """Search; where no right claim tells the loss's factor, under those that explain something."""
     best: ExplanationState | None = None
     if problems[0].free:
-        for factors in _scales_of(problems, deadline):
+        for factors in _scales_of(problems, end):
             scaled_ones = [rescaled(p, x) for p, x in zip(problems, factors, strict=True)]
-            other = ExplanationState([p for p in scaled_ones if p.wrong], deadline)
+            other = ExplanationState([p for p in scaled_ones if p.wrong], end)
             if other.problems:
                 _search(other)
                 best = other if best is None or _better(other, best) else best
             if best is not None and not best.left:
                 return best
-    state = ExplanationState(problems, deadline)
+    state = ExplanationState(problems, end)
     _search(state)
     return state if best is None or _better(state, best) else best
 
@@ -179,8 +181,8 @@ def _best_of(
     base = state.base(problem)
     now = problem.predicted(base) if base else {k: c.truth for k, c in problem.claims.items()}
     best: HypothesisTrial | None = None
-    for count, hypothesis in enumerate(source(problem)):
-        if count % 16 == 0 and state.late:  # to read the clock costs as much as a short trial
+    for hypothesis in source(problem):
+        if state.late:
             break
         trial = tried(state, hypothesis, problem, base, now, best)
         if trial is not None and (trial.clean or not whole):
@@ -214,12 +216,12 @@ def _explain_what_follows(state: ExplanationState) -> None:
 # -- the factor of a loss that nobody wrote: a mean or a sum -----------------------------------
 
 
-def _scales_of(problems: list[ReadingProblem], deadline: float) -> Iterator[list[float]]:
+def _scales_of(problems: list[ReadingProblem], end: int) -> Iterator[list[float]]:
     """Yield the loss's factors under which some mistake reproduces most of the claims."""
     counts: dict[str, tuple[int, Hypothesis]] = {}
     problem = problems[0]
     for hypothesis in all_hypotheses(problem):
-        if time.process_time() > deadline:
+        if NumberGraph.work > end:
             break
         found = _factors_in(problem, hypothesis)
         for factor in dict.fromkeys(found):

@@ -1,6 +1,5 @@
 """What is known in the course of a search, and the sentences that come of it."""
 
-import time
 from dataclasses import dataclass, field
 
 import msgspec
@@ -8,7 +7,7 @@ import msgspec
 from reference.checks.code import Path
 from reference.checks.explain import simple_errors
 from reference.checks.explain.finding import ClaimCase, Explanation
-from reference.checks.explain.graph import Array, Edit
+from reference.checks.explain.graph import Array, Edit, NumberGraph
 from reference.checks.explain.hypothesis import Hypothesis, listed
 from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, is_multiple
 from reference.checks.explain.variables import as_made, wrong_variable
@@ -17,10 +16,10 @@ from reports.checked import NamedMistake
 
 @dataclass
 class ExplanationState:
-    """What was found so far, for one objective."""
+    """What was found so far, for one objective. `end` is the work at which the search ends."""
 
     problems: list[ReadingProblem]
-    deadline: float
+    end: int
     accepted: list[Hypothesis] = field(default_factory=list)
     named: list[tuple[NamedMistake, int]] = field(default_factory=list)
     cost: float = 0.0
@@ -42,8 +41,8 @@ class ExplanationState:
 
     @property
     def late(self) -> bool:
-        """Whether the time is over."""
-        return time.process_time() > self.deadline
+        """Whether the search has done the work that it may do."""
+        return NumberGraph.work > self.end
 
 
 def cases_of(state: ExplanationState, path: Path) -> list[ClaimCase]:
