@@ -15,16 +15,16 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
 from reference.checks.code import NumericValue, Path, Target, Unit, raised_text
 from reference.checks.comparing import Assessment, Objective, Row, Truth
 from reference.checks.comparing.differences import by_differences
+from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
 from reference.checks.kinds import _programs as programs
-from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
+from reference.checks.kinds._engine_words import ProgramGradient, explained
 from reference.checks.kinds._programs import ExpressionProgram, Operator
 from reference.checks.kinds._questions import Question, Questioned, RightAnswer
 from reference.checks.kinds._rows import float_truth, row
 from reference.checks.kinds._scalar_engine import NoEngine, ScalarEngine, name_of, of_program
 from reference.checks.showing.spelling import literal
 from reference.checks.tolerances import DIFFERENCES, DIGITS
-from reference.diagnose import Diagnosis
 
 _RANDOM = 4  # mixed programs in each problem
 _MOST = 1e6  # a larger gradient (nan as well) is not judged: exp(exp(x)) and the like
@@ -223,9 +223,9 @@ class EngineSubject(Questioned):
         found = by_differences(value, {(k,): np.asarray(v, dtype=float) for k, v in given.items()})
         return {k[0]: float_truth(v, DIFFERENCES) for k, v in found.items()}
 
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Name the operator that is wrong, and whether it is when a value is used twice."""
-        return diagnosis_of(self.small, [t for c in cases for t in self.results[c.index]])
+        return explained(self.small, [t for c in cases for t in self.results[c.index]])
 
 
 def _halves(given: Mapping[str, NumericValue]) -> dict[str, NumericValue]:

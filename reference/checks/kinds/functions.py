@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from reference.checks.code import Layout, Path, generator, path_name, sizes_for
@@ -41,7 +40,6 @@ from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.reading import Mode
 from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
-from reference.diagnose import Diagnosis
 from reference.formats import Array
 
 
@@ -192,28 +190,15 @@ class FunctionSubject(Questioned):
 
         return by_differences(value, leaves)
 
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
-        """Name the mistake where its forward is an operation of ours, else say how they differ."""
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
+        """Name the mistake where its forward is an operation of ours, else say how they differ.
+
+        The gradients are called dx, as in NumPy code.
+        """
         wrong = [c for c in cases if not c.assessment.all_right]
         seen = [self.seen[c.index] for c in wrong]
-        found = by_catalogue(seen)
-        return found or described(wrong, seen, simple_mistakes(seen[:_EXPLAINED]))
-
-    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
-        """Return what is wrong, with the gradients called dx as in NumPy code."""
-        found = super().explanation(cases, seed)
-        names = {
-            path_name(p): path_name(_claim(p)) for c in cases for p in self.seen[c.index].leaves
-        }
-
-        def called(name: str) -> str:
-            return names.get(name, name)
-
-        named = tuple(
-            msgspec.structs.replace(m, tensors=tuple(map(called, m.tensors))) for m in found.named
-        )
-        described = tuple((called(name), text) for name, text in found.described)
-        return Explanation(called(found.first), named, described)
+        found = by_catalogue(seen, _called)
+        return found or described(wrong, seen, simple_mistakes(seen[:_EXPLAINED]), _called)
 
     def matrices(self) -> tuple[Array, Array] | None:
         """Return input and output of its forward, if it has one matrix of each, of one shape."""
@@ -330,6 +315,10 @@ class FunctionSubject(Questioned):
 def _claim(leaf: Path) -> Path:
     """Return what the gradient of a leaf is called: dx of x."""
     return (f"d{leaf[0]}", *leaf[1:])
+
+
+def _called(leaf: Path) -> str:
+    return path_name(_claim(leaf))
 
 
 _COTANGENTS = 1_000_000  # they are drawn from a stream of their own

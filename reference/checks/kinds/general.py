@@ -29,11 +29,11 @@ from reference.checks.code import Layout, Path, Routine, Target, Unit
 from reference.checks.code.argument_spec import WholeNumbers, specs_of
 from reference.checks.code.routine import routine_of
 from reference.checks.comparing import Assessment, Objective, Row, Truth, close
+from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
 from reference.checks.kinds._questions import Question, Questioned, RightAnswer, plain, sizes_of
 from reference.checks.kinds._rows import row
 from reference.checks.tolerances import DIGITS
-from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
 
 Arrays = dict[str, np.ndarray]
@@ -284,7 +284,7 @@ class GeneralSubject(Questioned):
             with numpy_on_balls(self.modules, seed=seed) as stand_ins:
                 yield stand_ins.of(np), session
 
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Say what is wrong of each cotangent, given the author's own after it."""
         pairs: dict[str, list[ArrayPair]] = {}
         for case in cases:
@@ -297,8 +297,7 @@ class GeneralSubject(Questioned):
             text = describe(found) or _clipped(found)
             text = text or "it is wrong given your own cotangents after it; no simple relation fits"
             texts.append((name, text))
-        location = Location(texts[0][0], tuple(pairs)) if texts else None
-        return Diagnosis(location, (), tuple(texts))
+        return Explanation(texts[0][0] if texts else "", (), tuple(texts))
 
 
 def _pair(run: GeneralRun, r: Row) -> ArrayPair:

@@ -22,6 +22,7 @@ from reference.checks.code import Path, Routine, Spec, Target, Unit, raised_text
 from reference.checks.code.argument_spec import SMALL_SIZES
 from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective
+from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase
 from reference.checks.judging.chosen import Extent, extent_of
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
@@ -44,7 +45,6 @@ from reference.checks.reading.shapes import number_specs
 from reference.checks.running import Reading, Unreadable, matched
 from reference.checks.showing.spelling import NoShortSpelling
 from reference.checks.tolerances import COARSE, DIGITS
-from reference.diagnose import Diagnosis
 from reference.formats import Array
 
 MAX_SECONDS = 5.0  # of the processor
@@ -209,7 +209,7 @@ class TensorSubject(Questioned):
         names = (plan.forward.name, plan.unit.backward.name)
         return Demonstration(given, lines, modules, names)
 
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
         wrong = [c for c in cases if not c.assessment.all_right]
         seen = [self._seen[c.index] for c in wrong]
