@@ -245,7 +245,7 @@ def _held(
         cause = "" if right else _cause(row, wrong_inner, found.scale, leaf)
         yield ComparedGradient(
             leaf_name(ours.get(row.leaf, row.leaf)), claim_name(row.claim, row.leaf),
-            right and not dtype, cause, _distance(row, found.scale), dtype,
+            right and not dtype, cause, dtype,
         )  # fmt: skip
 
 
@@ -312,11 +312,3 @@ def _follows(row: Row, inner: _Inner, scale: float, leaf: Value) -> bool:
         abs(scale) * row.truth.scale + moved.scale,
     )
     return bool(close(row.got, expected).all())
-
-
-def _distance(row: Row, scale: float) -> float:
-    if row.got.shape != row.truth.value.shape:
-        return float("inf")
-    size = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
-    off = float(np.max(np.abs(row.got - scale * row.truth.value), initial=0.0))
-    return off / size if np.isfinite(off) else float("inf")
