@@ -12,9 +12,8 @@ from itertools import islice
 import numpy as np
 
 from reference.checks.code import Path, path_name
-from reference.checks.comparing import Truth
+from reference.checks.comparing import Truth, row
 from reference.checks.kinds import Question, Questioned, RightAnswer
-from reference.checks.kinds import row as row_of
 from reference.checks.tolerances import OWN_SLOPE
 from reference.grading.correspondence import AS_IT_IS, Correspondence, Value, Way, proposals, way_to
 from reference.grading.records import Answered, Array, ComparedGradient, Judged, KindRun, Reference
@@ -217,7 +216,7 @@ class _Holder:
         if got.size != true.value.size:
             return False
         back = Truth(*(way.back(part, got.shape) for part in true))
-        return row_of((), leaf, got, back, self.solution.subject.digits).right
+        return row((), leaf, got, back, self.solution.subject.digits).right
 
 
 def _joined(found: list[_Compared], missing: list[Question]) -> Iterator[ComparedGradient]:

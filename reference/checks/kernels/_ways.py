@@ -26,6 +26,7 @@ from reference.checks.kernels._findings import (
     wrong_texts,
 )
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem, sizes_to_try
+from reference.checks.kinds._frames import filled
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.tolerances import COARSE, DIGITS
 
@@ -262,10 +263,7 @@ class Ways:
         """Return what the kernel answers when it is asked plainly, as the truth of other ways."""
         answer = self.ask(self.problem, cotangents)
         values = [v for v in answer.outputs if v is not None]
-        values += [
-            np.zeros(self.problem.leaves[p].shape) if g is None else g
-            for p, g in answer.gradients.items()
-        ]
+        values += filled(answer.gradients, self.problem.leaves).values()
         return KernelTruth(tuple(values), tuple(0 * v for v in values))
 
     def at(self, cotangents: Cotangents) -> KernelTruth:
@@ -325,9 +323,7 @@ class Ways:
         except Exception:
             return None
         values = [o for o in pulled.outputs if o is not None]
-        for path, leaf in problem.leaves.items():
-            gradient = true[path]
-            values.append(np.zeros(leaf.shape) if gradient is None else gradient)
+        values += filled(true, problem.leaves).values()
         scale = max(map(_largest, problem.leaves.values()), default=1.0)
         bounds = tuple(np.full(v.shape, self.digits * max(scale, _largest(v))) for v in values)
         return self.wrong(self.ask(problem, cotangents), KernelTruth(tuple(values), bounds))

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.balls import Session, gradient, lift
-from reference.checks.code import Path
 from reference.checks.comparing import LOSSES, Row, Truth
-from reference.checks.comparing.assessment import factor_of
 from reference.checks.comparing.losses import CandidateLoss, evaluate, matching_targets
-from reference.checks.running import same_shape
 from reference.checks.tolerances import DIGITS, EXPLAINED
 from reference.formats import Array
 
@@ -29,18 +26,6 @@ def float_truth(value: object, digits: float = DIGITS) -> Truth:
     finite = np.abs(plain[np.isfinite(plain)])
     scale = np.full(plain.shape, float(np.max(finite, initial=0.0)))
     return Truth(plain, digits * scale, scale)
-
-
-def row(claim: Path, leaf: Path, got: object, truth: Truth, digits: float = DIGITS) -> Row:
-    """Return one claim compared with the truth."""
-    plain = np.asarray(got, dtype=np.float64)
-    same = same_shape(plain, truth.value)
-    if same == 0:
-        return Row(claim, leaf, plain, truth, None, False, same)
-    if same < 1:
-        plain = plain.reshape(truth.value.shape)
-    factor = factor_of(plain, truth, digits)
-    return Row(claim, leaf, plain, truth, factor, factor == 1.0, same)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
 from reference.checks.code import NumericValue, Path, Target, Unit, raised_text
-from reference.checks.comparing import Assessment, Objective, Row, Truth
+from reference.checks.comparing import Assessment, Objective, Row, Truth, row
 from reference.checks.comparing.differences import by_differences
 from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
@@ -21,7 +21,7 @@ from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import ProgramGradient, explained
 from reference.checks.kinds._programs import ExpressionProgram, Operator
 from reference.checks.kinds._questions import Question, Questioned, RightAnswer
-from reference.checks.kinds._rows import float_truth, row
+from reference.checks.kinds._rows import float_truth
 from reference.checks.kinds._scalar_engine import NoEngine, ScalarEngine, name_of, of_program
 from reference.checks.showing.spelling import literal
 from reference.checks.tolerances import DIFFERENCES, DIGITS

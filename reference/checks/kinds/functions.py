@@ -12,7 +12,7 @@ import numpy as np
 from reference.checks.code import Layout, Path, generator, path_name, sizes_for
 from reference.checks.code.argument_spec import SMALL_SIZES, spelled_layout
 from reference.checks.code.vocabulary import TARGET_NAMES
-from reference.checks.comparing import Assessment, Objective
+from reference.checks.comparing import Assessment, Objective, row
 from reference.checks.comparing.differences import by_differences
 from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Key, ProblemCase
@@ -25,6 +25,7 @@ from reference.checks.kinds._frames import (
     Frame,
     Function,
     Tensors,
+    filled,
     flat_tensors,
     shape_index,
 )
@@ -36,7 +37,7 @@ from reference.checks.kinds._questions import (
     described,
     question_of,
 )
-from reference.checks.kinds._rows import FLOAT32, float_truth, row
+from reference.checks.kinds._rows import FLOAT32, float_truth
 from reference.checks.reading import Mode
 from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
@@ -179,7 +180,7 @@ class FunctionSubject(Questioned):
         if not self.by_differences:
             with self.frame.running(seed):
                 found = self.frame.pullback(primal, leaves).pull(cotangents)
-            return {p: np.zeros_like(leaves[p]) if g is None else g for p, g in found.items()}
+            return filled(found, leaves)
 
         def value(given: Mapping[Path, Array]) -> float:
             with self.frame.running(seed), self.frame.without_gradient():

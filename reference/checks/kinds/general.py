@@ -28,11 +28,10 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls,
 from reference.checks.code import Layout, Path, Routine, Target, Unit
 from reference.checks.code.argument_spec import WholeNumbers, specs_of
 from reference.checks.code.routine import routine_of
-from reference.checks.comparing import Assessment, Objective, Row, Truth, close
+from reference.checks.comparing import Assessment, Objective, Row, Truth, close, row
 from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
 from reference.checks.kinds._questions import Question, Questioned, RightAnswer, plain, sizes_of
-from reference.checks.kinds._rows import row
 from reference.checks.tolerances import DIGITS
 from reference.diagnosis.describe import ArrayPair, describe
 

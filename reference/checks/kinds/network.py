@@ -15,12 +15,11 @@ from manual_backprop.network import Network, Problem, forward
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
 from reference.checks.code import Path, Target, Unit
-from reference.checks.comparing import Assessment, Objective, Row, Truth
+from reference.checks.comparing import Assessment, Objective, Row, Truth, row
 from reference.checks.explain import Explanation
 from reference.checks.judging import Failure, ProblemCase, Subject, modules_of
 from reference.checks.kinds._catalogue import explanation_of
 from reference.checks.kinds._problems import Accepts, draw
-from reference.checks.kinds._rows import row
 from reference.checks.tolerances import COARSE, COARSE_LOSS, DIGITS, SAME
 from reference.diagnose import diagnose
 from reference.diagnosis.search import GradientEvidence, cotangent_names
