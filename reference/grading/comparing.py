@@ -138,7 +138,7 @@ def _tries(
     theirs, others = _by_path(run.inputs), _by_path(run.others)
     numbers = {(k,): v for k, v in run.numbers.items() if k in reading.layout}
     drawn = perform(reading, run.seed, run.index)
-    like = {k: v for k, v in drawn.others.items() if k[0] != "before" and isinstance(v, np.ndarray)}
+    like = {k: v for k, v in drawn.others.items() if isinstance(v, np.ndarray)}
     fresh = proposals(theirs, others, drawn.inputs, like, reference.same_layout)
     wanted = _judged_output(run)
     for correspondence in (*solution.known, *(c for c in fresh if c not in solution.known)):

@@ -113,7 +113,7 @@ def _missing_factor(cases: Sequence[ClaimCase]) -> Finding:
     """A named array that is multiplied in once too often or not at all."""
     first, claim = cases[0].problem, cases[0].claim.text
     others = first.outcome.others
-    plain = [p for p, v in others.items() if np.size(v) > 1 and p[0] != "before"]
+    plain = [p for p, v in others.items() if np.size(v) > 1]
     for path in [*first.named, *plain]:
         text = text_of(path)
         for name, formula, sentence, yours in (

@@ -391,8 +391,7 @@ def _add_losses(
     """Call the file's own loss functions on what the forward made: compute_cost(A2, Y)."""
     known: dict[str, object] = {}
     for path, value in {**outcome.values, **outcome.others, **outcome.inputs}.items():
-        if path[0] != "before":
-            known.setdefault(plain(path[-1]), value)
+        known.setdefault(plain(path[-1]), value)
     known |= {plain(k): v for k, v in arguments.items()}
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
     targets = (v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1]))
