@@ -7,6 +7,7 @@ the table of `losses`: the slope comes from its balls, and the framework takes i
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,12 @@ def float_truth(value: object, digits: float = DIGITS) -> Truth:
     finite = np.abs(plain[np.isfinite(plain)])
     scale = np.full(plain.shape, float(np.max(finite, initial=0.0)))
     return Truth(plain, digits * scale, scale)
+
+
+def written_into(before: Mapping[str, Array], now: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the fault of code that changes its inputs, none where they are as before."""
+    found = [k for k, v in before.items() if not np.array_equal(v, now[k], equal_nan=True)]
+    return [("mutated", f"its inputs were changed: {', '.join(found)}")] if found else []
 
 
 @dataclass(frozen=True)

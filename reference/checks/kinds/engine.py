@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
-from reference.checks.code import NumericValue, Path, Target, Unit, raised_text
+from reference.checks.code import NumericValue, Path, Target, Unit, generator, raised_text
 from reference.checks.comparing import Assessment, Objective, Row, Truth, row
 from reference.checks.comparing.differences import by_differences
 from reference.checks.explain import Explanation
@@ -126,9 +126,8 @@ class EngineSubject(Questioned):
     def _drawn(
         self, seed: int, index: int
     ) -> list[tuple[ExpressionProgram, dict[str, NumericValue]]]:
-        rng = np.random.default_rng([seed, index])
-        some = [(p, p.draw(rng)) for p in self.programs(seed, index)]
-        return some if self.only is None else [(p, _halves(g)) for p, g in some]
+        rng = generator(seed, index, "whole" if self.only is not None else "")
+        return [(p, p.draw(rng)) for p in self.programs(seed, index)]
 
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run every program of one problem and hold its leaves' gradients to the truth."""
@@ -226,16 +225,6 @@ class EngineSubject(Questioned):
     def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Name the operator that is wrong, and whether it is when a value is used twice."""
         return explained(self.small, [t for c in cases for t in self.results[c.index]])
-
-
-def _halves(given: Mapping[str, NumericValue]) -> dict[str, NumericValue]:
-    """Return numbers that are easily read: multiples of one half, none of them zero."""
-    found: dict[str, NumericValue] = {}
-    for name, value in given.items():
-        near = np.round(2 * np.asarray(value)) / 2
-        near = np.where(near == 0, 0.5, near)
-        found[name] = near if near.shape else float(near)
-    return found
 
 
 def _path(program: ExpressionProgram, leaf: str) -> Path:

@@ -20,6 +20,7 @@ from reference.checks.explain import Explanation
 from reference.checks.judging import Failure, ProblemCase, Subject, modules_of
 from reference.checks.kinds._catalogue import explanation_of
 from reference.checks.kinds._problems import Accepts, draw
+from reference.checks.kinds._rows import written_into
 from reference.checks.tolerances import COARSE, COARSE_LOSS, DIGITS, SAME
 from reference.diagnose import diagnose
 from reference.diagnosis.search import GradientEvidence, cotangent_names
@@ -222,13 +223,7 @@ def _scaled(truth: Truth, factor: float) -> Truth:
 def _faults(
     problem: Problem, params: Mapping[str, Any], x: object, given: Mapping[str, object]
 ) -> list[tuple[str, str]]:
-    found = []
-    before = {**problem.parameters, "x": problem.x}
-    changed = [
-        k for k, v in {**params, "x": x}.items() if not np.array_equal(v, before[k], equal_nan=True)
-    ]
-    if changed:
-        found.append(("mutated", f"its inputs were changed: {', '.join(changed)}"))
+    found = written_into({**problem.parameters, "x": problem.x}, {**params, "x": x})
     for name, value in given.items():
         dtype = np.asarray(value).dtype
         if dtype.kind == "f" and dtype.itemsize < problem.dtype.itemsize:
