@@ -85,7 +85,6 @@ def perform(
     seed: int,
     index: int,
     session: Session | None = None,
-    override: Mapping[str, object] | None = None,
     warm: bool = False,
     far: bool = False,
     given: Mapping[Path, NumericValue] | None = None,
@@ -93,7 +92,6 @@ def perform(
 ) -> RunOutcome:
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
-    override: values for arguments by name, in place of the drawn ones.
     given: what goes in, by path, in place of the drawn values.
     dtype: the type of all arrays of floats that go in, "" as they are drawn.
     far: whether an output that is not finite is of interest, not a reason to refuse the inputs.
@@ -104,7 +102,7 @@ def perform(
     rng = generator(seed, index, reading.mode.style)
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
-    drawn |= _widened(reading, drawn, index) | dict(override or {})
+    drawn |= _widened(reading, drawn, index)
     code = getattr(reading.first.function, "__code__", None)
     outcome = RunOutcome(
         sizes, far=far, dtype=dtype, adds_steps=_adds_steps(code.co_filename if code else "")
