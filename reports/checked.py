@@ -4,13 +4,12 @@ A `Checked` holds the verdict as the terminal printed it (headline, exit code). 
 and never work it out again, so they cannot contradict it.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from reports.records import ReportError
+from reports.records import ReportError, spelled
 
 Verdict = Literal["right", "wrong", "failed", "unchecked"]
 
@@ -245,19 +244,7 @@ def plain(record: object) -> Any:
     JSON has no nan and no inf, so they are strings there; half a character (a file name of another
     encoding) is "?".
     """
-    return _spelled(msgspec.to_builtins(record))
-
-
-def _spelled(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {key: _spelled(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_spelled(inner) for inner in value]
-    return value
+    return spelled(msgspec.to_builtins(record))
 
 
 def read_checked(text: bytes | str) -> list[Checked]:

@@ -329,7 +329,7 @@ def encode(record: Record) -> bytes:
     """Return one line of JSON (without the newline): sorted keys, strings for non-finite floats."""
     order: Literal["sorted"] | None = None if isinstance(record, TrialRow) else "sorted"
     plain = msgspec.to_builtins(record, enc_hook=_plain, order=order)
-    return msgspec.json.encode(_finite(plain), order=order)
+    return msgspec.json.encode(spelled(plain), order=order)
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
@@ -394,13 +394,16 @@ def _plain(value: object) -> object:
     raise TypeError(f"a record cannot hold {value!r} (type={type(value).__name__})")
 
 
-def _finite(plain: object) -> object:
-    if isinstance(plain, float):
-        return plain if math.isfinite(plain) else str(plain)
+def spelled(plain: object) -> object:
+    """Return plain data with strings for nan and inf; half a character is "?"."""
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return str(plain)
+    if isinstance(plain, str) and not plain.isascii():
+        return plain.encode("utf-8", "replace").decode()
     if isinstance(plain, dict):
-        return {key: _finite(value) for key, value in plain.items()}
+        return {key: spelled(value) for key, value in plain.items()}
     if isinstance(plain, (list, tuple)):
-        return [_finite(value) for value in plain]
+        return [spelled(value) for value in plain]
     return plain
 
 

@@ -138,7 +138,7 @@ def _tries(
     theirs, others = _by_path(run.inputs), _by_path(run.others)
     numbers = {(k,): v for k, v in run.numbers.items() if k in reading.layout}
     drawn = perform(reading, run.seed, run.index)
-    like = {k: v for k, v in drawn.others.items() if k[0] != "before" and isinstance(v, np.ndarray)}
+    like = {k: v for k, v in drawn.others.items() if isinstance(v, np.ndarray)}
     fresh = proposals(theirs, others, drawn.inputs, like, reference.same_layout)
     wanted = _judged_output(run)
     for correspondence in (*solution.known, *(c for c in fresh if c not in solution.known)):
@@ -245,7 +245,7 @@ def _held(
         cause = "" if right else _cause(row, wrong_inner, found.scale, leaf)
         yield ComparedGradient(
             leaf_name(ours.get(row.leaf, row.leaf)), claim_name(row.claim, row.leaf),
-            right and not dtype, cause, _distance(row, found.scale), dtype,
+            right and not dtype, cause, dtype,
         )  # fmt: skip
 
 
@@ -312,11 +312,3 @@ def _follows(row: Row, inner: _Inner, scale: float, leaf: Value) -> bool:
         abs(scale) * row.truth.scale + moved.scale,
     )
     return bool(close(row.got, expected).all())
-
-
-def _distance(row: Row, scale: float) -> float:
-    if row.got.shape != row.truth.value.shape:
-        return float("inf")
-    size = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
-    off = float(np.max(np.abs(row.got - scale * row.truth.value), initial=0.0))
-    return off / size if np.isfinite(off) else float("inf")

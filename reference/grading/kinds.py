@@ -12,9 +12,8 @@ from itertools import islice
 import numpy as np
 
 from reference.checks.code import Path, path_name
-from reference.checks.comparing import Truth
+from reference.checks.comparing import Truth, row
 from reference.checks.kinds import Question, Questioned, RightAnswer
-from reference.checks.kinds import row as row_of
 from reference.checks.tolerances import OWN_SLOPE
 from reference.grading.correspondence import AS_IT_IS, Correspondence, Value, Way, proposals, way_to
 from reference.grading.records import Answered, Array, ComparedGradient, Judged, KindRun, Reference
@@ -194,8 +193,7 @@ class _Holder:
             )  # fmt: skip
             name = self.asked.of or leaf_name(place.ours)
             claimed = self.asked.name or f"d{leaf_name(place.theirs)}"
-            distance = _distance(got, place.way.back(truth[place.ours].value, got.shape))
-            yield ComparedGradient(name, claimed, right, cause, 0.0 if right else distance)
+            yield ComparedGradient(name, claimed, right, cause)
 
     def _roots(self, truth: Mapping[Path, Truth]) -> dict[Path, Array]:
         """Return the wrong gradients of steps that no other step's makes wrong."""
@@ -218,15 +216,7 @@ class _Holder:
         if got.size != true.value.size:
             return False
         back = Truth(*(way.back(part, got.shape) for part in true))
-        return row_of((), leaf, got, back, self.solution.subject.digits).right
-
-
-def _distance(got: Array, right: Array) -> float:
-    if got.shape != right.shape:
-        return float("inf")
-    size = float(np.max(np.abs(right), initial=0.0)) or 1.0
-    off = float(np.max(np.abs(np.subtract(got, right, dtype=float)), initial=0.0))
-    return off / size if np.isfinite(off) else float("inf")
+        return row((), leaf, got, back, self.solution.subject.digits).right
 
 
 def _joined(found: list[_Compared], missing: list[Question]) -> Iterator[ComparedGradient]:
@@ -237,11 +227,7 @@ def _joined(found: list[_Compared], missing: list[Question]) -> Iterator[Compare
     """
     every = [(one.question, held) for one in found for held in one.held]
     known = {held.of for _, held in every}
-    every += [
-        (q, ComparedGradient(q.of, q.name, False, "", float("inf")))
-        for q in missing
-        if q.of in known
-    ]
+    every += [(q, ComparedGradient(q.of, q.name, False)) for q in missing if q.of in known]
     wrong = {h.of for q, h in every if not h.right and not q.needs}
     wrong |= {q.of for q in missing if not q.needs}
     fit = (held for question, held in every if not wrong & set(question.needs))

@@ -208,8 +208,6 @@ class ComparedGradient(msgspec.Struct, frozen=True):
     right: bool
     follows_from: str = ""
     """The inner gradient whose mistake alone makes this one wrong; it is right given that one."""
-    distance: float = 0.0
-    """The largest difference, as a share of the tensor's scale."""
     dtype: str = ""
     """The type in which it is wrong, where it is right in float64."""
 

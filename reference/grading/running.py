@@ -139,7 +139,7 @@ def _run(
         Scalar(objective.kind, objective.output, loss, objective.target),
         {k: int(n) for k, n in outcome.sizes.items()},
         _named(outcome.inputs),
-        _named({k: v for k, v in outcome.others.items() if k[0] != "before"}),
+        _named(outcome.others),
         {k: float(v) for k, v in outcome.numbers.items()},
         _named(outcome.values), _named(outcome.outputs),
         tuple((_plain(v), _plain(c)) for v, c in outcome.cotangents),

@@ -49,7 +49,6 @@ class SubmissionResult:
     refused: str = ""
     ended: str = ""
     lacks: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
 
 
 def run_apart(
@@ -81,7 +80,7 @@ def run_apart(
             break
         skip.append(index)
     ran.parts = dict(gathered.parts)
-    ran.refused, ran.remarks = gathered.refused, tuple(gathered.remarks)
+    ran.refused = gathered.refused
     return ran
 
 

@@ -8,8 +8,9 @@ from kindtools import checked, only
 from targetsources import TORCH, TORCH_LINEAR
 
 from reference.checks.code import load, units_of
+from reference.checks.comparing import row
 from reference.checks.judging import Failure
-from reference.checks.kinds import row, wants_tensors
+from reference.checks.kinds import wants_tensors
 from reference.checks.kinds._rows import float_truth, settle
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.autograd import Function\n"

@@ -315,7 +315,7 @@ def _has_objects(value: object) -> bool:
 
 def path_name(path: Path) -> str:
     """Return a path as its author would write it: self.W, params["W1"], weights[0]."""
-    kept = [p for p in path if p not in ("step", "before")]
+    kept = [p for p in path if p != "step"]
     if not kept:
         return ""
     out = kept[0]

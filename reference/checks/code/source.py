@@ -205,10 +205,10 @@ def text_of(file: str, content: bytes) -> str:
     Raises ValueError, KeyError or TypeError where it is none.
     """
     text = content.decode("utf-8-sig")
-    return _cells(text) if file.endswith(".ipynb") else text
+    return code_of_cells(text) if file.endswith(".ipynb") else text
 
 
-def _cells(text: str) -> str:
+def code_of_cells(text: str) -> str:
     """Return a notebook's code, without the lines that only a notebook knows (%, !, ?)."""
     book = json.loads(text)
     cells = [c for c in book["cells"] if c.get("cell_type") == "code"]

@@ -13,7 +13,7 @@ from reference.balls import is_tracked, values
 from reference.checks.code import Path, is_target
 from reference.checks.code.vocabulary import RATES
 from reference.checks.comparing.allowances import settle
-from reference.checks.comparing.assessment import Array, Assessment, Row, factor_of
+from reference.checks.comparing.assessment import Array, Assessment, Row, factor_of, row
 from reference.checks.comparing.objective import Objective, Truth, is_elementwise, jacobian, truths
 from reference.checks.running import RunOutcome, matched, same_shape
 
@@ -50,16 +50,16 @@ def _named_by_another(result: Assessment, outcome: RunOutcome, found: dict[Path,
     dprev of the first step is the gradient of h0, where prev is every step's state. The numbers
     decide: it has to be a multiple of the truth.
     """
-    for row in [r for r in result.middle if r.factor is None]:
+    for one in [r for r in result.middle if r.factor is None]:
         for leaf in [p for p in result.missing if p in found]:
-            if np.shape(outcome.inputs[leaf]) != row.got.shape:
+            if np.shape(outcome.inputs[leaf]) != one.got.shape:
                 continue
-            other = _row(row.claim, leaf, outcome, found[leaf], result.objective)
+            other = _row(one.claim, leaf, outcome, found[leaf], result.objective)
             if other.factor is not None:
-                result.middle.remove(row)
+                result.middle.remove(one)
                 result.rows.append(other)
                 result.missing.remove(leaf)
-                result.remarks.append(f"{row.claim[-1]} was taken for the gradient of {leaf[-1]}")
+                result.remarks.append(f"{one.claim[-1]} was taken for the gradient of {leaf[-1]}")
                 break
 
 
@@ -90,14 +90,10 @@ def _row(claim: Path, leaf: Path, outcome: RunOutcome, truth: Truth, objective: 
         if turned is not None:
             factor = factor_of(got, turned)
             return Row(claim, leaf, got, turned, factor, factor == 1.0, 1.0, jacobian=True)
-    if same == 0:
-        return Row(claim, leaf, got, truth, None, False, same)
-    if same < 1:
-        got = got.reshape(truth.value.shape)
-    factor = factor_of(got, truth)
-    if objective.kind == "sum" and not _elementwise(objective, outcome, leaf):
-        factor = None
-    return Row(claim, leaf, got, truth, factor, factor == 1.0, same)
+    found = row(claim, leaf, got, truth)
+    if same and objective.kind == "sum" and not _elementwise(objective, outcome, leaf):
+        found.factor, found.right = None, False
+    return found
 
 
 def _elementwise(objective: Objective, outcome: RunOutcome, leaf: Path) -> bool:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from reference.checks.code import Path, is_gradient_name
 from reference.checks.comparing.objective import Objective, Truth
-from reference.checks.running.matching import is_inner
+from reference.checks.running.matching import is_inner, same_shape
 from reference.checks.tolerances import DIGITS, NEARLY, SUMMED
 
 Array = npt.NDArray[np.float64]
@@ -126,6 +126,18 @@ def _cosine(row: Row) -> float:
     if not np.isfinite(norms):
         return 0.0
     return abs(float(a @ b)) / norms if norms else float(not a.any() and not b.any())
+
+
+def row(claim: Path, leaf: Path, got: object, truth: Truth, digits: float = DIGITS) -> Row:
+    """Return one claim compared with the truth."""
+    plain = np.asarray(got, dtype=np.float64)
+    same = same_shape(plain, truth.value)
+    if same == 0:
+        return Row(claim, leaf, plain, truth, None, False, same)
+    if same < 1:
+        plain = plain.reshape(truth.value.shape)
+    factor = factor_of(plain, truth, digits)
+    return Row(claim, leaf, plain, truth, factor, factor == 1.0, same)
 
 
 def close(got: Array, truth: Truth, factor: float = 1.0, digits: float = DIGITS) -> Array:

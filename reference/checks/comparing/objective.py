@@ -116,7 +116,7 @@ def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
     targets = {
         p: v
         for p, v in {**outcome.others, **outcome.inputs}.items()
-        if vocabulary.is_target(p[-1]) or (p in outcome.others and p[0] != "before")
+        if vocabulary.is_target(p[-1]) or p in outcome.others
     }
     for target, t in targets.items():
         plain = t if np.asarray(t).dtype.kind in "iu" else values(t)  # labels stay integers

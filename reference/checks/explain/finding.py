@@ -32,8 +32,7 @@ def symbols(problem: ReadingProblem) -> dict[str, float]:
     arrays = {**outcome.inputs, **outcome.others, **outcome.outputs, **outcome.values}
     shapes: dict[tuple[int, ...], Path] = {}
     for path, value in arrays.items():
-        if path[0] != "before":
-            shapes.setdefault(np.shape(value), path)
+        shapes.setdefault(np.shape(value), path)
     for shape, path in shapes.items():
         for axis, n in enumerate(shape):
             if n > 1:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.balls import is_tracked
 from reference.checks.code import Path
 from reference.checks.explain.graph import Array, Edges, Edit, NumberGraph
 from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Match, Words
-from reference.checks.explain.pairs import ElementwiseStep, function_name, pairs_of
-from reference.checks.explain.problem import ReadingProblem, once, text_of
+from reference.checks.explain.pairs import ElementwiseStep, function_name, given_arrays, pairs_of
+from reference.checks.explain.problem import ReadingProblem, once
 from reference.checks.tolerances import DIGITS, SAME
 
 _MAX_INSIDE, _MAX_FOR_VALUES = 40, 10
@@ -173,22 +172,11 @@ def _hypothesis(
     return Hypothesis(edit, words, cost, pair.z.top)
 
 
-@once
-def _masks(problem: ReadingProblem) -> list[tuple[str, Array]]:
-    """Return the given arrays that are not on the tape: masks, weights of samples."""
-    given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
-    return [
-        (text_of(p), np.asarray(v).astype(float))
-        for p, v in given.items()
-        if p[0] != "before" and np.size(v) > 1 and not is_tracked(v)
-    ]
-
-
 def _mask_name(
     problem: ReadingProblem, pair: ElementwiseStep, branch: Branch, slopes: Array
 ) -> str:
     """Return the name of the given array whose entries these slopes are: a mask."""
-    for name, value in _masks(problem):
+    for name, value in given_arrays(problem):
         if value.size == pair.a.places.size:
             if np.allclose(value.ravel()[list(branch.entries)], slopes, rtol=SAME):
                 return name

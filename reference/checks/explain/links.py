@@ -104,6 +104,31 @@ def owners(problem: ReadingProblem) -> dict[int, Path]:
     return found
 
 
+_MAX_UP = 400
+
+
+@once
+def _made_places(problem: ReadingProblem) -> dict[int, tuple[Path, int]]:
+    """Return of which named value that is no input a place is an entry, and its flat index."""
+    found: dict[int, tuple[Path, int]] = {}
+    for path, named in pieces(problem).items():
+        if path not in problem.outcome.inputs:
+            found |= {p: (path, i) for i, p in enumerate(named.flat) if p >= 0}
+    return found
+
+
+def result_of(problem: ReadingProblem, place: int) -> tuple[Path, int] | None:
+    """Return the last named value on the only way up from a place, and the flat index in it."""
+    graph, where, found = problem.graph, _made_places(problem), None
+    for _ in range(_MAX_UP):
+        found = where.get(place, found)
+        following = graph.uses[place]
+        if len(following) != 1 or (found is not None and len(graph.edges[following[0]]) > 1):
+            break
+        place = following[0]
+    return found
+
+
 @once
 def links(problem: ReadingProblem) -> list[Link]:
     """Return all direct paths between named values, and from the loss."""

@@ -27,7 +27,7 @@ def losses(problem: ReadingProblem) -> Iterator[Spot]:
     targets = {
         p: np.asarray(values(v) if is_tracked(v) else v)
         for p, v in {**problem.outcome.others, **problem.outcome.inputs}.items()
-        if p[0] != "before" and np.size(v) > 1
+        if np.size(v) > 1
     }
     for y in problem.named.values():
         if y.value.ndim not in (1, 2) or (y.places < 0).any() or y.value.size < 2:
@@ -148,8 +148,8 @@ def _divides(divisor: float, shape: tuple[int, ...], t: np.ndarray) -> bool:
 
 
 def _named_weights(problem: ReadingProblem, samples: int) -> Iterator[Array]:
-    for path, value in {**problem.outcome.others, **problem.outcome.inputs}.items():
-        plain = np.asarray(values(value)) if path[0] != "before" else np.zeros(0)
+    for value in (*problem.outcome.others.values(), *problem.outcome.inputs.values()):
+        plain = np.asarray(values(value))
         if plain.dtype.kind == "f" and plain.shape in ((samples,), (samples, 1)) and samples > 1:
             yield plain.ravel().astype(float)
 

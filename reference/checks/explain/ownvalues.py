@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.checks.code import Path
-from reference.checks.explain.graph import Edges, Edit, NumberGraph
+from reference.checks.explain.graph import Edges, Edit
 from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Words
-from reference.checks.explain.links import at_piece, families, head_of, pieces
+from reference.checks.explain.links import at_piece, families, head_of, pieces, result_of
 from reference.checks.explain.operands import entry_of, products, replaced
 from reference.checks.explain.problem import NamedValue, ReadingProblem
-
-_MAX_UP = 40
 
 
 def own_value_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
@@ -80,13 +78,9 @@ class _Entry:
 def _entries(problem: ReadingProblem, b: NamedValue) -> list[_Entry] | None:
     graph, known = problem.graph, pieces(problem)
     flat = {p: i for i, p in enumerate(b.flat) if p >= 0}
-    where: dict[int, tuple[Path, int]] = {}
-    for path, named in known.items():
-        if path not in problem.outcome.inputs:
-            where |= {p: (path, i) for i, p in enumerate(named.flat) if p >= 0}
     found = []
     for child in dict.fromkeys(c for p in flat for c in graph.uses[p]):
-        reached = _reached(graph, where, child)
+        reached = result_of(problem, child)
         if reached is None or len(graph.edges[child]) < 2:
             return None
         result = known[reached[0]]
@@ -95,20 +89,6 @@ def _entries(problem: ReadingProblem, b: NamedValue) -> list[_Entry] | None:
             if parent in flat:
                 row, column = divmod(flat[parent], b.shape[1])
                 found.append(_Entry(child, k, row, column, result, place))
-    return found
-
-
-def _reached(
-    graph: NumberGraph, where: dict[int, tuple[Path, int]], place: int
-) -> tuple[Path, int] | None:
-    """Return the last named value on the only way up from a place."""
-    found = None
-    for _ in range(_MAX_UP):
-        found = where.get(place, found)
-        following = graph.uses[place]
-        if len(following) != 1 or (found is not None and len(graph.edges[following[0]]) > 1):
-            break
-        place = following[0]
     return found
 
 

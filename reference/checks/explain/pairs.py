@@ -142,19 +142,29 @@ def _pair(problem: ReadingProblem, a: NamedValue, z: NamedValue, unnamed: bool) 
     return ElementwiseStep(key, a, z, slope, unnamed, _mask(problem, slope))
 
 
+@once
+def given_arrays(problem: ReadingProblem) -> list[tuple[str, Array]]:
+    """Return the given arrays that are not on the tape: masks, weights of samples."""
+    given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
+    return [
+        (text_of(p), np.asarray(v).astype(float))
+        for p, v in given.items()
+        if np.size(v) > 1 and not is_tracked(v)
+    ]
+
+
 def _mask(problem: ReadingProblem, slope: Array) -> str:
     """Return the given array of zeros and other numbers that a slope is a multiple of."""
     if slope.size < 2 or not (slope == 0).any():
         return ""
-    given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
-    for path, value in given.items():
-        if path[0] == "before" or np.size(value) != slope.size or is_tracked(value):
+    for name, value in given_arrays(problem):
+        if value.size != slope.size:
             continue
-        plain = np.asarray(value).astype(float).reshape(slope.shape)
+        plain = value.reshape(slope.shape)
         if plain.any() and np.isfinite(plain).all() and (plain == 0).any():
             c = float(np.sum(plain * slope)) / float(np.sum(plain * plain))
             if c and np.allclose(c * plain, slope, rtol=SAME, atol=0):
-                return text_of(path) if abs(c - 1) < SAME else f"{text_of(path)} · {c:.6g}"
+                return name if abs(c - 1) < SAME else f"{name} · {c:.6g}"
     return ""
 
 

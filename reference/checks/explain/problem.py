@@ -282,7 +282,7 @@ def _numbers(outcome: RunOutcome) -> dict[str, float]:
     given = {**outcome.others, **outcome.inputs, **outcome.values, **outcome.kept}
     for path, value in given.items():
         plain = values(value) if is_numeric(value) else None
-        if plain is not None and np.size(plain) == 1 and path[0] != "before":
+        if plain is not None and np.size(plain) == 1:
             number = float(np.ravel(plain)[0])
             if number not in (0.0, 1.0, -1.0) and np.isfinite(number):
                 found.setdefault(text_of(path), number)

@@ -113,7 +113,7 @@ def _missing_factor(cases: Sequence[ClaimCase]) -> Finding:
     """A named array that is multiplied in once too often or not at all."""
     first, claim = cases[0].problem, cases[0].claim.text
     others = first.outcome.others
-    plain = [p for p, v in others.items() if np.size(v) > 1 and p[0] != "before"]
+    plain = [p for p, v in others.items() if np.size(v) > 1]
     for path in [*first.named, *plain]:
         text = text_of(path)
         for name, formula, sentence, yours in (
@@ -164,22 +164,6 @@ def _every_entry_of_a_window(cases: Sequence[ClaimCase]) -> Finding:
     )
 
 
-def _bare_mask(cases: Sequence[ClaimCase]) -> Finding:
-    """The claim is 1 where its truth is not zero: the incoming gradient is left out."""
-    for case in cases:
-        got, base = case.claim.got, case.base
-        if got.size < 2 or not close(got, (base != 0) * 1.0) or not (base == 0).any():
-            return None
-    text = cases[0].claim.text
-    return Words(
-        "cotangent_left_out",
-        f"{text} is 1 where a gradient belongs and 0 elsewhere: the incoming gradient (the "
-        "cotangent) is left out, the mask alone is returned.",
-        f"{text} = mask",
-        f"{text} = mask · δ",
-    )
-
-
 def _some_signs(cases: Sequence[ClaimCase]) -> Finding:
     if any(not close(np.abs(c.claim.got), np.abs(c.base)) for c in cases) or cases[0].base.size < 2:
         return None
@@ -190,7 +174,6 @@ def _some_signs(cases: Sequence[ClaimCase]) -> Finding:
 
 SURE: tuple[Callable[[Sequence[ClaimCase]], Finding], ...] = (_left_at_zero, _shifted)
 ANALYSERS: tuple[Callable[[Sequence[ClaimCase]], Finding], ...] = (
-    _bare_mask,
     _every_entry_of_a_window,
     _missing_factor,
     _some_signs,

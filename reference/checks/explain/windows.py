@@ -12,7 +12,7 @@ import numpy as np
 from reference.checks.code import Path
 from reference.checks.explain.graph import Edges, Edit, Places
 from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Words
-from reference.checks.explain.links import pieces
+from reference.checks.explain.links import pieces, result_of
 from reference.checks.explain.operands import products
 from reference.checks.explain.problem import NamedValue, ReadingProblem, once
 
@@ -53,7 +53,7 @@ def geometries(problem: ReadingProblem) -> list[_Geometry]:
 
 def _geometry(problem: ReadingProblem, b: Path, a: Path) -> _Geometry | None:
     uses = products(problem)[b, a]
-    outs = _outputs(problem, [u.child for u in uses], {b, a})
+    outs = _outputs(problem, [u.child for u in uses])
     if outs is None:
         return None
     z, place = outs
@@ -87,33 +87,14 @@ def _axis(p: int, x: Places, z: Places, w: Places) -> _Axis | None:
     return None
 
 
-def _outputs(
-    problem: ReadingProblem, children: list[int], not_these: set[Path]
-) -> tuple[Path, dict[int, int]] | None:
+def _outputs(problem: ReadingProblem, children: list[int]) -> tuple[Path, dict[int, int]] | None:
     """Return the named value that the products are summed into, and each child's index in it."""
-    graph = problem.graph
-    index: dict[int, tuple[Path, int]] = {}
-    for path, named in pieces(problem).items():
-        if path not in not_these and path not in problem.outcome.inputs:
-            index |= {p: (path, i) for i, p in enumerate(named.flat) if p >= 0}
-    found: dict[int, int] = {}
-    target: Path | None = None
-    for child in dict.fromkeys(children):
-        place = child
-        for _ in range(400):
-            if place in index:
-                break
-            following = graph.uses[place]
-            if len(following) != 1:
-                return None
-            place = following[0]
-        if place not in index:
-            return None
-        path, i = index[place]
-        if target not in (None, path):
-            return None
-        target, found[child] = path, i
-    return (target, found) if target is not None else None
+    found = {child: result_of(problem, child) for child in dict.fromkeys(children)}
+    known = {child: made for child, made in found.items() if made is not None}
+    targets = {path for path, _ in known.values()}
+    if len(targets) != 1 or len(known) < len(found):
+        return None
+    return targets.pop(), {child: i for child, (_, i) in known.items()}
 
 
 _MOVES = {

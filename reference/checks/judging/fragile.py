@@ -85,12 +85,12 @@ def _probabilities(name: str, shape: tuple[int, ...]) -> Iterator[Probe]:
 def _at(reading: Reading, objective: Objective, seed: int, name: str, place: Probe) -> str:
     """Return what breaks at one place, "" where nothing does."""
     try:
-        plain = perform(reading, seed, 0, override={name: place.array.copy()}, far=True)
+        plain = perform(reading, seed, 0, given={(name,): place.array.copy()}, far=True)
     except Exception as error:
         return f"raises {type(error).__name__} at {place.where}"
     try:
         with Session(precision=2_000) as session:
-            exact = perform(reading, seed, 0, session, override={name: place.array.copy()})
+            exact = perform(reading, seed, 0, session, given={(name,): place.array.copy()})
             truth = assess(objective, exact)
             outputs = {p: values(v) for p, v in exact.outputs.items()}
     except Exception:  # it has no certified value there

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal, Primitive
 
-from reference.checks.kernels._findings import MODELS, Array, Bounds, OperationSize, is_steady
+from reference.checks.kernels._findings import MODELS, Array, Bounds, OperationSize
 
 Arrays = list[jax.Array]
 _Note = tuple[Arrays, jax.Array, jax.Array | None]
@@ -57,10 +57,10 @@ class JaxGraph:
         _evaluate(self._closed.jaxpr, self._closed.consts, given, follow)
         return seen
 
-    def _sizes(self, given: Arrays) -> dict[str, OperationSize]:
+    def sizes(self, leaves: Arrays, dout: Arrays) -> dict[str, OperationSize]:
         """Return how large the results of all primitives are; what is only moved is exact."""
         found = {}
-        for key, (floats, made, terms) in self._note(given).items():
+        for key, (floats, made, terms) in self._note([*leaves, *dout]).items():
             known = np.concatenate([np.zeros(1), *(np.ravel(v) for v in floats)])
             if not np.isin(made, known).all():
                 size = np.where(np.isfinite(made), np.abs(made), 0.0)
@@ -68,20 +68,17 @@ class JaxGraph:
                 found[key] = OperationSize(size, of_sum, self._correct[key])
         return found
 
-    def _shifted_by(self, shifts: Mapping[str, Array], given: Arrays) -> tuple[Array, ...]:
-        moved = {key: jnp.asarray(shift) for key, shift in shifts.items()}
-        return tuple(np.asarray(v, dtype=np.float64) for v in self._run(moved, given))
-
-    def values(self, leaves: Arrays, dout: Arrays) -> tuple[Array, ...]:
+    def shifted(
+        self, shifts: Mapping[str, Array], leaves: Arrays, dout: Arrays
+    ) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
-        return self._shifted_by({}, [*leaves, *dout])
+        moved = {key: jnp.asarray(shift) for key, shift in shifts.items()}
+        return tuple(np.asarray(v, dtype=np.float64) for v in self._run(moved, [*leaves, *dout]))
 
-    def bounds(self, leaves: Arrays, dout: Arrays) -> Bounds:
+    def bounds(self, sizes: Mapping[str, OperationSize], leaves: Arrays, dout: Arrays) -> Bounds:
         """Return how far rounding may move each of these, by model."""
-        given = [*leaves, *dout]
-        sizes = self._sizes(given)
         zeros = {key: jnp.zeros(size.result.shape) for key, size in sizes.items()}
-        slopes = self._slopes(zeros, given)
+        slopes = self._slopes(zeros, [*leaves, *dout])
         found = []
         for by_shift in slopes:
             shape = np.shape(next(iter(by_shift.values()), 0.0))
@@ -93,11 +90,6 @@ class JaxGraph:
                 shape = np.shape(slope)[: np.ndim(slope) - size.result.ndim]
             found.append(np.reshape(total, (*shape, len(MODELS))))
         return {m: tuple(f[..., k] for f in found) for k, m in enumerate(MODELS)}
-
-    def steady(self, leaves: Arrays, dout: Arrays, bounds: Bounds, seed: int) -> bool:
-        """Whether roundings of random sign move the results as the first order says."""
-        given = [*leaves, *dout]
-        return is_steady(lambda s: self._shifted_by(s, given), self._sizes(given), bounds, seed)
 
 
 # -- the primitives ------------------------------------------------------------------------------

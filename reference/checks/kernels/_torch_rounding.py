@@ -24,7 +24,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_map
 
-from reference.checks.kernels._findings import MODELS, Array, Bounds, OperationSize, is_steady
+from reference.checks.kernels._findings import MODELS, Array, Bounds, OperationSize
 
 Tensors = Sequence[torch.Tensor]
 Weights = Sequence[torch.Tensor | None]
@@ -84,35 +84,27 @@ class TorchGraph:
         found: list[torch.Tensor] = _Shifted(self.graph, {}).run(*leaves, *_present(dout))
         return found[self.outputs :]
 
-    def _shifted_by(
+    def shifted(
         self, shifts: Mapping[_Key, Array], leaves: Tensors, dout: Weights
     ) -> tuple[Array, ...]:
+        """Return outputs, then gradients in the order of the leaves, in float64."""
         moved = {key: torch.as_tensor(shift) for key, shift in shifts.items()}
         with torch.no_grad():
             found = _Shifted(self.graph, moved).run(*leaves, *_present(dout))
         return tuple(np.array(t.numpy()) for t in found)
 
-    def _sizes(self, leaves: Tensors, dout: Weights) -> dict[_Key, OperationSize]:
+    def sizes(self, leaves: Tensors, dout: Weights) -> dict[_Key, OperationSize]:
+        """Return how large the results of all operations that round are."""
         first = _Shifted(self.graph)
         with torch.no_grad():
             first.run(*leaves, *_present(dout))
         return first.sizes
 
-    def values(self, leaves: Tensors, dout: Weights) -> tuple[Array, ...]:
-        """Return outputs, then gradients in the order of the leaves, in float64."""
-        return self._shifted_by({}, leaves, dout)
-
-    def bounds(self, leaves: Tensors, dout: Weights) -> Bounds:
+    def bounds(self, sizes: Mapping[_Key, OperationSize], leaves: Tensors, dout: Weights) -> Bounds:
         """Return how far rounding may move each of these, by model."""
-        sizes = self._sizes(leaves, dout)
         columns = _bounds(self.graph, [*leaves, *_present(dout)], sizes)
-        values = self.values(leaves, dout)
+        values = self.shifted({}, leaves, dout)
         return {m: tuple(_parts(b, values)) for m, b in zip(MODELS, columns.T, strict=True)}
-
-    def steady(self, leaves: Tensors, dout: Weights, bounds: Bounds, seed: int) -> bool:
-        """Whether roundings of random sign move the results as the first order says."""
-        sizes = self._sizes(leaves, dout)
-        return is_steady(lambda s: self._shifted_by(s, leaves, dout), sizes, bounds, seed)
 
 
 def _present(dout: Weights) -> list[torch.Tensor]:

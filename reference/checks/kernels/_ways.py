@@ -18,12 +18,15 @@ from reference.checks.kernels._findings import (
     Bounds,
     Findings,
     Model,
+    OperationSize,
     ReturnedArray,
     furthest,
     in_dtype,
+    is_steady,
     wrong_texts,
 )
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem, sizes_to_try
+from reference.checks.kinds._frames import filled
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.tolerances import COARSE, DIGITS
 
@@ -55,14 +58,19 @@ Weights = TypeVar("Weights", contravariant=True)
 class TracedGraph(Protocol[Leaves, Weights]):
     """A gradient of the reference as a list of operations, in its framework."""
 
-    def values(self, leaves: Leaves, dout: Weights) -> tuple[Array, ...]:
-        """Return outputs, then gradients in the order of the leaves, in float64."""
+    def shifted(
+        self, shifts: Mapping[Any, Array], leaves: Leaves, dout: Weights
+    ) -> tuple[Array, ...]:
+        """Return outputs, then gradients in the order of the leaves, in float64.
 
-    def bounds(self, leaves: Leaves, dout: Weights) -> Bounds:
-        """Return how far rounding may move each of these, by model."""
+        shifts: what is added to the results of some operations.
+        """
 
-    def steady(self, leaves: Leaves, dout: Weights, bounds: Bounds, seed: int) -> bool:
-        """Whether roundings of random sign move the results as the first order says."""
+    def sizes(self, leaves: Leaves, dout: Weights) -> Mapping[Any, OperationSize]:
+        """Return how large the results of all operations that round are."""
+
+    def bounds(self, sizes: Mapping[Any, OperationSize], leaves: Leaves, dout: Weights) -> Bounds:
+        """Return how far rounding may move each output and gradient, by model."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class TracedReference(Generic[Leaves, Weights]):
     def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
         with self.running():
-            return self.graph.values(*self.arrays(problem, cotangents))
+            return self.graph.shifted({}, *self.arrays(problem, cotangents))
 
     def steady_bounds(
         self, problem: KernelProblem, cotangents: Cotangents, seed: int
@@ -91,8 +99,10 @@ class TracedReference(Generic[Leaves, Weights]):
         """
         with self.running():
             given = self.arrays(problem, cotangents)
-            bounds = self.graph.bounds(*given)
-            return bounds if self.graph.steady(*given, bounds, seed) else None
+            sizes = self.graph.sizes(*given)
+            bounds = self.graph.bounds(sizes, *given)
+            steady = is_steady(lambda s: self.graph.shifted(s, *given), sizes, bounds, seed)
+            return bounds if steady else None
 
 
 class Kernel(Protocol):
@@ -253,10 +263,7 @@ class Ways:
         """Return what the kernel answers when it is asked plainly, as the truth of other ways."""
         answer = self.ask(self.problem, cotangents)
         values = [v for v in answer.outputs if v is not None]
-        values += [
-            np.zeros(self.problem.leaves[p].shape) if g is None else g
-            for p, g in answer.gradients.items()
-        ]
+        values += filled(answer.gradients, self.problem.leaves).values()
         return KernelTruth(tuple(values), tuple(0 * v for v in values))
 
     def at(self, cotangents: Cotangents) -> KernelTruth:
@@ -316,9 +323,7 @@ class Ways:
         except Exception:
             return None
         values = [o for o in pulled.outputs if o is not None]
-        for path, leaf in problem.leaves.items():
-            gradient = true[path]
-            values.append(np.zeros(leaf.shape) if gradient is None else gradient)
+        values += filled(true, problem.leaves).values()
         scale = max(map(_largest, problem.leaves.values()), default=1.0)
         bounds = tuple(np.full(v.shape, self.digits * max(scale, _largest(v))) for v in values)
         return self.wrong(self.ask(problem, cotangents), KernelTruth(tuple(values), bounds))

@@ -5,9 +5,8 @@ Each kind is a `Subject`; `subject_of` makes the one that belongs to a unit.
 
 from ._factory import subject_of, wants_tensors
 from ._questions import Question, Questioned, RightAnswer
-from ._rows import row
 from .frameworks_answers import answers
 
 __all__ = [
-    "Question", "Questioned", "RightAnswer", "answers", "row", "subject_of", "wants_tensors",
+    "Question", "Questioned", "RightAnswer", "answers", "subject_of", "wants_tensors",
 ]  # fmt: skip

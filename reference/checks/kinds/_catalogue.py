@@ -7,18 +7,21 @@ truth(c²), that of another argument, or c · x, c · f(x), c in place of c · f
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.network import Layer, Network, Problem
 from reference.checks.code import Path, path_name
+from reference.checks.explain import Explanation
 from reference.checks.tolerances import SAME
 from reference.conventions.situations import settings
 from reference.diagnose import Diagnosis, diagnose
 from reference.diagnosis.search import GradientEvidence
 from reference.formats import Array
+from reports.checked import NamedMistake
 
 Cotangents = Sequence[Array | None]
 Gradients = Mapping[Path, Array]
@@ -44,8 +47,13 @@ class _Found:
     names: Mapping[str, Path]
 
 
-def by_catalogue(seen: Sequence[FunctionProblem]) -> Diagnosis | None:
-    """Return the mistakes that make these gradients, under the target's names; None for none."""
+def by_catalogue(
+    seen: Sequence[FunctionProblem], called: Callable[[Path], str] = path_name
+) -> Explanation | None:
+    """Return the mistakes that make these gradients, under the target's names; None for none.
+
+    called: what the target calls the gradient of a leaf.
+    """
     found = [f for f in map(_found, seen) if f is not None]
     if not found or len(found) < len(seen):
         return None
@@ -53,19 +61,24 @@ def by_catalogue(seen: Sequence[FunctionProblem]) -> Diagnosis | None:
         diagnosis = diagnose([f.evidence for f in found])
     if not diagnosis.named:
         return None
-    names = {ours: path_name(theirs) for ours, theirs in found[0].names.items()}
-    location = diagnosis.location
-    if location is not None:
-        location = replace(
-            location,
-            tensor=names.get(location.tensor, location.tensor),
-            wrong=tuple(names.get(t, t) for t in location.wrong),
+    return explanation_of(diagnosis, {o: called(t) for o, t in found[0].names.items()})
+
+
+def explanation_of(
+    found: Diagnosis, names: Mapping[str, str] = MappingProxyType({})
+) -> Explanation:
+    """Return a diagnosis in the words of the report; names: the target's, of our tensors."""
+    mistakes = tuple(
+        NamedMistake(
+            m.name, m.sentence, m.wrong, m.right, tuple(names.get(p, p) for p in n.places),
+            n.explained, n.of, n.remaining,
         )
-    named = tuple(
-        replace(n, places=tuple(names.get(p, p) for p in n.places)) for n in diagnosis.named
-    )
-    described = tuple((names.get(t, t), text) for t, text in diagnosis.described)
-    return Diagnosis(location, named, described)
+        for n in found.named
+        for m in [n.mistake]
+    )  # fmt: skip
+    first = found.location.tensor if found.location is not None else ""
+    described = tuple((names.get(t, t), text) for t, text in found.described)
+    return Explanation(names.get(first, first), mistakes, described)
 
 
 def _found(seen: FunctionProblem) -> _Found | None:

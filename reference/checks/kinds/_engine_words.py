@@ -7,9 +7,9 @@ import numpy as np
 
 from reference.checks.code import NumericValue
 from reference.checks.comparing import Row
+from reference.checks.explain import Explanation
 from reference.checks.kinds._programs import ExpressionProgram
 from reference.checks.tolerances import DIGITS
-from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
 from reports.records import grouped
 
@@ -24,7 +24,7 @@ class ProgramGradient(NamedTuple):
     """The values of the program's leaves."""
 
 
-def diagnosis_of(small: Sequence[ExpressionProgram], found: Sequence[ProgramGradient]) -> Diagnosis:
+def explained(small: Sequence[ExpressionProgram], found: Sequence[ProgramGradient]) -> Explanation:
     """Return the operators that are wrong, each with a sentence.
 
     small: the programs of one operator each, the simplest ones first.
@@ -46,8 +46,7 @@ def diagnosis_of(small: Sequence[ExpressionProgram], found: Sequence[ProgramGrad
             sentences["backward"] = (
                 f"each operator is right by itself, but not together: {mixed.text}"
             )
-    names = tuple(sentences)
-    return Diagnosis(Location(names[0], names) if names else None, (), tuple(sentences.items()))
+    return Explanation(next(iter(sentences), ""), (), tuple(sentences.items()))
 
 
 def _sentence(program: ExpressionProgram, results: Sequence[ProgramGradient]) -> str:

@@ -33,6 +33,13 @@ class FrameRun:
     """From a cotangent for each output to a gradient for each leaf; None where none came back."""
 
 
+def filled(
+    gradients: Mapping[Path, Array | None], leaves: Mapping[Path, Array]
+) -> dict[Path, Array]:
+    """Return gradients with zeros where none came back."""
+    return {p: np.zeros_like(leaves[p]) if g is None else g for p, g in gradients.items()}
+
+
 class _Torch:
     name, module = "PyTorch", "torch"
 

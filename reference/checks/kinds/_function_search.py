@@ -54,18 +54,19 @@ def torch_subject(
     except (TypeError, ValueError):
         return Failure("its forward has no readable arguments")
 
-    def primal(given: Sequence[object]) -> object:
+    def run(given: Sequence[object]) -> tuple[TorchContext, object]:
         context = TorchContext(len(given))
         outputs = cls.forward(*given) if apart else cls.forward(context, *given)
         if apart:
             cls.setup_context(context, tuple(given), outputs)
+        return context, outputs
+
+    def primal(given: Sequence[object]) -> object:
+        context, outputs = run(given)
         return context.differentiable(outputs)
 
     def returned(given: Sequence[object]) -> Mapping[str, object]:
-        context = TorchContext(len(given))
-        outputs = cls.forward(*given) if apart else cls.forward(context, *given)
-        if apart:
-            cls.setup_context(context, tuple(given), outputs)
+        context, outputs = run(given)
         tensors = [o for o in flat_tensors(outputs) if isinstance(o, torch.Tensor)]
         ones = [torch.ones_like(o) for o in tensors]
         gradients = cls.backward(context, *ones)
@@ -389,8 +390,7 @@ def _numbers_for_none(subject: FunctionSubject, seed: int) -> FunctionSubject:
         if got is not None:
             continue
         for value in NUMBERS:
-            layout = {**subject.layout, path[0]: Spec("value", value=value)}
-            other = FunctionSubject(subject.written, subject.frame, subject.mode, layout)
+            other = _noting(subject, {**subject.layout, path[0]: Spec("value", value=value)})
             try:
                 found = other.case(seed, 0).assessment
             except Exception:
@@ -428,7 +428,7 @@ def _checked(subject: FunctionSubject, seed: int) -> FunctionSubject | Failure:
     if not first.all_right and _hands_on(subject.seen[0]):
         return Failure(_HANDED_ON)
     if flat or (_LOSING.search(subject.written.text) and not subject.coarse):
-        other = FunctionSubject(subject.written, subject.frame, subject.mode, subject.layout)
+        other = _noting(subject)
         other.by_differences = True
         try:
             again = other.case(seed, 0).assessment

@@ -5,7 +5,7 @@ came back. The same question, put to another file of the same kind, gives what i
 for what is wrong are here as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -16,42 +16,20 @@ from reference.checks.comparing import Truth
 from reference.checks.explain import Explanation
 from reference.checks.judging import ProblemCase, Subject
 from reference.checks.kinds._catalogue import FunctionProblem
-from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
 from reference.formats import Array
-from reports.checked import NamedMistake
-
-
-class Explained(Subject):
-    """A subject that says what is wrong in the words of the report."""
-
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
-        """Say what is wrong of the cases."""
-        raise NotImplementedError
-
-    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
-        """Return the first wrong gradient, the named mistakes, and sentences for the others."""
-        found = self.diagnosis(cases)
-        mistakes = tuple(
-            NamedMistake(
-                m.name, m.sentence, m.wrong, m.right, n.places, n.explained, n.of, n.remaining
-            )
-            for n in found.named
-            for m in [n.mistake]
-        )
-        first = found.location.tensor if found.location is not None else ""
-        return Explanation(first, mistakes, tuple(found.described))
 
 
 def described(
     cases: Sequence[ProblemCase],
     seen: Sequence[FunctionProblem],
     mistakes: Mapping[Path, str] = MappingProxyType({}),
-) -> Diagnosis:
+    called: Callable[[Path], str] = path_name,
+) -> Explanation:
     """Return which gradients are wrong, each with what its problems have in common.
 
     seen: what was run in each case; its inputs may have slipped in. mistakes: what is known of a
-    gradient already.
+    gradient already. called: what the target calls the gradient of a leaf.
     """
     pairs: dict[Path, list[ArrayPair]] = {}
     for case, problem in zip(cases, seen, strict=True):
@@ -68,10 +46,9 @@ def described(
             pairs.setdefault(r.leaf, []).append(
                 ArrayPair(r.got, scale * r.truth.value, beside | others, sizes_of(beside))
             )
-    texts = tuple((path_name(p), mistakes.get(p) or describe(found)) for p, found in pairs.items())
-    wrong = tuple(path_name(leaf) for leaf in pairs)
-    location = Location(wrong[0], wrong) if wrong else None
-    return Diagnosis(location, (), tuple((n, t) for n, t in texts if t))
+    texts = ((called(p), mistakes.get(p) or describe(found)) for p, found in pairs.items())
+    first = next(map(called, pairs), "")
+    return Explanation(first, (), tuple((n, t) for n, t in texts if t))
 
 
 def sizes_of(arrays: Mapping[str, Array]) -> dict[str, int]:
@@ -113,7 +90,7 @@ class RightAnswer:
     truth: Mapping[Path, Truth]
 
 
-class Questioned(Explained):
+class Questioned(Subject):
     """A subject whose problems can be put to another one of its kind."""
 
     kind: str

@@ -7,15 +7,13 @@ the table of `losses`: the slope comes from its balls, and the framework takes i
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from reference.balls import Session, gradient, lift
-from reference.checks.code import Path
 from reference.checks.comparing import LOSSES, Row, Truth
-from reference.checks.comparing.assessment import factor_of
 from reference.checks.comparing.losses import CandidateLoss, evaluate, matching_targets
-from reference.checks.running import same_shape
 from reference.checks.tolerances import DIGITS, EXPLAINED
 from reference.formats import Array
 
@@ -31,16 +29,10 @@ def float_truth(value: object, digits: float = DIGITS) -> Truth:
     return Truth(plain, digits * scale, scale)
 
 
-def row(claim: Path, leaf: Path, got: object, truth: Truth, digits: float = DIGITS) -> Row:
-    """Return one claim compared with the truth."""
-    plain = np.asarray(got, dtype=np.float64)
-    same = same_shape(plain, truth.value)
-    if same == 0:
-        return Row(claim, leaf, plain, truth, None, False, same)
-    if same < 1:
-        plain = plain.reshape(truth.value.shape)
-    factor = factor_of(plain, truth, digits)
-    return Row(claim, leaf, plain, truth, factor, factor == 1.0, same)
+def written_into(before: Mapping[str, Array], now: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the fault of code that changes its inputs, none where they are as before."""
+    found = [k for k, v in before.items() if not np.array_equal(v, now[k], equal_nan=True)]
+    return [("mutated", f"its inputs were changed: {', '.join(found)}")] if found else []
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
-from reference.checks.code import NumericValue, Path, Target, Unit, raised_text
-from reference.checks.comparing import Assessment, Objective, Row, Truth
+from reference.checks.code import NumericValue, Path, Target, Unit, generator, raised_text
+from reference.checks.comparing import Assessment, Objective, Row, Truth, row
 from reference.checks.comparing.differences import by_differences
+from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
 from reference.checks.kinds import _programs as programs
-from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
+from reference.checks.kinds._engine_words import ProgramGradient, explained
 from reference.checks.kinds._programs import ExpressionProgram, Operator
 from reference.checks.kinds._questions import Question, Questioned, RightAnswer
-from reference.checks.kinds._rows import float_truth, row
+from reference.checks.kinds._rows import float_truth
 from reference.checks.kinds._scalar_engine import NoEngine, ScalarEngine, name_of, of_program
 from reference.checks.showing.spelling import literal
 from reference.checks.tolerances import DIFFERENCES, DIGITS
-from reference.diagnose import Diagnosis
 
 _RANDOM = 4  # mixed programs in each problem
 _MOST = 1e6  # a larger gradient (nan as well) is not judged: exp(exp(x)) and the like
@@ -126,9 +126,8 @@ class EngineSubject(Questioned):
     def _drawn(
         self, seed: int, index: int
     ) -> list[tuple[ExpressionProgram, dict[str, NumericValue]]]:
-        rng = np.random.default_rng([seed, index])
-        some = [(p, p.draw(rng)) for p in self.programs(seed, index)]
-        return some if self.only is None else [(p, _halves(g)) for p, g in some]
+        rng = generator(seed, index, "whole" if self.only is not None else "")
+        return [(p, p.draw(rng)) for p in self.programs(seed, index)]
 
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run every program of one problem and hold its leaves' gradients to the truth."""
@@ -223,19 +222,9 @@ class EngineSubject(Questioned):
         found = by_differences(value, {(k,): np.asarray(v, dtype=float) for k, v in given.items()})
         return {k[0]: float_truth(v, DIFFERENCES) for k, v in found.items()}
 
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Name the operator that is wrong, and whether it is when a value is used twice."""
-        return diagnosis_of(self.small, [t for c in cases for t in self.results[c.index]])
-
-
-def _halves(given: Mapping[str, NumericValue]) -> dict[str, NumericValue]:
-    """Return numbers that are easily read: multiples of one half, none of them zero."""
-    found: dict[str, NumericValue] = {}
-    for name, value in given.items():
-        near = np.round(2 * np.asarray(value)) / 2
-        near = np.where(near == 0, 0.5, near)
-        found[name] = near if near.shape else float(near)
-    return found
+        return explained(self.small, [t for c in cases for t in self.results[c.index]])
 
 
 def _path(program: ExpressionProgram, leaf: str) -> Path:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from reference.checks.code import Layout, Path, generator, path_name, sizes_for
 from reference.checks.code.argument_spec import SMALL_SIZES, spelled_layout
 from reference.checks.code.vocabulary import TARGET_NAMES
-from reference.checks.comparing import Assessment, Objective
+from reference.checks.comparing import Assessment, Objective, row
 from reference.checks.comparing.differences import by_differences
 from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Key, ProblemCase
@@ -26,6 +25,7 @@ from reference.checks.kinds._frames import (
     Frame,
     Function,
     Tensors,
+    filled,
     flat_tensors,
     shape_index,
 )
@@ -37,11 +37,10 @@ from reference.checks.kinds._questions import (
     described,
     question_of,
 )
-from reference.checks.kinds._rows import FLOAT32, float_truth, row
+from reference.checks.kinds._rows import FLOAT32, float_truth
 from reference.checks.reading import Mode
 from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
-from reference.diagnose import Diagnosis
 from reference.formats import Array
 
 
@@ -181,7 +180,7 @@ class FunctionSubject(Questioned):
         if not self.by_differences:
             with self.frame.running(seed):
                 found = self.frame.pullback(primal, leaves).pull(cotangents)
-            return {p: np.zeros_like(leaves[p]) if g is None else g for p, g in found.items()}
+            return filled(found, leaves)
 
         def value(given: Mapping[Path, Array]) -> float:
             with self.frame.running(seed), self.frame.without_gradient():
@@ -192,28 +191,15 @@ class FunctionSubject(Questioned):
 
         return by_differences(value, leaves)
 
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
-        """Name the mistake where its forward is an operation of ours, else say how they differ."""
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
+        """Name the mistake where its forward is an operation of ours, else say how they differ.
+
+        The gradients are called dx, as in NumPy code.
+        """
         wrong = [c for c in cases if not c.assessment.all_right]
         seen = [self.seen[c.index] for c in wrong]
-        found = by_catalogue(seen)
-        return found or described(wrong, seen, simple_mistakes(seen[:_EXPLAINED]))
-
-    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
-        """Return what is wrong, with the gradients called dx as in NumPy code."""
-        found = super().explanation(cases, seed)
-        names = {
-            path_name(p): path_name(_claim(p)) for c in cases for p in self.seen[c.index].leaves
-        }
-
-        def called(name: str) -> str:
-            return names.get(name, name)
-
-        named = tuple(
-            msgspec.structs.replace(m, tensors=tuple(map(called, m.tensors))) for m in found.named
-        )
-        described = tuple((called(name), text) for name, text in found.described)
-        return Explanation(called(found.first), named, described)
+        found = by_catalogue(seen, _called)
+        return found or described(wrong, seen, simple_mistakes(seen[:_EXPLAINED]), _called)
 
     def matrices(self) -> tuple[Array, Array] | None:
         """Return input and output of its forward, if it has one matrix of each, of one shape."""
@@ -330,6 +316,10 @@ class FunctionSubject(Questioned):
 def _claim(leaf: Path) -> Path:
     """Return what the gradient of a leaf is called: dx of x."""
     return (f"d{leaf[0]}", *leaf[1:])
+
+
+def _called(leaf: Path) -> str:
+    return path_name(_claim(leaf))
 
 
 _COTANGENTS = 1_000_000  # they are drawn from a stream of their own

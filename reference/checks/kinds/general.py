@@ -28,12 +28,12 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls,
 from reference.checks.code import Layout, Path, Routine, Target, Unit
 from reference.checks.code.argument_spec import WholeNumbers, specs_of
 from reference.checks.code.routine import routine_of
-from reference.checks.comparing import Assessment, Objective, Row, Truth, close
+from reference.checks.comparing import Assessment, Objective, Row, Truth, close, row
+from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase, modules_of
 from reference.checks.kinds._questions import Question, Questioned, RightAnswer, plain, sizes_of
-from reference.checks.kinds._rows import row
+from reference.checks.kinds._rows import written_into
 from reference.checks.tolerances import DIGITS
-from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
 
 Arrays = dict[str, np.ndarray]
@@ -51,7 +51,7 @@ class GeneralRun:
     truth: dict[str, Truth] = field(default_factory=dict)
     shares: dict[str, Arrays] = field(default_factory=dict)
     """name -> {"through h": the share of its gradient that comes through the step h}"""
-    mutated: list[str] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
     nodes: int = 0
     """How many numbers its tape held."""
 
@@ -117,7 +117,8 @@ class GeneralSubject(Questioned):
 
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem; hold each cotangent to the certified one, given those after it."""
-        run = self._run(seed, index)
+        run, _ = self._as_written(seed, index)
+        self._certify(run, seed)
         self._runs[index] = run
         names = [*reversed(run.steps), *run.inputs]
         rows = [
@@ -130,11 +131,8 @@ class GeneralSubject(Questioned):
         missing: list[Path] = [
             (n,) for n, v in run.inputs.items() if v.dtype.kind == "f" and n not in run.given
         ]
-        faults = []
-        if run.mutated:
-            faults.append(("mutated", f"its inputs were changed: {', '.join(run.mutated)}"))
         found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
-        return ProblemCase(index, found, faults=faults, nodes=run.nodes)
+        return ProblemCase(index, found, faults=run.faults, nodes=run.nodes)
 
     def questions(self, seed: int, index: int) -> list[Question]:
         """Run one problem on floats."""
@@ -153,11 +151,6 @@ class GeneralSubject(Questioned):
         outputs = self._certify(run, seed, every=True)
         return RightAnswer(tuple(outputs), {(k,): t for k, t in run.truth.items()})
 
-    def _run(self, seed: int, index: int) -> GeneralRun:
-        run, _ = self._as_written(seed, index)
-        self._certify(run, seed)
-        return run
-
     def _as_written(self, seed: int, index: int) -> tuple[GeneralRun, list[np.ndarray]]:
         """Run forward and backward on floats; return the run and the outputs."""
         inputs = self.inputs(seed, index)
@@ -167,10 +160,7 @@ class GeneralSubject(Questioned):
             cotangents = self._cotangents(outputs, seed, index)
             passed = {k: v.copy() for k, v in steps.items()}
             given = self._backward(inputs, passed, cotangents, {*kept, *steps})
-        run = GeneralRun(kept, steps, given, cotangents)
-        run.mutated = [
-            k for k, v in kept.items() if not np.array_equal(v, inputs[k], equal_nan=True)
-        ]
+        run = GeneralRun(kept, steps, given, cotangents, faults=written_into(kept, inputs))
         return run, [np.asarray(o) for o in outputs]
 
     def _on_floats(self, inputs: Arrays) -> tuple[list[object], Arrays]:
@@ -284,7 +274,7 @@ class GeneralSubject(Questioned):
             with numpy_on_balls(self.modules, seed=seed) as stand_ins:
                 yield stand_ins.of(np), session
 
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Say what is wrong of each cotangent, given the author's own after it."""
         pairs: dict[str, list[ArrayPair]] = {}
         for case in cases:
@@ -297,8 +287,7 @@ class GeneralSubject(Questioned):
             text = describe(found) or _clipped(found)
             text = text or "it is wrong given your own cotangents after it; no simple relation fits"
             texts.append((name, text))
-        location = Location(texts[0][0], tuple(pairs)) if texts else None
-        return Diagnosis(location, (), tuple(texts))
+        return Explanation(texts[0][0] if texts else "", (), tuple(texts))
 
 
 def _pair(run: GeneralRun, r: Row) -> ArrayPair:

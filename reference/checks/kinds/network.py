@@ -15,13 +15,14 @@ from manual_backprop.network import Network, Problem, forward
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
 from reference.checks.code import Path, Target, Unit
-from reference.checks.comparing import Assessment, Objective, Row, Truth
-from reference.checks.judging import Failure, ProblemCase, modules_of
+from reference.checks.comparing import Assessment, Objective, Row, Truth, row
+from reference.checks.explain import Explanation
+from reference.checks.judging import Failure, ProblemCase, Subject, modules_of
+from reference.checks.kinds._catalogue import explanation_of
 from reference.checks.kinds._problems import Accepts, draw
-from reference.checks.kinds._questions import Explained
-from reference.checks.kinds._rows import row
+from reference.checks.kinds._rows import written_into
 from reference.checks.tolerances import COARSE, COARSE_LOSS, DIGITS, SAME
-from reference.diagnose import Diagnosis, diagnose
+from reference.diagnose import diagnose
 from reference.diagnosis.search import GradientEvidence, cotangent_names
 
 
@@ -41,7 +42,7 @@ class NetworkRun:
     """How many numbers its tape held."""
 
 
-class NetworkSubject(Explained):
+class NetworkSubject(Subject):
     """A function of a whole network."""
 
     def __init__(self, unit: Unit, target: Target, accepts: Accepts) -> None:
@@ -183,7 +184,7 @@ class NetworkSubject(Explained):
 
     # -- which mistake -----------------------------------------------------------------------
 
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Name the mistakes of the catalogue that make these gradients; else describe them."""
         evidence = []
         for case in cases:
@@ -194,7 +195,7 @@ class NetworkSubject(Explained):
             given = {r.leaf[0]: (r.got / factor).astype(dtype) for r in fitting}
             evidence.append(GradientEvidence(run.problem, given))
         with np.errstate(all="ignore"):
-            return diagnose(evidence)
+            return explanation_of(diagnose(evidence))
 
 
 def _simple(factor: float) -> bool:
@@ -222,13 +223,7 @@ def _scaled(truth: Truth, factor: float) -> Truth:
 def _faults(
     problem: Problem, params: Mapping[str, Any], x: object, given: Mapping[str, object]
 ) -> list[tuple[str, str]]:
-    found = []
-    before = {**problem.parameters, "x": problem.x}
-    changed = [
-        k for k, v in {**params, "x": x}.items() if not np.array_equal(v, before[k], equal_nan=True)
-    ]
-    if changed:
-        found.append(("mutated", f"its inputs were changed: {', '.join(changed)}"))
+    found = written_into({**problem.parameters, "x": problem.x}, {**params, "x": x})
     for name, value in given.items():
         dtype = np.asarray(value).dtype
         if dtype.kind == "f" and dtype.itemsize < problem.dtype.itemsize:

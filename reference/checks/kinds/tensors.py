@@ -21,11 +21,12 @@ import numpy as np
 from reference.checks.code import Path, Routine, Spec, Target, Unit, raised_text
 from reference.checks.code.argument_spec import SMALL_SIZES
 from reference.checks.code.vocabulary import TARGET_NAMES
-from reference.checks.comparing import Assessment, Objective
+from reference.checks.comparing import Assessment, Objective, row
+from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase
 from reference.checks.judging.chosen import Extent, extent_of
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
-from reference.checks.kinds._frames import Frame
+from reference.checks.kinds._frames import Frame, filled
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
 from reference.checks.kinds._questions import (
     Question,
@@ -35,7 +36,7 @@ from reference.checks.kinds._questions import (
     described,
     question_of,
 )
-from reference.checks.kinds._rows import FLOAT32, Unwritten, candidates, float_truth, row, settle
+from reference.checks.kinds._rows import FLOAT32, Unwritten, candidates, float_truth, settle
 from reference.checks.kinds._tensor_runs import CallProblem, Claimed, claimed, draw, outputs, state
 from reference.checks.kinds._tensor_script import script_lines
 from reference.checks.reading import LayoutRequest, bindings, layouts, requests, weight_names
@@ -44,7 +45,6 @@ from reference.checks.reading.shapes import number_specs
 from reference.checks.running import Reading, Unreadable, matched
 from reference.checks.showing.spelling import NoShortSpelling
 from reference.checks.tolerances import COARSE, DIGITS
-from reference.diagnose import Diagnosis
 from reference.formats import Array
 
 MAX_SECONDS = 5.0  # of the processor
@@ -122,10 +122,7 @@ class TensorSubject(Questioned):
             run = outputs(self.plan, self.frame, given, list(found.cotangents))
             pulled = self.frame.pullback(run, given.leaves)
             back = pulled.pull(cotangents_of(question, pulled.outputs))
-        truth = {
-            p: float_truth(np.zeros_like(given.leaves[p]) if g is None else g, self.digits)
-            for p, g in back.items()
-        }
+        truth = {p: float_truth(g, self.digits) for p, g in filled(back, given.leaves).items()}
         return RightAnswer(tuple(o for o in pulled.outputs if o is not None), truth)
 
     def _claimed(self, seed: int, index: int) -> tuple[CallProblem, Claimed]:
@@ -145,19 +142,17 @@ class TensorSubject(Questioned):
                 None if o is None else cotangents[p]
                 for o, p in zip(pulled.outputs, parts, strict=True)
             ]
-            truth = pulled.pull(given)
+            right = filled(pulled.pull(given), problem.leaves)
         pairs, _, left = matched(found.claims, problem.leaves, {})
         rows = []
         for claim, leaf in pairs:
-            right = truth[leaf]
-            right = np.zeros_like(problem.leaves[leaf]) if right is None else right
-            true = float_truth(right, self.digits)
+            true = float_truth(right[leaf], self.digits)
             rows.append(row(claim, leaf, found.claims[claim], true, self.digits))
         got: dict[Path, Array] = {leaf: np.asarray(found.claims[claim]) for claim, leaf in pairs}
         self._seen[index] = FunctionProblem(problem.leaves, pulled.outputs, given, got)
         kept = {leaf for _, leaf in pairs}
         rest = [p for p in problem.leaves if p not in kept and p[-1].lower() not in TARGET_NAMES]
-        missing = [p for p in rest if truth[p] is not None and np.any(truth[p])]
+        missing = [p for p in rest if np.any(right[p])]
         if any(r.claim[0] == "step" for r in rows):
             settle(rows, np.zeros(()))
         assessment = Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing)
@@ -209,7 +204,7 @@ class TensorSubject(Questioned):
         names = (plan.forward.name, plan.unit.backward.name)
         return Demonstration(given, lines, modules, names)
 
-    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
         wrong = [c for c in cases if not c.assessment.all_right]
         seen = [self._seen[c.index] for c in wrong]

@@ -263,7 +263,7 @@ def _steps_taken(outcome: RunOutcome, after: Mapping[Path, NumericValue]) -> Non
         if path[0] != "self" or path[1:] not in after or path in given:
             continue
         now = after[path[1:]]
-        was = outcome.others.get(("before", *path), then)
+        was = outcome.before.get(path, then)
         if is_numeric(now) and np.shape(now) == np.shape(was) and not same(now, was):
             rate = outcome.rate or 1.0
             outcome.claims[("step", *path)] = (was - now) * (1 / rate)
@@ -274,11 +274,10 @@ def inputs_copied(outcome: RunOutcome) -> dict[Path, NumericValue]:
     copies = {
         k: np.array(v, copy=True) if isinstance(v, np.ndarray) else v
         for k, v in {**outcome.inputs, **outcome.others}.items()
-        if k[0] != "before"
     }
     for path in outcome.inputs:
         if path[0] == "self":
-            outcome.others[("before", *path)] = _view_like(outcome.inputs[path], copies[path])
+            outcome.before[path] = _view_like(outcome.inputs[path], copies[path])
     return copies
 
 

@@ -85,7 +85,6 @@ def perform(
     seed: int,
     index: int,
     session: Session | None = None,
-    override: Mapping[str, object] | None = None,
     warm: bool = False,
     far: bool = False,
     given: Mapping[Path, NumericValue] | None = None,
@@ -93,7 +92,6 @@ def perform(
 ) -> RunOutcome:
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
-    override: values for arguments by name, in place of the drawn ones.
     given: what goes in, by path, in place of the drawn values.
     dtype: the type of all arrays of floats that go in, "" as they are drawn.
     far: whether an output that is not finite is of interest, not a reason to refuse the inputs.
@@ -104,7 +102,7 @@ def perform(
     rng = generator(seed, index, reading.mode.style)
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
-    drawn |= _widened(reading, drawn, index) | dict(override or {})
+    drawn |= _widened(reading, drawn, index)
     code = getattr(reading.first.function, "__code__", None)
     outcome = RunOutcome(
         sizes, far=far, dtype=dtype, adds_steps=_adds_steps(code.co_filename if code else "")
@@ -391,8 +389,7 @@ def _add_losses(
     """Call the file's own loss functions on what the forward made: compute_cost(A2, Y)."""
     known: dict[str, object] = {}
     for path, value in {**outcome.values, **outcome.others, **outcome.inputs}.items():
-        if path[0] != "before":
-            known.setdefault(plain(path[-1]), value)
+        known.setdefault(plain(path[-1]), value)
     known |= {plain(k): v for k, v in arguments.items()}
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
     targets = (v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1]))

@@ -18,7 +18,7 @@ Pairs = list[tuple[Path, Path]]
 
 _CONTAINERS = frozenset(
     "self global params parameters param grads grad gradients gradient g "
-    "step before cache layers p "
+    "step cache layers p "
     "nabla d delta deltas update updates".split()
 )
 

@@ -65,6 +65,8 @@ class RunOutcome:
     """Every float array that went in, by path: arguments, and the object's parameters."""
     others: dict[Path, NumericValue] = field(default_factory=dict)
     """What else went in: targets, labels, masks, numbers."""
+    before: dict[Path, NumericValue] = field(default_factory=dict)
+    """The object's parameters as they were before its backward."""
     values: dict[Path, NumericValue] = field(default_factory=dict)
     """The forward's named values: its local variables and what it returned."""
     outputs: dict[Path, NumericValue] = field(default_factory=dict)

@@ -158,9 +158,7 @@ def sentence_of(sizes: str, given: Mapping[str, object]) -> str:
 def inputs_of(outcome: RunOutcome, reading: Reading) -> dict[str, object]:
     """Return what went into a run, by name: inputs, parameters, targets, the incoming gradient."""
     every = {**outcome.inputs, **outcome.others}
-    found: dict[str, object] = {
-        path_name(p): values(v) for p, v in every.items() if p[0] != "before"
-    }
+    found: dict[str, object] = {path_name(p): values(v) for p, v in every.items()}
     found |= {k: v for k, v in outcome.numbers.items() if k not in found}
     names = [name for name, source in reading.binding if source.startswith("cotangent")]
     names, count = names or ["dout"], len(outcome.cotangents)

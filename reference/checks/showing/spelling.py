@@ -11,7 +11,7 @@ import numpy as np
 from reference.balls import values
 from reference.checks.code import Path, Routine, Target, leaves_of
 from reference.checks.code.routine import EMPTY, NameTree
-from reference.checks.code.source import home_of, is_definition
+from reference.checks.code.source import code_of_cells, home_of, is_definition
 
 
 class NoShortSpelling(Exception):
@@ -214,21 +214,6 @@ for node in ast.parse(source).body:
 
 _TEXT = 'source = open(FILE, encoding="utf-8-sig").read()'
 
-_CELLS = """\
-book = json.load(open(FILE, encoding="utf-8-sig"))
-cells = [c["source"] for c in book["cells"] if c["cell_type"] == "code"]
-cells = [c if isinstance(c, str) else "".join(c) for c in cells]
-kept = []
-for cell in cells:
-    if cell.lstrip().startswith("%%") and not cell.lstrip().startswith("%%time"):
-        continue
-    lines = ["" if x.lstrip().startswith(("%", "!", "?")) else x for x in cell.splitlines()]
-    text = "\\n".join(lines)
-    with contextlib.suppress(SyntaxError):
-        ast.parse(text)
-        kept.append(text)
-source = "\\n\\n".join(kept)"""
-
 _MODULE = """\
 sys.path.append({folder!r})
 theirs = importlib.import_module({name!r})
@@ -250,7 +235,8 @@ def lines_of(target: Target, module: object) -> str:
     facts = {"file": str(path), "folder": str(path.parent)}
     skip = _not_definitions(target)
     if path.suffix == ".ipynb":
-        return _DEFINITIONS.format(**facts, skip=skip or "()", source=_CELLS)
+        cells = f"{inspect.getsource(code_of_cells)}\n{_TEXT}\nsource = code_of_cells(source)"
+        return _DEFINITIONS.format(**facts, skip=skip or "()", source=cells)
     if skip or any(r.startswith(("only its", "could not import")) for r in target.remarks):
         return _DEFINITIONS.format(**facts, skip=skip or "()", source=_TEXT)
     return _FILE.format(**facts)
