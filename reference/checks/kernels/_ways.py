@@ -25,6 +25,7 @@ from reference.checks.kernels._findings import (
 )
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem, sizes_to_try
 from reference.checks.kinds.functions import FunctionSubject
+from reference.checks.running import announce
 from reference.checks.tolerances import COARSE, DIGITS
 
 _DRAWN = 8  # problems that are drawn until one has no decision on an edge
@@ -91,7 +92,9 @@ class TracedReference(Generic[Leaves, Weights]):
         """
         with self.running():
             given = self.arrays(problem, cotangents)
+            announce(seed, problem.index, tape=True)
             bounds = self.graph.bounds(*given)
+            announce(seed, problem.index)
             return bounds if self.graph.steady(*given, bounds, seed) else None
 
 
@@ -178,6 +181,7 @@ class Ways:
     def findings(self) -> Findings:
         """Return what all ways find; where the plain one is wrong, it is the others' reference."""
         for way, run in self.ways():
+            announce(self.seed, self.problem.index)
             try:
                 wrong = run()
             except Exception as error:

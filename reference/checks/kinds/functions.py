@@ -39,6 +39,7 @@ from reference.checks.kinds._questions import (
 )
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.reading import Mode
+from reference.checks.running import announce
 from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
@@ -278,6 +279,7 @@ class FunctionSubject(Questioned):
 
     def inputs(self, seed: int, index: int) -> dict[str, object]:
         """Return the plain inputs of one problem."""
+        announce(seed, index)
         rng = generator(seed, index, self.mode.style)
         sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style) | self.sizes
         made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}

@@ -23,7 +23,7 @@ from reference.checks.code.argument_spec import SMALL_SIZES
 from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase
-from reference.checks.judging.chosen import Extent, extent_of
+from reference.checks.judging.chosen import Extent, extent_of, says_nothing
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
@@ -302,14 +302,15 @@ class _Rank(NamedTuple):
 def _rank(made: TensorSubject, seed: int, failure: Failure) -> _Rank | None:
     """Return how well a reading does, None where it does not run."""
     try:
-        rows = made.case(seed, 0).assessment.rows
+        found = made.case(seed, 0).assessment
     except Exception as error:
         failure.raised = error
         text = raised_text(error)
         failure.errors += [text] if text not in failure.errors else []
         return None
+    rows = found.rows
     count = len(rows)
-    if not count:
+    if not count or says_nothing(made.plan.layout, found):
         return None
     return _Rank(sum(r.right for r in rows) / count, sum(r.same for r in rows) / count, count)
 
