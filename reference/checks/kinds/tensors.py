@@ -24,6 +24,7 @@ from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase
 from reference.checks.judging.chosen import Extent, extent_of, says_nothing
+from reference.checks.judging.settings import settings_of, with_setting
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
@@ -96,6 +97,16 @@ class TensorSubject(Questioned):
             text = f"the backward changes {', '.join(found.mutated)} in place"
             case.faults.append(("mutated", text))
         return case
+
+    def settings(self) -> Mapping[str, Sequence[object]]:
+        """Return the settings of its forward and of its constructor."""
+        return settings_of(self.plan)
+
+    def with_setting(self, name: str, value: object) -> "TensorSubject":
+        """Return it under another value of a setting."""
+        other = TensorSubject(with_setting(self.plan, name, value), self.frame)
+        other.unwritten = self.unwritten
+        return other
 
     def questions(self, seed: int, index: int) -> list[Question]:
         """Run one problem as it is written; what computes no loss of its own cannot be asked."""
