@@ -28,8 +28,8 @@ letters:
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 

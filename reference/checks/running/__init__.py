@@ -12,6 +12,6 @@ from reference.checks.running.outcome import (
 from reference.checks.running.surroundings import Library
 
 __all__ = [
-    "ForwardFailed", "Library", "NotFinite", "Reading", "RunOutcome", "Unreadable", "matched",
-    "announce", "perform", "same_shape",
+    "ForwardFailed", "Library", "NotFinite", "Reading", "RunOutcome", "Unreadable",
+    "announce", "matched", "perform", "same_shape",
 ]  # fmt: skip
