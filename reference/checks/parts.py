@@ -65,6 +65,7 @@ def check_unit(
     watch(found)
     counts = _PartCounts(found, unit)
     _judge(found, counts, request)
+    found, counts = _under_other_settings(found, counts, unit, request)
     counts.kernel = _as_a_kernel(found, counts, request.seed)
     if counts.wrong and isinstance(found, ReadingSubject) and _nearly(counts):
         counts = _without_tiny_constants(found, unit, target, request) or counts
@@ -72,6 +73,28 @@ def check_unit(
     doubtful = part.verdict in ("wrong", "failed") and not shapes
     drawn = found.drawn_as() if doubtful else ""
     return msgspec.structs.replace(part, drawn=drawn, seconds=time.monotonic() - began)
+
+
+def _under_other_settings(
+    subject: Subject, counts: "_PartCounts", unit: Unit, request: CheckRequest
+) -> tuple[Subject, "_PartCounts"]:
+    """Judge what is right under other values of its settings; return what is wrong under one."""
+    if counts.wrong or counts.raised or not counts.cases:
+        return subject, counts
+    few = msgspec.structs.replace(request, problems=MIN_PROBLEMS)
+    for name, (default, *values) in subject.settings().items():
+        for value in values:
+            other = subject.with_setting(name, value)
+            again = _PartCounts(other, unit)
+            _judge(other, again, few)
+            told = f"{name.removeprefix('init.')}={{!r}}"
+            if any(r.telling for rows in again.tensors.values() for r in rows) and again.wrong:
+                again.remarks[f"with {told.format(value)}; right with {told.format(default)}"] += 1
+                return other, again
+            if again.raised and not again.cases:
+                error = error_line(again.raised[0][1])
+                counts.remarks[f"not checked with {told.format(value)}: {error}"] += 1
+    return subject, counts
 
 
 def _as_a_kernel(found: Subject, counts: "_PartCounts", seed: int) -> Findings | None:

@@ -38,7 +38,7 @@ def script_of(target: Target) -> Script | None:
     lines = list(_straight(target.tree.body))
     weights = _weights(lines, target)
     gradients = _gradients(lines, weights)
-    kept = [n for n in lines if not _is_known(n, weights, lines)]
+    kept = [n for n in lines if not _is_known(n, weights, lines) and not _on_tensors(n, target)]
     losses = {name for n in kept for name in _assigned(n) if name.lower() in words.LOSS_NAMES}
     space = vars(target.module)
     if not gradients or not losses:
@@ -115,6 +115,13 @@ def _is_known(node: ast.stmt, weights: list[str], lines: list[ast.stmt]) -> bool
     if isinstance(node, ast.For) or names & filled:  # a loop that makes data is run each time
         return False
     return isinstance(node, ast.Assign) and not _depends(node, weights, lines)
+
+
+def _on_tensors(node: ast.stmt, target: Target) -> bool:
+    """Whether a statement makes or uses tensors of a framework: a comparison with autograd."""
+    values = (target.names.get(name) for name in {*_assigned(node), *_used(node)})
+    roots = {type(v).__module__.partition(".")[0] for v in values}
+    return bool(roots & {"torch", "jax", "jaxlib"})
 
 
 def _written_into(node: ast.stmt) -> list[str]:

@@ -54,10 +54,10 @@ def any_right(chosen: list[Chosen]) -> bool:
     return any(c.first.all_right for c in chosen)
 
 
-def says_nothing(one: Chosen) -> bool:
+def says_nothing(layout: Layout, found: Assessment) -> bool:
     """Whether all is 0 because there is one unit: the softmax of one class is 1."""
-    narrow = any("1" in s.dims for s in one.reading.layout.values())
-    return narrow and not any(r.telling for r in one.first.rows)
+    narrow = any("1" in (*s.dims, s.high) for s in layout.values())
+    return narrow and not any(r.telling for r in found.rows)
 
 
 def of_another_name(one: Chosen) -> bool:

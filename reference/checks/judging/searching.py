@@ -161,7 +161,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                 fitting = max(fitting, 3)
             if fitting >= _ALL_KEPT:
                 break
-    chosen = [c for c in chosen if not says_nothing(c)]
+    chosen = [c for c in chosen if not says_nothing(c.reading.layout, c.first)]
     poor.sort(key=lambda c: -c.score)
     if chosen:
         poor = [c for c in poor if _fits_as_jacobian(c.outcome)] if not any_right(chosen) else []
@@ -170,7 +170,8 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     whole = [c for c in others if c.first.rows and all(r.jacobian for r in c.first.rows)]
     if any_right(whole) or all(extent_of(c.reading.layout).one_unit for c in chosen):
         chosen = whole or chosen  # a Jacobian fits; with one unit it has the shape of the weight
-    chosen = chosen or others or [c for c in silent if not says_nothing(c)]
+    silent = [c for c in silent if not says_nothing(c.reading.layout, c.first)]
+    chosen = chosen or others or silent
     if not chosen:
         failure.returned = bool(poor)
         if poor and failure.raised is None:

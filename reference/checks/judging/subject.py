@@ -20,6 +20,7 @@ from reference.checks.code.vocabulary import COTANGENT_NAMES, gradient_of
 from reference.checks.comparing import Assessment, Row, assess, differences
 from reference.checks.explain import Explanation, explain
 from reference.checks.judging.chosen import Chosen
+from reference.checks.judging.settings import settings_of, with_setting
 from reference.checks.running import Reading, RunOutcome, perform
 from reference.checks.tolerances import DIGITS, EXTRAPOLATED, SUMMED
 
@@ -97,6 +98,14 @@ class Subject:
 
     def settle(self, cases: Sequence[ProblemCase]) -> None:
         """Decide by all problems together what one of them leaves open."""
+
+    def settings(self) -> Mapping[str, Sequence[object]]:
+        """Return settings that its backward names, each with its value and other ones after it."""
+        return {}
+
+    def with_setting(self, name: str, value: object) -> "Subject":
+        """Return it under another value of a setting."""
+        raise NotImplementedError
 
     def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Return which mistakes make what is wrong in some problems, and where it goes wrong."""
@@ -217,6 +226,15 @@ class ReadingSubject(Subject):
             and p.default in (1, 1.0)
             and p.name not in given
         ]
+
+    def settings(self) -> Mapping[str, Sequence[object]]:
+        """Return the settings of its forward and of its constructor."""
+        return settings_of(self.reading)
+
+    def with_setting(self, name: str, value: object) -> "ReadingSubject":
+        """Return it under another value of a setting."""
+        reading = with_setting(self.reading, name, value)
+        return ReadingSubject(replace(self.chosen, reading=reading))
 
     def settle(self, cases: Sequence[ProblemCase]) -> None:
         """Choose mean or sum for a loss that is not in the file: what fits most problems."""

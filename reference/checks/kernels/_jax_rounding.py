@@ -43,6 +43,9 @@ class JaxGraph:
             return [*outputs, *pull(weights)]
 
         self._closed = jax.make_jaxpr(run)(leaves, dout)
+        count = _count(self._closed.jaxpr)
+        if count > _MAX_OPERATIONS:
+            raise ArithmeticError(f"its gradient has {count} operations, {_MAX_OPERATIONS} at most")
         self._run = jax.jit(self._shifted)
         self._slopes = jax.jit(jax.jacrev(self._shifted))
         self._note = jax.jit(self._noted)
@@ -93,6 +96,16 @@ class JaxGraph:
 
 
 # -- the primitives ------------------------------------------------------------------------------
+
+_MAX_OPERATIONS = 400
+"""XLA takes minutes to compile the slopes of more: a loop of Python is unrolled."""
+
+
+def _count(jaxpr: Any) -> int:
+    """Count the primitives, those inside others included."""
+    inside = [eqn.params[p] for eqn in jaxpr.eqns for p in _INSIDE if p in eqn.params]
+    return len(jaxpr.eqns) + sum(_count(getattr(i, "jaxpr", i)) for i in inside)
+
 
 _Follow = Callable[[str, Primitive, Arrays, Arrays, dict[str, object]], Arrays]
 """What is done with the results of a primitive: its place, itself, what went in, what came out."""

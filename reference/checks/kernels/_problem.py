@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from reference.checks.code import Path, generator
 from reference.checks.kernels._findings import Array, in_dtype
 from reference.checks.kinds.functions import FunctionSubject
+from reference.checks.reading.shapes import bias_names, weight_names
 
 _COTANGENTS = 2_000_000  # they are drawn from a stream of their own
 
@@ -44,7 +45,16 @@ def drawn_problem(
     """Draw a problem; `change` may edit what was drawn."""
     drawn = subject.inputs(seed, index)
     change(drawn)
-    return KernelProblem(drawn, subject.leaves(drawn), index)
+    leaves = subject.leaves(drawn)
+    return KernelProblem(drawn, {p: a for p, a in leaves.items() if not _held(p, subject)}, index)
+
+
+def _held(path: Path, subject: FunctionSubject) -> bool:
+    """Whether a leaf counts as a constant: its gradient is None, and it is no weight or data."""
+    written = subject.written
+    name = path[0]
+    trainable = weight_names([name]) or bias_names([name])
+    return name in written.none and name != written.names[0] and not trainable
 
 
 def sizes_to_try(subject: FunctionSubject) -> Iterator[tuple[str, dict[str, int]]]:

@@ -28,6 +28,7 @@ from reference.checks.kernels._findings import (
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem, sizes_to_try
 from reference.checks.kinds._frames import filled
 from reference.checks.kinds.functions import FunctionSubject
+from reference.checks.running import announce
 from reference.checks.tolerances import COARSE, DIGITS
 
 _DRAWN = 8  # problems that are drawn until one has no decision on an edge
@@ -99,8 +100,10 @@ class TracedReference(Generic[Leaves, Weights]):
         """
         with self.running():
             given = self.arrays(problem, cotangents)
+            announce(seed, problem.index, tape=True)
             sizes = self.graph.sizes(*given)
             bounds = self.graph.bounds(sizes, *given)
+            announce(seed, problem.index)
             steady = is_steady(lambda s: self.graph.shifted(s, *given), sizes, bounds, seed)
             return bounds if steady else None
 
@@ -188,6 +191,7 @@ class Ways:
     def findings(self) -> Findings:
         """Return what all ways find; where the plain one is wrong, it is the others' reference."""
         for way, run in self.ways():
+            announce(self.seed, self.problem.index)
             try:
                 wrong = run()
             except Exception as error:

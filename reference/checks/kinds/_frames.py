@@ -4,6 +4,7 @@ Everything runs in float64: what a file makes without saying a dtype is float64 
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,9 +93,15 @@ class _Torch:
         torch = self.torch
         made = {p: torch.tensor(a, requires_grad=True) for p, a in leaves.items()}
         # Of each a copy: code may write into its inputs, which a leaf does not allow.
+        before = torch.get_rng_state()
         with torch.enable_grad():
             outputs = list(function({p: leaf.clone() for p, leaf in made.items()}))
         tied = [self.is_float(o) and o.requires_grad for o in outputs]
+        if not any(tied):
+            torch.set_rng_state(before)
+            with torch.enable_grad(), _recorded(torch):
+                outputs = list(function({p: leaf.clone() for p, leaf in made.items()}))
+            tied = [self.is_float(o) and o.requires_grad for o in outputs]
 
         def pull(cotangents: Sequence[Array | None]) -> dict[Path, Array | None]:
             pairs = [
@@ -118,6 +125,30 @@ class _Torch:
         return FrameRun(
             [self.plain(o) if t else None for o, t in zip(outputs, tied, strict=True)], pull
         )
+
+
+@contextlib.contextmanager
+def _recorded(torch: Any) -> Iterator[None]:
+    """Let `no_grad` record: a forward with a backward by hand may stand under it as a whole.
+
+    PyTorch's own code keeps it: it fills parameters under it.
+    """
+    entered = torch.no_grad.__enter__
+
+    def enter(guard: Any) -> None:
+        caller = sys._getframe(1)
+        decorated = caller.f_locals.get("func")  # of @torch.no_grad()
+        module = getattr(decorated, "__module__", None) or caller.f_globals["__name__"]
+        if module.partition(".")[0] == "torch":
+            entered(guard)
+        else:
+            guard.prev = torch.is_grad_enabled()
+
+    torch.no_grad.__enter__ = enter
+    try:
+        yield
+    finally:
+        torch.no_grad.__enter__ = entered
 
 
 class _Jax:

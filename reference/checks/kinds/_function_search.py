@@ -10,11 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.code import Layout, Spec, Unit, raised_text, sizes_for, source_of
+from reference.checks.code import (
+    Layout,
+    Spec,
+    Unit,
+    path_name,
+    raised_text,
+    sizes_for,
+    source_of,
+)
 from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, close
 from reference.checks.judging import Failure
-from reference.checks.judging.chosen import Extent, extent_of
+from reference.checks.judging.chosen import Extent, extent_of, says_nothing
 from reference.checks.kinds._catalogue import FunctionProblem
 from reference.checks.kinds._frames import Frame, flat_tensors
 from reference.checks.kinds.functions import FrameworkFunction, FunctionSubject
@@ -199,6 +207,9 @@ def _found(
             subject = _with_all_that_comes_back(again, seed)
             rows = subject.case(seed, 0).assessment
             extent = extent_of(subject.layout)
+        if says_nothing(subject.layout, rows):
+            failure.reason = "with one class or one unit, all its gradients are 0"
+            continue
         judged += 1
         asked = len(rows.rows) + len(subject.written.uncompared)
         right = sum(r.right for r in rows.rows) / (asked or 1)
@@ -300,18 +311,40 @@ def _with_all_that_comes_back(subject: FunctionSubject, seed: int) -> FunctionSu
         given = drawn.get(name, written.defaults.get(name))
         if name in inputs or not _has_a_slope(given):
             continue
-        spec = subject.layout.get(name, Spec("value"))
-        layout = {**subject.layout, name: spec if isinstance(given, np.ndarray) else Spec("unit")}
-        with_it = _noting(subject, layout, compared=subject.written.compared | {name})
-        try:
-            with_it.case(seed, 0)
-        except Exception:
+        for spec in _specs_of_returned(name, given, returned.get(name), subject, seed):
+            layout = {**subject.layout, name: spec}
+            with_it = _noting(subject, layout, compared=subject.written.compared | {name})
+            try:
+                with_it.case(seed, 0)
+            except Exception:
+                continue
+            if with_it.seen[0].got.get((name,)) is not None:
+                subject = with_it
+            break
+        else:
             if name in returned and _is_not_zero(returned[name]):
                 subject = _noting(subject, uncompared=(*subject.written.uncompared, name))
-            continue
-        if with_it.seen[0].got.get((name,)) is not None:
-            subject = with_it
     return subject
+
+
+def _specs_of_returned(
+    name: str, given: object, returned: object, subject: FunctionSubject, seed: int
+) -> list[Spec]:
+    """Return how an input of a returned gradient is drawn; a number may stand for an array.
+
+    It does where its gradient comes back in the shape of one: r of r * cos(theta).
+    """
+    if isinstance(given, np.ndarray):
+        return [subject.layout.get(name, Spec("value"))]
+    shape = np.shape(np.asarray(returned)) if returned is not None else ()
+    if not shape or name in subject.written.defaults:
+        return [Spec("unit")]
+    return [Spec("unit", _letters_of(shape, subject, seed)), Spec("unit")]
+
+
+def _letters_of(shape: tuple[int, ...], subject: FunctionSubject, seed: int) -> tuple[str, ...]:
+    letters = {n: k for k, n in reversed(sizes_for(seed, 0, subject.mode.style).items())}
+    return tuple(letters.get(n, str(n)) for n in shape)
 
 
 def _noting(
@@ -366,13 +399,12 @@ def _in_the_shapes_that_come_back(
     """Draw an input in the shape that its gradient came back in: s of (), not of (N, D)."""
     leaves = subject.leaves(subject.inputs(seed, 0))
     returned = _returned(subject, subject.inputs(seed, 0), seed)
-    letters = {n: k for k, n in reversed(sizes_for(seed, 0, subject.mode.style).items())}
     layout = dict(subject.layout)
     for (name, *inside), value in [*leaves.items()][1:]:
         shape = np.shape(np.asarray(returned.get(name, value)))
         known = name in given or weight_names([name])
         if not inside and len(shape) < value.ndim and not known:
-            layout[name] = Spec("normal", tuple(letters.get(n, str(n)) for n in shape))
+            layout[name] = Spec("normal", _letters_of(shape, subject, seed))
     if layout == subject.layout:
         return None
     again = _noting(subject, layout)
@@ -407,6 +439,26 @@ _FLAT = (
 )
 
 
+_ROUNDS = re.compile(r"\b(round|rint|floor|ceil|trunc|fix|sign|heaviside)_?\(")
+
+_ROUNDED = 6  # problems in which the truth of what is rounded away has to be 0
+
+_ROUNDED_OFF = (
+    "its forward rounds, so that its gradient with respect to {} is 0 nearly everywhere: a "
+    "straight-through estimate has no gradient to be compared with"
+)
+
+
+def _estimated(subject: FunctionSubject, seed: int) -> list[str]:
+    """Return the inputs that a forward rounds away, and that its backward has gradients of."""
+    if not _ROUNDS.search(subject.written.primal_text):
+        return []
+    cases = [subject.case(seed, index).assessment for index in range(_ROUNDED)]
+    telling = {r.leaf for c in cases for r in c.rows if r.telling}
+    wrong = {r.leaf: path_name(r.leaf) for c in cases for r in c.rows if not r.right}
+    return [name for leaf, name in wrong.items() if leaf not in telling]
+
+
 _HANDED_ON = (
     "its forward hands its input on as it is, and its backward changes the gradient: if that is "
     "meant (to clip, scale or reverse it), there is no gradient to be compared with"
@@ -421,6 +473,8 @@ def _hands_on(seen: FunctionProblem) -> bool:
 
 def _checked(subject: FunctionSubject, seed: int) -> FunctionSubject | Failure:
     """Judge by differences where autograd does not see all of the forward; refuse a flat one."""
+    if estimated := _estimated(subject, seed):
+        return Failure(_ROUNDED_OFF.format(", ".join(estimated)))
     first = subject.case(seed, 0).assessment
     flat = all(not r.truth.value.any() for r in first.rows) and any(r.got.any() for r in first.rows)
     if not flat and first.all_right:

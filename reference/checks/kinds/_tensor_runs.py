@@ -15,7 +15,7 @@ from reference.checks.code import vocabulary as words
 from reference.checks.code.argument_spec import CONTAINERS, assembled, path_of
 from reference.checks.code.routine import CallTrace, call
 from reference.checks.kinds._frames import Frame, Function, Tensors, shape_index
-from reference.checks.running import Reading, Unreadable
+from reference.checks.running import Reading, Unreadable, announce
 from reference.checks.running.arguments_and_claims import value_of
 from reference.formats import Array
 
@@ -33,6 +33,7 @@ class CallProblem:
 
 def draw(plan: Reading, frame: Frame, seed: int, index: int) -> CallProblem:
     """Draw one problem; parameters of an object are drawn when it was made once."""
+    announce(seed, index)
     rng = generator(seed, index, plan.mode.style)
     sizes = sizes_for(seed, shape_index(frame, index), plan.mode.style) | dict(plan.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in plan.layout.items()}

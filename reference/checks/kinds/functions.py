@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.code import Layout, Path, generator, path_name, sizes_for
+from reference.checks.code import Layout, Path, Spec, generator, path_name, sizes_for
 from reference.checks.code.argument_spec import SMALL_SIZES, spelled_layout
 from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective, row
 from reference.checks.comparing.differences import by_differences
 from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Key, ProblemCase
+from reference.checks.judging.settings import others
 from reference.checks.kinds._catalogue import (
     FunctionProblem,
     by_catalogue,
@@ -39,6 +40,7 @@ from reference.checks.kinds._questions import (
 )
 from reference.checks.kinds._rows import FLOAT32, float_truth
 from reference.checks.reading import Mode
+from reference.checks.running import announce
 from reference.checks.showing.spelling import NoShortSpelling, literal
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
 from reference.formats import Array
@@ -145,6 +147,19 @@ class FunctionSubject(Questioned):
             true = float_truth(right, self.digits)
             rows.append(row(_claim(path), path, got[path], true, self.digits))
         return ProblemCase(index, Assessment(Objective("cotangents"), rows, missing=missing))
+
+    def settings(self) -> Mapping[str, Sequence[object]]:
+        """Return the settings of its forward."""
+        written = self.written
+        given = [(n, written.defaults.get(n)) for n in written.names if n not in written.fixed]
+        return others(given, self.layout, written.text)
+
+    def with_setting(self, name: str, value: object) -> "FunctionSubject":
+        """Return it under another value of a setting."""
+        layout = {**self.layout, name: Spec("value", value=value)}
+        other = FunctionSubject(self.written, self.frame, self.mode, layout)
+        other.by_differences = self.by_differences
+        return other
 
     def questions(self, seed: int, index: int) -> list[Question]:
         """Run one problem through the framework's machinery, with its own backward."""
@@ -264,6 +279,7 @@ class FunctionSubject(Questioned):
 
     def inputs(self, seed: int, index: int) -> dict[str, object]:
         """Return the plain inputs of one problem."""
+        announce(seed, index)
         rng = generator(seed, index, self.mode.style)
         sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style) | self.sizes
         made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}

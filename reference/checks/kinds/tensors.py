@@ -24,7 +24,8 @@ from reference.checks.code.vocabulary import TARGET_NAMES
 from reference.checks.comparing import Assessment, Objective, row
 from reference.checks.explain import Explanation
 from reference.checks.judging import Demonstration, Failure, Key, ProblemCase
-from reference.checks.judging.chosen import Extent, extent_of
+from reference.checks.judging.chosen import Extent, extent_of, says_nothing
+from reference.checks.judging.settings import settings_of, with_setting
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame, filled
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
@@ -96,6 +97,16 @@ class TensorSubject(Questioned):
             text = f"the backward changes {', '.join(found.mutated)} in place"
             case.faults.append(("mutated", text))
         return case
+
+    def settings(self) -> Mapping[str, Sequence[object]]:
+        """Return the settings of its forward and of its constructor."""
+        return settings_of(self.plan)
+
+    def with_setting(self, name: str, value: object) -> "TensorSubject":
+        """Return it under another value of a setting."""
+        other = TensorSubject(with_setting(self.plan, name, value), self.frame)
+        other.unwritten = self.unwritten
+        return other
 
     def questions(self, seed: int, index: int) -> list[Question]:
         """Run one problem as it is written; what computes no loss of its own cannot be asked."""
@@ -297,14 +308,15 @@ class _Rank(NamedTuple):
 def _rank(made: TensorSubject, seed: int, failure: Failure) -> _Rank | None:
     """Return how well a reading does, None where it does not run."""
     try:
-        rows = made.case(seed, 0).assessment.rows
+        found = made.case(seed, 0).assessment
     except Exception as error:
         failure.raised = error
         text = raised_text(error)
         failure.errors += [text] if text not in failure.errors else []
         return None
+    rows = found.rows
     count = len(rows)
-    if not count:
+    if not count or says_nothing(made.plan.layout, found):
         return None
     return _Rank(sum(r.right for r in rows) / count, sum(r.same for r in rows) / count, count)
 

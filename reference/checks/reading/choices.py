@@ -29,6 +29,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -606,6 +607,10 @@ class PlainSgd:
     step = get_update = __call__ = update
 
 
+def _tanh(x: Any) -> Any:
+    return x.tanh() if hasattr(x, "tanh") else np.tanh(x)  # torch's tensors refuse NumPy
+
+
 def _objects(arg: Argument) -> list[Spec]:
     """Return functions and objects that an argument of this name may stand for."""
     bare = arg.lower_name
@@ -619,7 +624,7 @@ def _objects(arg: Argument) -> list[Spec]:
     if called and _found(r"prime|deriv|grad|slope|^df$|^d_", bare):
         return [Spec("value", value=lambda x: 1 - np.tanh(x) ** 2)]
     if called and _found(r"activ|func|^f$|^g$|nonlin|^act$|sigma", bare):
-        return [Spec("value", value=lambda x: np.tanh(x))]
+        return [Spec("value", value=_tanh)]
     if _found(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
         of_batch = len(arg.dims) > 1 and arg.dims[0] == "N"
         return [Spec("shape", arg.dims[of_batch:]), Spec("shape", arg.dims)]

@@ -1,6 +1,6 @@
 """One run of the code, on floats or on the tape: what went in, what came of it."""
 
-from reference.checks.running.experiment import perform
+from reference.checks.running.experiment import announce, perform
 from reference.checks.running.matching import matched, same_shape
 from reference.checks.running.outcome import (
     ForwardFailed,
@@ -12,6 +12,6 @@ from reference.checks.running.outcome import (
 from reference.checks.running.surroundings import Library
 
 __all__ = [
-    "ForwardFailed", "Library", "NotFinite", "Reading", "RunOutcome", "Unreadable", "matched",
-    "perform", "same_shape",
+    "ForwardFailed", "Library", "NotFinite", "Reading", "RunOutcome", "Unreadable",
+    "announce", "matched", "perform", "same_shape",
 ]  # fmt: skip

@@ -72,7 +72,11 @@ def watch(listener: Callable[[str, bool], None] | None) -> None:
     _watch = listener
 
 
-def _announce(seed: int, index: int, tape: bool) -> None:
+def announce(seed: int, index: int, tape: bool = False) -> None:
+    """Tell the listener of a problem that is about to be tried; its time begins again.
+
+    tape: whether what follows is our computation, not the target's.
+    """
     global _seen
     now, (then, before) = time.monotonic(), _seen
     if _watch is not None and (now - then > 0.2 or tape != before):
@@ -98,7 +102,7 @@ def perform(
     warm: whether the object's forward runs on other numbers first.
     Returns the outcome; raises what the target raises, or Unreadable.
     """
-    _announce(seed, index, session is not None)
+    announce(seed, index, session is not None)
     rng = generator(seed, index, reading.mode.style)
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
