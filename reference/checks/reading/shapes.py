@@ -251,11 +251,13 @@ def target_specs(mode: Mode, width: str) -> list[Spec]:
     dims, width = mode.data.dims, width or "C"
     if mode.samples == "columns":
         last = dims[-1]
+        squeezed = [floats(dims[0])] if last == "1" else []  # one column of samples, without its axis
         return [
             Spec("onehot", (width, last), "columns"),
             Spec("binary", ("1", last)),
             Spec("label", (last,), width),
             floats(width, last),
+            *squeezed,
         ]
     if mode.samples == "vector":
         return [
