@@ -428,10 +428,11 @@ def _picks(arg: Argument) -> list[Spec] | None:
 
 
 def _mask(arg: Argument) -> list[Spec] | None:
-    """Return zeros and ones. Example: a1 = a1 * mask / keep_prob."""
+    """Return zeros and ones. Examples: a1 = a1 * mask / keep_prob; (X @ Theta.T - Y) * R."""
     if "mask" in arg.lower_name and len(arg.dims) == 3 and not arg.image:
         return [Spec("mask", arg.dims[:-1]), Spec("mask", arg.dims)]
-    if not _found(r"mask|^d\d$|dropout", arg.lower_name):
+    rated = _found(r"\) \* R\b|\bR \* \(", arg.text) if arg.name == "R" else None
+    if not rated and not _found(r"mask|^d\d$|dropout|observed|indicator", arg.lower_name):
         return None
     width = "H" if len(arg.weights) > 1 else "D"
     if arg.mode.samples == "columns":
