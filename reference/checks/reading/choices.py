@@ -532,6 +532,16 @@ def _size(arg: Argument) -> list[Spec] | None:
     return size_specs(arg.full) if known else None
 
 
+def _claimed(arg: Argument) -> list[Spec] | None:
+    """Return an array as wide as a layer, if its gradient is returned by name: it is trained.
+
+    Example: h = bngain * z_hat; …; return dW1, dbngain.
+    """
+    if words.plain(arg.name) not in arg.request.claimed or not arg.weights or not all(arg.outs):
+        return None
+    return [*(bias_spec(out, arg.mode) for out in dict.fromkeys(arg.outs)), arg.mode.data]
+
+
 def _unknown(arg: Argument) -> list[Spec]:
     """Return specs for a name without a known meaning. Example: def f(u, v): return u * v."""
     if arg.request.shapes and not arg.is_part:
@@ -568,6 +578,7 @@ RULES: tuple[Rule, ...] = (
     _data,
     _named,
     _size,
+    _claimed,
     _unknown,
 )
 """A rule is asked only if all rules before it returned None."""

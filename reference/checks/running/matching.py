@@ -132,7 +132,21 @@ def _lists(claims: Mapping[Path, NumericValue], free: dict[Path, NumericValue]) 
                 for leaf in leaves:
                     free.pop(leaf)
                 break
-    return pairs
+    return pairs or _in_order(claims, free)
+
+
+def _in_order(claims: Mapping[Path, NumericValue], free: dict[Path, NumericValue]) -> Pairs:
+    """Pair a list of gradients with arguments that were handed over in one list: W, b = params."""
+    for members in _by_head(claims).values():
+        inside = (p for p in free if len(p) > 1 and p[0] not in ("self", "global"))
+        for leaves in grouped(inside, lambda path: path[:-1]).values():
+            pairs = list(zip(members, leaves, strict=False))
+            if len(members) == len(leaves) > 1 and not any(p[-1].isdigit() for p in leaves):
+                if all(same_shape(claims[c], free[p]) == 1.0 for c, p in pairs):
+                    for leaf in leaves:
+                        free.pop(leaf)
+                    return pairs
+    return []
 
 
 def _by_head(paths: Mapping[Path, NumericValue]) -> dict[Path, list[Path]]:
