@@ -6,7 +6,7 @@
     dW1 = X.T @ dh                      # what is returned
 
 One pass through a training loop replaces the loop; its prints and its steps are left out. A step
-without a name for its gradient, W1 -= rate * X.T @ dh, gives the gradient; one before another use of
+without a name for its gradient, W1 -= rate * X.T @ dh, gives it; one before another use of
 its weight stays, because that use sees the new weight.
 """
 
@@ -130,9 +130,7 @@ def _is_step_too_soon(node: ast.stmt, weights: list[str], later: list[ast.stmt])
     """Whether a step stands before a statement, not a step of the same weight, that uses it."""
     made = _used(node.value) if isinstance(node, ast.Assign) else set()
     names = set(_assigned(node)) & set(weights) & made
-    return any(
-        names & _used(n) and not set(_assigned(n)) & names for n in later
-    )
+    return any(names & _used(n) and not set(_assigned(n)) & names for n in later)
 
 
 def _assigned(node: ast.stmt) -> list[str]:
@@ -151,11 +149,11 @@ def _weights(lines: list[ast.stmt], target: Target) -> list[str]:
     """Return the float arrays that nothing else is computed into, and that have a gradient."""
     claimed = {words.plain(b) for n in lines for a in _assigned(n) for b in words.gradient_of(a)}
     found: list[str] = []
-    computed: set[str] = set()
+    computed = {n for loop in lines if isinstance(loop, ast.For) for n in _written_into(loop)}
     for node in lines:
         for name in _assigned(node) if isinstance(node, ast.Assign) else []:
             value = target.names.get(name)
-            if (_used(node.value) & (computed | set(found))) or name in found:  # type: ignore[attr-defined]
+            if (_used(node.value) & (computed | set(found))) or name in {*found, *computed}:  # type: ignore[attr-defined]
                 computed |= {name} - set(found)
             elif isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == "f":
                 found += [name] if words.plain(name) in claimed else []

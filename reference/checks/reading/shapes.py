@@ -212,7 +212,9 @@ def _gates(weights: Sequence[str]) -> Chain:
     made = {gate for start, gate in letters.values() if start == "x"}
     if len(letters) < len(weights) or len(made) < 2:
         return {}
-    return {w: ("D" if x == "x" else "H", "H" if g in made else "C") for w, (x, g) in letters.items()}
+    return {
+        w: ("D" if x == "x" else "H", "H" if g in made else "C") for w, (x, g) in letters.items()
+    }
 
 
 def _by_letters(name: str) -> tuple[str, str] | None:
@@ -263,7 +265,8 @@ def target_specs(mode: Mode, width: str) -> list[Spec]:
     dims, width = mode.data.dims, width or "C"
     if mode.samples == "columns":
         last = dims[-1]
-        squeezed = [floats(dims[0])] if last == "1" else []  # one column of samples, without its axis
+        # one column of samples, whose axis the code takes away: inp.squeeze() - targ
+        squeezed = [floats(dims[0])] if last == "1" else []
         return [
             Spec("onehot", (width, last), "columns"),
             Spec("binary", ("1", last)),

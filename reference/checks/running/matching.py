@@ -243,7 +243,7 @@ def _by_place(
     alone = not pairs and len(left) == 1  # backward(d) -> one gradient: that of the input
     for group in (unnamed, named_rest):
         for claim in list(group):
-            if claim[0] == "self" and not _named(claim) or _of_another_weight(claim, inputs):
+            if (claim[0] == "self" and not _named(claim)) or _of_another_weight(claim, inputs):
                 continue
             rest = [p for p in free if p[-1] not in targets]
             rest = rest or ([] if others else list(free))
