@@ -74,3 +74,53 @@ def test_a_script_that_is_too_large_says_so(tmp_path: Path) -> None:
     target = load(str(_file(tmp_path, SCRIPT.replace("randn(2, 1)", "randn(2, 600)"))))
     assert script_of(target) is None
     assert any(f"at most {MAX_WEIGHTS:,}" in remark for remark in target.remarks)
+
+
+UNNAMED = SCRIPT.replace("    dW = X.T @ dpred\n    db = dpred.sum()\n", "").replace(
+    "W -= rate * dW\n    b -= rate * db", "W -= rate * X.T @ dpred"
+)
+
+
+@pytest.mark.parametrize("step", ["W -= rate * X.T @ dpred", "W = W + rate * -(X.T @ dpred)"])
+def test_a_step_without_a_name_for_its_gradient_gives_it(tmp_path: Path, step: str) -> None:
+    source = UNNAMED.replace("W -= rate * X.T @ dpred", step)
+    found = script_of(load(str(_file(tmp_path, source))))
+    assert found is not None and list(found.shapes) == ["W"]
+    assert check(_file(tmp_path, source), problems=4).exit_code == 0
+    assert check(_file(tmp_path, source.replace("2 * error", "error")), problems=4).exit_code == 1
+
+
+TWO_LAYERS = """
+import numpy as np
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(6, 3))
+t = rng.normal(size=(6, 2))
+W1 = rng.normal(size=(3, 4))
+W2 = rng.normal(size=(4, 2))
+lr = 0.1
+for epoch in range(50):
+    h = np.tanh(X @ W1)
+    y = h @ W2
+    loss = np.mean((y - t) ** 2)
+    dy = 2 * (y - t) / y.size
+    dW2 = h.T @ dy
+    dh = dy @ W2.T
+    W2 -= lr * dW2
+    dW1 = X.T @ (dh * (1 - h**2))
+    W1 -= lr * dW1
+"""
+
+
+def test_a_step_is_a_mistake_only_if_the_new_weight_is_used(tmp_path: Path) -> None:
+    right = "    dh = dy @ W2.T\n    W2 -= lr * dW2\n"
+    assert check(_file(tmp_path, TWO_LAYERS), problems=4).exit_code == 0
+    wrong = TWO_LAYERS.replace(right, "    W2 -= lr * dW2\n    dh = dy @ W2.T\n")
+    assert check(_file(tmp_path, wrong), problems=4).exit_code == 1
+
+
+def test_the_gradient_of_data_that_a_loop_fills_is_not_compared(tmp_path: Path) -> None:
+    source = SCRIPT.replace("    W -=", "    dX = dpred @ W.T\n    W -=")
+    assert check(_file(tmp_path, source), problems=4).exit_code == 0
+    wrong = source.replace("dpred.sum()", "dpred.mean()")
+    assert check(_file(tmp_path, wrong), problems=4).exit_code == 1

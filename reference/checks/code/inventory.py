@@ -5,8 +5,8 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from reference.checks.code import vocabulary as words
@@ -350,8 +350,10 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
     if any(b.__name__ == "Module" and b.__module__.startswith("torch") for b in cls.__mro__):
         return _module_units(name, cls, routines)
     plain = {k: r for k, r in routines.items() if not k.startswith("__") or k == "__call__"}
-    found = _units(plain, cls)
     order = {m: i for i, m in enumerate(_FORWARDS)}
+    if (wrapper := _wrapper_of_forward(plain)) is not None:
+        plain["__call__"], order["__call__"] = wrapper, -1
+    found = _units(plain, cls)
     for unit in found:
         if unit.second:
             continue
@@ -374,6 +376,20 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
         forwards = [r for k, r in plain.items() if r is not unit.backward]
         unit.losses = [r for r in forwards if is_loss(r) and r not in unit.partners[:1]]
     return found
+
+
+def _wrapper_of_forward(routines: Mapping[str, Routine]) -> Routine | None:
+    """Return a __call__(*args) that keeps its arguments and calls self.forward(*args).
+
+    It takes what forward takes; a backward may read what it keeps.
+    """
+    forward, wrapper = routines.get("forward"), routines.get("__call__")
+    if forward is None or wrapper is None or wrapper.parameters:
+        return None
+    if not re.search(r"self\.forward\(\*", wrapper.text()):
+        return None
+    given = tuple(p for p in forward.parameters if p.default is inspect.Parameter.empty)
+    return replace(wrapper, parameters=given, returned=forward.returned)
 
 
 def _module_units(name: str, cls: type, routines: dict[str, Routine]) -> list[Unit]:

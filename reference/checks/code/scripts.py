@@ -5,7 +5,9 @@
     loss = -np.log(probs[range(n), y]).mean()
     dW1 = X.T @ dh                      # what is returned
 
-One pass through a training loop replaces the loop; its prints and its steps are left out.
+One pass through a training loop replaces the loop; its prints and its steps are left out. A step
+without a name for its gradient, W1 -= rate * X.T @ dh, gives it; one before another use of
+its weight stays, because that use sees the new weight.
 """
 
 import ast
@@ -35,10 +37,15 @@ def script_of(target: Target) -> Script | None:
     """Return the script of a file, None where it computes no loss and no gradients of weights."""
     if target.tree is None:
         return None
-    lines = list(_straight(target.tree.body))
+    lines = list(_with_named_steps(list(_straight(target.tree.body)), target))
     weights = _weights(lines, target)
     gradients = _gradients(lines, weights)
-    kept = [n for n in lines if not _is_known(n, weights, lines) and not _on_tensors(n, target)]
+    kept = [
+        n
+        for i, n in enumerate(lines)
+        if not _on_tensors(n, target)
+        and (not _is_known(n, weights, lines) or _is_step_too_soon(n, weights, lines[i + 1 :]))
+    ]
     losses = {name for n in kept for name in _assigned(n) if name.lower() in words.LOSS_NAMES}
     space = vars(target.module)
     if not gradients or not losses:
@@ -71,6 +78,62 @@ def _straight(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield node
 
 
+def _with_named_steps(lines: list[ast.stmt], target: Target) -> Iterator[ast.stmt]:
+    """Yield the statements, steps as W = W - …, before each its gradient if that has no name."""
+    names = {words.plain(b) for n in lines for a in _assigned(n) for b in words.gradient_of(a)}
+    for node in lines:
+        match node:
+            case ast.AugAssign(target=ast.Name(id=name), op=ast.Sub() | ast.Add() as op):
+                moved = node.value
+            case ast.Assign(
+                targets=[ast.Name(id=name)],
+                value=ast.BinOp(ast.Name(id=same), ast.Sub() | ast.Add() as op, moved),
+            ) if same == name:
+                pass
+            case _:
+                yield node
+                continue
+        if not isinstance(target.names.get(name), np.ndarray) or not _is_moved(moved):
+            yield node
+            continue
+        if words.plain(name) not in names:
+            sign = "-" if isinstance(op, ast.Add) else ""
+            text = f"d{name} = {sign}({ast.unparse(moved)}) / {_rate_in(moved, target)!r}"
+            yield _placed(text, node)
+        yield _placed(f"{name} = {ast.unparse(ast.BinOp(ast.Name(name), op, moved))}", node)
+
+
+def _is_moved(step: ast.expr) -> bool:
+    """Whether a step has a gradient in it: rate * X.T @ delta."""
+    return any(words.says_gradient(name) for name in _used(step))
+
+
+def _rate_in(step: ast.expr, target: Target) -> float:
+    """Return the rate that a step begins or ends with, as the module has it; 1 if there is none."""
+    known = {n: target.names.get(n) for n in _used(step)}
+    found = [
+        float(v)
+        for n, v in known.items()
+        if isinstance(v, float | int) and n.lower() in {*words.RATES, "alpha"}
+    ]
+    return found[0] if len(found) == 1 and found[0] else 1.0
+
+
+def _placed(text: str, node: ast.stmt) -> ast.stmt:
+    """Return the statement of a text, at the place of another."""
+    made = ast.parse(text).body[0]
+    for inner in ast.walk(made):
+        ast.copy_location(inner, node)
+    return made
+
+
+def _is_step_too_soon(node: ast.stmt, weights: list[str], later: list[ast.stmt]) -> bool:
+    """Whether a step stands before a statement, not a step of the same weight, that uses it."""
+    made = _used(node.value) if isinstance(node, ast.Assign) else set()
+    names = set(_assigned(node)) & set(weights) & made
+    return any(names & _used(n) and not set(_assigned(n)) & names for n in later)
+
+
 def _assigned(node: ast.stmt) -> list[str]:
     """Return the names that a statement gives a value."""
     targets = node.targets if isinstance(node, ast.Assign) else []
@@ -87,11 +150,11 @@ def _weights(lines: list[ast.stmt], target: Target) -> list[str]:
     """Return the float arrays that nothing else is computed into, and that have a gradient."""
     claimed = {words.plain(b) for n in lines for a in _assigned(n) for b in words.gradient_of(a)}
     found: list[str] = []
-    computed: set[str] = set()
+    computed = {n for loop in lines if isinstance(loop, ast.For) for n in _written_into(loop)}
     for node in lines:
         for name in _assigned(node) if isinstance(node, ast.Assign) else []:
             value = target.names.get(name)
-            if (_used(node.value) & (computed | set(found))) or name in found:  # type: ignore[attr-defined]
+            if (_used(node.value) & (computed | set(found))) or name in {*found, *computed}:  # type: ignore[attr-defined]
                 computed |= {name} - set(found)
             elif isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == "f":
                 found += [name] if words.plain(name) in claimed else []

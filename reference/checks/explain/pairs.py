@@ -66,7 +66,7 @@ def chain(graph: NumberGraph, start: int, besides: frozenset[int] = frozenset())
             if parent not in seen:
                 seen.add(parent)
                 heapq.heappush(front, -parent)
-        if len(front) > _MAX_FRONT:
+        if not front or len(front) > _MAX_FRONT:
             break
         if len(front) == 1:
             found.append(-front[0])

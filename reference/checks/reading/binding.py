@@ -59,8 +59,10 @@ def _left_at_default(name: str, forward: Routine) -> bool:
 
 
 def _sensible(picked: tuple[str, ...]) -> bool:
-    """Whether no cotangent of one output is given twice."""
+    """Whether no cotangent of one output is given twice; that of no named one is of the first."""
     cotangents = [p for p in picked if p.startswith("cotangent")]
+    if len(cotangents) > 1:
+        cotangents = ["cotangent:0" if p == "cotangent:" else p for p in cotangents]
     return len(set(cotangents)) == len(cotangents)
 
 
@@ -87,7 +89,8 @@ def _sources(
         return ["last", "rest", "all", "input:" + (forward.arguments or [""])[0]]
     if _is_cotangent(name, position, forward, backward, outputs):
         found = [f"cotangent:{o}" for o in _named_output(name, outputs)]
-        found += ["cotangent:"] if not found else []
+        if not found:
+            found = ["cotangent:", *(f"cotangent:{i}" for i in _later_outputs(outputs))]
         if low in ("dvalues", "grad", "error", "err", "delta", "d", "y", "top"):
             found.append("input:" + (forward.arguments or [""])[0])
             if forward.bound and words.targets_among(forward.arguments):
@@ -152,8 +155,21 @@ def _is_cotangent(
 def _named_output(name: str, outputs: list[str | None]) -> list[str]:
     if len(outputs) < 2:
         return []
-    bases = [words.plain(b) for b in words.gradient_of(name)]
-    return [str(i) for i, o in enumerate(outputs) if o and words.plain(o) in bases]
+    bases = [_without_time(b) for b in words.gradient_of(name)]
+    return [str(i) for i, o in enumerate(outputs) if o and _without_time(o) in bases]
+
+
+def _without_time(name: str) -> str:
+    """Return a plain name without the time step that it is of: C_next -> c."""
+    kept = [w for w in words.words(name) if w not in ("next", "t", "new", "curr", "current")]
+    return "".join(kept) or words.plain(name)
+
+
+def _later_outputs(outputs: list[str | None]) -> Iterator[int]:
+    """Yield the places of the outputs behind the first that are no cache."""
+    for i, name in enumerate(outputs[1:], 1):
+        if name and name.lower() not in words.CACHES and "cache" not in name.lower():
+            yield i
 
 
 def _output_names(tree: NameTree) -> list[str | None]:

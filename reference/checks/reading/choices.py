@@ -429,10 +429,11 @@ def _picks(arg: Argument) -> list[Spec] | None:
 
 
 def _mask(arg: Argument) -> list[Spec] | None:
-    """Return zeros and ones. Example: a1 = a1 * mask / keep_prob."""
+    """Return zeros and ones. Examples: a1 = a1 * mask / keep_prob; (X @ Theta.T - Y) * R."""
     if "mask" in arg.lower_name and len(arg.dims) == 3 and not arg.image:
         return [Spec("mask", arg.dims[:-1]), Spec("mask", arg.dims)]
-    if not _found(r"mask|^d\d$|dropout", arg.lower_name):
+    rated = _found(r"\) \* R\b|\bR \* \(", arg.text) if arg.name == "R" else None
+    if not rated and not _found(r"mask|^d\d$|dropout|observed|indicator", arg.lower_name):
         return None
     width = "H" if len(arg.weights) > 1 else "D"
     if arg.mode.samples == "columns":
@@ -532,6 +533,16 @@ def _size(arg: Argument) -> list[Spec] | None:
     return size_specs(arg.full) if known else None
 
 
+def _claimed(arg: Argument) -> list[Spec] | None:
+    """Return an array as wide as a layer, if its gradient is returned by name: it is trained.
+
+    Example: h = bngain * z_hat; …; return dW1, dbngain.
+    """
+    if words.plain(arg.name) not in arg.request.claimed or not arg.weights or not all(arg.outs):
+        return None
+    return [*(bias_spec(out, arg.mode) for out in dict.fromkeys(arg.outs)), arg.mode.data]
+
+
 def _unknown(arg: Argument) -> list[Spec]:
     """Return specs for a name without a known meaning. Example: def f(u, v): return u * v."""
     if arg.request.shapes and not arg.is_part:
@@ -568,6 +579,7 @@ RULES: tuple[Rule, ...] = (
     _data,
     _named,
     _size,
+    _claimed,
     _unknown,
 )
 """A rule is asked only if all rules before it returned None."""

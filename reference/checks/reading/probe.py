@@ -169,6 +169,19 @@ def _constants(name: str, text: str) -> list[str]:
     return list(found)
 
 
+def unpacked_names(name: str, first: Routine) -> list[str]:
+    """Return the weights and biases that a function takes out of an argument: W, b = params."""
+    for node in ast.walk(first.node) if first.node is not None else ():
+        match node:
+            case ast.Assign(
+                targets=[ast.Tuple(elts=parts) | ast.List(elts=parts)], value=ast.Name(id=of)
+            ) if of == name and len(parts) > 1:
+                found = [p.id for p in parts if isinstance(p, ast.Name)]
+                known = {*weight_names(found), *bias_names(found)}
+                return found if len(found) == len(parts) and known >= set(found) else []
+    return []
+
+
 def is_listed(name: str, text: str) -> bool:
     """Whether an argument looks like a list of arrays: zip(weights, …), len(w), weights[i]."""
     if re.search(r"idx|ind(ex|ices)|(^|_)ids?$|token", name.lower()):

@@ -22,7 +22,7 @@ from reference.checks.code.signs import names_in
 from reference.checks.code.vocabulary import KEEPS, gradient_of
 from reference.checks.reading.binding import extras_of, switch_of
 from reference.checks.reading.choices import Argument, LayoutRequest, choices_of
-from reference.checks.reading.probe import dict_keys, is_listed
+from reference.checks.reading.probe import dict_keys, is_listed, unpacked_names
 from reference.checks.reading.shapes import (
     Mode,
     bias_names,
@@ -242,6 +242,8 @@ def _variants(
 ) -> Iterator[dict[str, tuple[str, list[str]]]]:
     keys = dict_keys(first, text, names)
     base = {k: ("dict", v) for k, v in keys.items()}
+    unpacked = {n: unpacked_names(n, first) for n in names if n not in base}
+    base |= {n: ("listed", members) for n, members in unpacked.items() if members}
     made = (n for n in names if n.startswith("init."))
     sizes = {n for n in made if any(s.kind == "sizes" for s in size_specs(n))}  # [2, 3, 1]
     listed = [n for n in names if n not in base and n not in sizes and is_listed(n, text)]

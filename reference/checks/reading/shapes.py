@@ -166,6 +166,8 @@ def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
     by_letters = {w: x for w, x in zip(weights, letters, strict=True) if x}
     gates = {w: ("D+H", "H") for w in weights}
     outs = {w: ("H", "C") for w in weights if re.search(r"_?(y|hy|ho|out)$", bare_name(w), re.I)}
+    if gates_by_letters := _gates(weights):
+        yield gates_by_letters
     feed = None
     if count in _CHAIN:
         feed = {w: (_CHAIN[count][i], _CHAIN[count][i + 1]) for i, w in enumerate(weights)}
@@ -201,6 +203,18 @@ def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
 def _hidden(name: str) -> bool:
     bare = bare_name(name).lower()
     return bool(re.search(r"hh$|aa$|_h$|wh$|whh|u_?[a-z]?$|ss$|rec", bare))
+
+
+def _gates(weights: Sequence[str]) -> Chain:
+    """Return the ends of W_xz, W_hz, W_xr, W_hr …: gates as wide as the state; W_hq leads out."""
+    found = {w: re.fullmatch(r"[wu]_?([xh])_?([a-z])", bare_name(w).lower()) for w in weights}
+    letters = {w: m.groups() for w, m in found.items() if m}
+    made = {gate for start, gate in letters.values() if start == "x"}
+    if len(letters) < len(weights) or len(made) < 2:
+        return {}
+    return {
+        w: ("D" if x == "x" else "H", "H" if g in made else "C") for w, (x, g) in letters.items()
+    }
 
 
 def _by_letters(name: str) -> tuple[str, str] | None:
@@ -251,11 +265,14 @@ def target_specs(mode: Mode, width: str) -> list[Spec]:
     dims, width = mode.data.dims, width or "C"
     if mode.samples == "columns":
         last = dims[-1]
+        # one column of samples, whose axis the code takes away: inp.squeeze() - targ
+        squeezed = [floats(dims[0])] if last == "1" else []
         return [
             Spec("onehot", (width, last), "columns"),
             Spec("binary", ("1", last)),
             Spec("label", (last,), width),
             floats(width, last),
+            *squeezed,
         ]
     if mode.samples == "vector":
         return [

@@ -20,7 +20,7 @@ from reference.checks.code import (
     source_of,
 )
 from reference.checks.code.routine import CallTrace
-from reference.checks.code.vocabulary import RATES, gradient_of
+from reference.checks.code.vocabulary import RATES, gradient_of, same_thing
 from reference.checks.running.matching import matched
 from reference.checks.running.outcome import Reading, RunOutcome, Unreadable
 
@@ -257,8 +257,17 @@ def _looks_kept(path: Path) -> bool:
 
 
 def _steps_taken(outcome: RunOutcome, after: Mapping[Path, NumericValue]) -> None:
-    """Where the backward updates the weights itself, its step is its claim."""
-    given = {leaf for _, leaf in matched(outcome.claims, outcome.inputs, {})[0]}
+    """Where the backward updates the weights itself, its step is its claim.
+
+    What it returns alone may be the gradient of its input, in a shape that a weight has too.
+    """
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, {})
+    kept = len(pairs) > 1 or any(c[0] == "self" for c, _ in pairs)
+    given = {
+        leaf
+        for claim, leaf in pairs
+        if kept or any(same_thing(base, leaf[-1]) for base in gradient_of(claim[-1]))
+    }
     for path, then in list(outcome.inputs.items()):
         if path[0] != "self" or path[1:] not in after or path in given:
             continue

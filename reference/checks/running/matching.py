@@ -68,7 +68,7 @@ def matched(
             middle.append((claim, inner))
         else:
             left.append(claim)
-    left = _by_place(left, claims, free, inputs, pairs, others)
+    left = _by_place(left, claims, free, inputs, pairs, others, values)
     return pairs, middle, left
 
 
@@ -132,7 +132,21 @@ def _lists(claims: Mapping[Path, NumericValue], free: dict[Path, NumericValue]) 
                 for leaf in leaves:
                     free.pop(leaf)
                 break
-    return pairs
+    return pairs or _in_order(claims, free)
+
+
+def _in_order(claims: Mapping[Path, NumericValue], free: dict[Path, NumericValue]) -> Pairs:
+    """Pair a list of gradients with arguments that were handed over in one list: W, b = params."""
+    for members in _by_head(claims).values():
+        inside = (p for p in free if len(p) > 1 and p[0] not in ("self", "global"))
+        for leaves in grouped(inside, lambda path: path[:-1]).values():
+            pairs = list(zip(members, leaves, strict=False))
+            if len(members) == len(leaves) > 1 and not any(p[-1].isdigit() for p in leaves):
+                if all(same_shape(claims[c], free[p]) == 1.0 for c, p in pairs):
+                    for leaf in leaves:
+                        free.pop(leaf)
+                    return pairs
+    return []
 
 
 def _by_head(paths: Mapping[Path, NumericValue]) -> dict[Path, list[Path]]:
@@ -157,12 +171,19 @@ def _by_name(claim: Path, value: NumericValue, among: Mapping[Path, NumericValue
     wanted = _meanings(claim)
     for path, tensor in among.items():
         score = max((_likeness(w, path) for w in wanted), default=0.0)
+        score = 3.0 if _is_beside(claim, path) else score
         if score <= 0:
             continue
         score += 0.5 * same_shape(value, tensor)
         if best is None or score > best[0]:
             best = (score, path)
     return best[1] if best is not None else None
+
+
+def _is_beside(claim: Path, path: Path) -> bool:
+    """Whether a claim is kept by the object that holds the tensor: w.grad beside w.data."""
+    pure = words.says_gradient(claim[-1]) and not words.gradient_of(claim[-1])
+    return pure and len(claim) > 2 and claim[:-1] == path[:-1]
 
 
 def _meanings(claim: Path) -> list[Path]:
@@ -206,6 +227,7 @@ def _by_place(
     inputs: Mapping[Path, NumericValue],
     pairs: Pairs,
     others: Mapping[Path, NumericValue],
+    values: Mapping[Path, NumericValue],
 ) -> list[Path]:
     """Match claims without a name to the inputs in their order, where the shapes agree."""
     unnamed = [c for c in left if not _named(c) or c[0] in ("", "0")]
@@ -214,11 +236,14 @@ def _by_place(
     if pairs:  # an output that is returned beside its gradients has a name of its own
         unnamed = [c for c in unnamed if c[-1] == "" or c[-1].isdigit()]
     named_rest = [c for c in left if c not in unnamed]
+    returned = [c for c in claims if c[0] not in ("self", "step", "global")]
+    sole = returned if len(returned) == 1 and not returned[0][-1].isdigit() else []
+    data = [p for p in free if p[0] not in ("self", "global")]
     targets = words.targets_among([p[-1] for p in (*inputs, *others)])
     alone = not pairs and len(left) == 1  # backward(d) -> one gradient: that of the input
     for group in (unnamed, named_rest):
         for claim in list(group):
-            if claim[0] in ("self", "step") and claim[0] == "self" and not _named(claim):
+            if (claim[0] == "self" and not _named(claim)) or _of_another_weight(claim, inputs):
                 continue
             rest = [p for p in free if p[-1] not in targets]
             rest = rest or ([] if others else list(free))
@@ -231,6 +256,7 @@ def _by_place(
             if fits and (
                 group is unnamed
                 or alone
+                or ([claim] == sole and fits == data and claim not in values)
                 or (len(fits) == 1 and _named(claim) and not (pairs and is_inner(claim)))
             ):
                 pairs.append((claim, fits[0]))
@@ -244,6 +270,12 @@ def _by_place(
         pairs += zip(over, rest, strict=True)
         return []
     return left
+
+
+def _of_another_weight(claim: Path, inputs: Mapping[Path, NumericValue]) -> bool:
+    """Whether a claim has the name of a weight, {"W1": …}, and no input has one."""
+    known = words.WEIGHTS.match(claim[-1]) and len(claim[-1]) > 1
+    return bool(known) and not any(words.WEIGHTS.match(p[-1]) for p in inputs)
 
 
 def is_inner(claim: Path) -> bool:
