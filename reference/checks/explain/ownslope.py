@@ -14,11 +14,11 @@ from reference.checks.tolerances import DIGITS
 
 
 def own_slope(cases: Sequence[ClaimCase]) -> Words | None:
-    """Read the slope off a claim that is a step's δz: constant, a multiple, a constant added."""
+    """Read the slope off a claim that is a step's δz: constant, a multiple, the value itself."""
     pair = step_of(cases[0])
     if pair is None:
         return None
-    tried = (one(cases, pair) for one in (_constants, _multiples, _additions, _terms))
+    tried = (one(cases, pair) for one in (_constants, _values, _multiples, _additions, _terms))
     return next((words for words in tried if words is not None), None)
 
 
@@ -45,8 +45,8 @@ def step_of(case: ClaimCase) -> ElementwiseStep | None:
 
 # -- one number in place of a slope ------------------------------------------------------------
 
-Column = Callable[[Array, Array], Array]
-"""(g, f′(z)) of the entries that are wrong, δz = δa · g -> what may be one number."""
+Column = Callable[[Array, Array, Array, Array], Array]
+"""(g, f′(z), z, a) of the entries that are wrong, δz = δa · g -> what may be one number."""
 
 
 def _where(value: Array, wrong: Mask, z: str) -> str:
@@ -77,7 +77,7 @@ def _fitted(
         z = mine.z.value
         with np.errstate(all="ignore"):
             g = case.claim.got[wrong] / d
-            line = column(g, mine.slope[wrong])
+            line = column(g, mine.slope[wrong], z[wrong], mine.a.value[wrong])
         if not np.isfinite(line).all() or not close(line, np.full(line.shape, line.flat[0])):
             return None
         values.append(float(line.flat[0]))
@@ -97,11 +97,11 @@ def _spelt(
 
 
 def _constants(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Words | None:
-    mine = _spelt(cases, pair, lambda g, s: g)
+    mine = _spelt(cases, pair, lambda g, s, z, a: g)
     if mine is None:
         return None
     (yours, where), z = mine, pair.argument
-    true = _fitted(cases, pair, lambda g, s: s)
+    true = _fitted(cases, pair, lambda g, s, z, a: s)
     text, extra = f"{pair.a.text}′({z})", ""
     if true is not None:
         first = f"{true[0][0]:.6g}"
@@ -117,8 +117,28 @@ def _constants(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Words | Non
     )
 
 
+def _values(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Words | None:
+    a, z = pair.a.text, pair.argument
+    columns: tuple[tuple[str, Column], ...] = (
+        (f"the value itself, {a},", lambda g, s, z, a: g - a),
+        ("the input itself", lambda g, s, z, a: g - z),
+    )
+    for text, column in columns:
+        found = _fitted(cases, pair, column)
+        if found is not None and all(abs(v) < 1e-10 for v in found[0]):
+            more = _spelt(cases, pair, lambda g, s, z, a: s - g)
+            lacks = f": the constant {more[0]} is missing" if more else ""
+            return Words(
+                "value_in_place_of_slope",
+                f"The slope {found[1]}is {text} instead of the derivative{lacks}.",
+                f"f′({z}) = {a}",
+                f"f′({z}) = {a} + {more[0]}" if more else f"f′({z})",
+            )
+    return None
+
+
 def _multiples(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Words | None:
-    found, slope = _spelt(cases, pair, lambda g, s: g / s), f"f′({pair.argument})"
+    found, slope = _spelt(cases, pair, lambda g, s, z, a: g / s), f"f′({pair.argument})"
     if found is None:
         return None
     text, where = found
@@ -130,7 +150,7 @@ def _multiples(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Words | Non
 
 
 def _additions(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Words | None:
-    found, slope = _spelt(cases, pair, lambda g, s: g - s), f"f′({pair.argument})"
+    found, slope = _spelt(cases, pair, lambda g, s, z, a: g - s), f"f′({pair.argument})"
     if found is None:
         return None
     text, where = found

@@ -164,6 +164,22 @@ def _every_entry_of_a_window(cases: Sequence[ClaimCase]) -> Finding:
     )
 
 
+def _bare_mask(cases: Sequence[ClaimCase]) -> Finding:
+    """The claim is 1 where its truth is not zero: the incoming gradient is left out."""
+    for case in cases:
+        got, base = case.claim.got, case.base
+        if got.size < 2 or not close(got, (base != 0) * 1.0) or not (base == 0).any():
+            return None
+    text = cases[0].claim.text
+    return Words(
+        "cotangent_left_out",
+        f"{text} is 1 where a gradient belongs and 0 elsewhere: the incoming gradient (the "
+        "cotangent) is left out, the mask alone is returned.",
+        f"{text} = mask",
+        f"{text} = mask · δ",
+    )
+
+
 def _some_signs(cases: Sequence[ClaimCase]) -> Finding:
     if any(not close(np.abs(c.claim.got), np.abs(c.base)) for c in cases) or cases[0].base.size < 2:
         return None
@@ -174,6 +190,7 @@ def _some_signs(cases: Sequence[ClaimCase]) -> Finding:
 
 SURE: tuple[Callable[[Sequence[ClaimCase]], Finding], ...] = (_left_at_zero, _shifted)
 ANALYSERS: tuple[Callable[[Sequence[ClaimCase]], Finding], ...] = (
+    _bare_mask,
     _every_entry_of_a_window,
     _missing_factor,
     _some_signs,
