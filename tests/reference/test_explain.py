@@ -1,7 +1,9 @@
 """Each mistake injected into a right network is named; a right network is not explained."""
 
+import itertools
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from targetsources import modules_forgotten
@@ -9,6 +11,7 @@ from targetsources import modules_forgotten
 from reference.checks.code import load, units_of
 from reference.checks.explain import LIMIT, Explanation, explain
 from reference.checks.judging import Chosen, search
+from reference.checks.running import experiment
 
 NETWORK = """
 import numpy as np
@@ -97,6 +100,20 @@ def test_a_injected_mistake_is_named(tmp_path: Path, right: str, wrong: str, nam
     assert [n.name for n in found.named] == [name]
     assert found.described == ()
     assert all(n.matched >= 3 and n.distance < 1e-9 for n in found.named)
+
+
+def test_the_search_says_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Otherwise a long search would be taken for a target that hangs.
+    clock = itertools.count()
+    ticks = SimpleNamespace(monotonic=lambda: float(next(clock)))
+    monkeypatch.setattr(experiment, "time", ticks)
+    heard: list[bool] = []
+    experiment.watch(lambda problem, tape: heard.append(tape))
+    try:
+        explained(tmp_path, NETWORK.replace("db1 = dz1.sum(axis=0)", "db1 = dz1[0]"))
+    finally:
+        experiment.watch(None)
+    assert heard.count(True) > 100
 
 
 def test_a_right_network_is_not_explained(tmp_path: Path) -> None:

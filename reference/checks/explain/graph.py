@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from reference.balls import Number
 from reference.checks.code import NumericValue
+from reference.checks.running import still_computing
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -145,6 +146,7 @@ class NumberGraph:
     def sweep(self, edit: Edit | None = None) -> list[float]:
         """Return the cotangent of every place."""
         NumberGraph.work += self.size
+        still_computing()
         adjoints = [0.0] * self.size
         for place, value in self.seeds:
             adjoints[place] += value

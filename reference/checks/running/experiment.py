@@ -61,6 +61,7 @@ _FLOATS = ("normal", "positive", "unit", "list")
 
 _watch: Callable[[str, bool], None] | None = None
 _seen = (0.0, False)
+_problem = ""
 
 
 def watch(listener: Callable[[str, bool], None] | None) -> None:
@@ -77,11 +78,21 @@ def announce(seed: int, index: int, tape: bool = False) -> None:
 
     tape: whether what follows is our computation, not the target's.
     """
-    global _seen
+    global _seen, _problem
     now, (then, before) = time.monotonic(), _seen
+    _problem = f"{seed}:{index}"
     if _watch is not None and (now - then > 0.2 or tape != before):
         _seen = (now, tape)
-        _watch(f"{seed}:{index}", tape)
+        _watch(_problem, tape)
+
+
+def still_computing() -> None:
+    """Tell the listener that our own computation goes on: the target's time begins again."""
+    global _seen
+    now = time.monotonic()
+    if _watch is not None and now - _seen[0] > 0.2:
+        _seen = (now, True)
+        _watch(_problem, True)
 
 
 def perform(
