@@ -87,13 +87,15 @@ def _under_other_settings(
             other = subject.with_setting(name, value)
             again = _PartCounts(other, unit)
             _judge(other, again, few)
-            told = f"{name.removeprefix('init.')}={{!r}}"
+            setting = f"{name.removeprefix('init.')}={{!r}}"
             if any(r.telling for rows in again.tensors.values() for r in rows) and again.wrong:
-                again.remarks[f"with {told.format(value)}; right with {told.format(default)}"] += 1
+                again.remarks[
+                    f"with {setting.format(value)}; right with {setting.format(default)}"
+                ] += 1
                 return other, again
             if again.raised and not again.cases:
                 error = error_line(again.raised[0][1])
-                counts.remarks[f"not checked with {told.format(value)}: {error}"] += 1
+                counts.remarks[f"not checked with {setting.format(value)}: {error}"] += 1
     return subject, counts
 
 

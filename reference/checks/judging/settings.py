@@ -60,8 +60,8 @@ def settings_of(reading: Reading) -> dict[str, list[object]]:
 
 
 def with_setting(reading: Reading, name: str, value: object) -> Reading:
-    """Return a reading under another value of a setting, which its backward is told as well."""
+    """Return a reading under another value of a setting, which its backward gets as well."""
     layout = {**reading.layout, name: Spec("value", value=value)}
-    told = reading.forward not in (None, reading.unit.backward)
-    bound = {name: f"input:{name}"} if told and name in reading.unit.backward.arguments else {}
+    passed_on = reading.forward not in (None, reading.unit.backward)
+    bound = {name: f"input:{name}"} if passed_on and name in reading.unit.backward.arguments else {}
     return replace(reading, layout=layout).bound(**bound)
